@@ -1,0 +1,37 @@
+{
+  "variables": {
+    # `node-gyp rebuild -- -Dsanitize=address,undefined` builds an instrumented addon.
+    "sanitize%": "",
+    "werror%": "true"
+  },
+  "targets": [
+    {
+      "target_name": "connectx",
+      "conditions": [
+        ["OS=='linux'", {
+          "sources": [
+            "native/os.cc",
+            "native/address.cc",
+            "native/route.cc",
+            "native/tcp_prepare.cc",
+            "native/binding.cc"
+          ],
+          "include_dirs": ["<!@(node -p \"require('node-addon-api').include_dir\")"],
+          "defines": ["NAPI_VERSION=8", "NAPI_DISABLE_CPP_EXCEPTIONS", "NODE_ADDON_API_DISABLE_DEPRECATED"],
+          "cflags_cc!": ["-std=gnu++14", "-std=gnu++17", "-std=gnu++20"],
+          "cflags_cc": ["-std=c++17", "-Wall", "-Wextra", "-fvisibility=hidden"],
+          "conditions": [
+            ["werror=='true'", { "cflags_cc": ["-Werror"] }],
+            ["sanitize!=''", {
+              "cflags_cc": ["-fsanitize=<(sanitize)", "-fno-omit-frame-pointer", "-g"],
+              "ldflags": ["-fsanitize=<(sanitize)"]
+            }]
+          ]
+        }, {
+          # Off Linux there is nothing to build: the package falls back to node:net.
+          "type": "none"
+        }]
+      ]
+    }
+  ]
+}

@@ -1,0 +1,243 @@
+// The only file that sees N-API: unpack, call, answer. Arguments arrive complete and validated from src/native.ts; what
+// is checked here is only what memory safety needs. No state is kept, so worker threads may load the addon again.
+//
+// A system call's outcome crosses as one number: the value, or -(errno + 4096 * index in `syscalls`). It costs no
+// allocation, and the one place that turns it into an Error is src/errors.ts.
+#include <napi.h>
+#include <sys/stat.h>
+
+#include <cerrno>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "address.h"
+#include "os.h"
+#include "route.h"
+#include "tcp_prepare.h"
+
+namespace connectx {
+namespace {
+
+constexpr int kErrnoLimit = 4096;  // MAX_ERRNO of the kernel is 4095
+
+int Pack(const Result& result) {
+  if (result.ok()) return result.value;
+  return -(result.error + kErrnoLimit * static_cast<int>(result.syscall));
+}
+
+Napi::Value ToJs(const Napi::CallbackInfo& info, const Result& result) {
+  return Napi::Number::New(info.Env(), Pack(result));
+}
+
+int Int(const Napi::CallbackInfo& info, size_t index) {
+  int32_t value = 0;
+  napi_get_value_int32(info.Env(), info[index], &value);
+  return value;
+}
+
+uint16_t Port(const Napi::CallbackInfo& info, size_t index) { return static_cast<uint16_t>(Int(info, index)); }
+
+// INET6_ADDRSTRLEN, '%', IF_NAMESIZE: longer text is no numeric address.
+constexpr size_t kAddressText = 64;
+
+bool Text(napi_env env, napi_value value, char (&text)[kAddressText]) {
+  size_t length = 0;
+  if (napi_get_value_string_utf8(env, value, text, sizeof text, &length) != napi_ok) return false;
+  return length < sizeof text - 1;
+}
+
+Result AddressArgument(const Napi::CallbackInfo& info, size_t index, int family, uint16_t port, Address* out) {
+  char text[kAddressText];
+  if (!Text(info.Env(), info[index], text)) return Result::Fail(Syscall::kNone, EINVAL);
+  return Address::Parse(family, text, port, out);
+}
+
+Result OptionalAddressArgument(const Napi::CallbackInfo& info, size_t index, int family, uint16_t port,
+                               std::optional<Address>* out) {
+  if (info[index].IsNull() || info[index].IsUndefined()) return Result::Ok();
+  return AddressArgument(info, index, family, port, &out->emplace());
+}
+
+std::vector<uint8_t> Bytes(const Napi::Value& value) {
+  if (value.IsTypedArray()) {
+    Napi::TypedArray array = value.As<Napi::TypedArray>();
+    const auto* data = static_cast<const uint8_t*>(array.ArrayBuffer().Data()) + array.ByteOffset();
+    return std::vector<uint8_t>(data, data + array.ByteLength());
+  }
+  const int32_t number = value.As<Napi::Number>().Int32Value();
+  const auto* data = reinterpret_cast<const uint8_t*>(&number);
+  return std::vector<uint8_t>(data, data + sizeof number);
+}
+
+void ReadExtras(const Napi::Object& extras, TcpPlan* plan) {
+  plan->free_bind = extras.Get("freeBind").ToBoolean();
+  plan->transparent = extras.Get("transparent").ToBoolean();
+  plan->fast_open = extras.Get("fastOpen").ToBoolean();
+  Napi::Value interface = extras.Get("interface");
+  if (interface.IsString()) plan->interface = interface.As<Napi::String>();
+  Napi::Value mark = extras.Get("mark");
+  if (mark.IsNumber()) plan->mark = mark.As<Napi::Number>().Uint32Value();
+  Napi::Value options = extras.Get("socketOptions");
+  if (!options.IsArray()) return;
+  Napi::Array array = options.As<Napi::Array>();
+  for (uint32_t i = 0; i < array.Length(); i++) {
+    Napi::Object option = array.Get(i).As<Napi::Object>();
+    plan->options.push_back({option.Get("level").As<Napi::Number>().Int32Value(),
+                             option.Get("name").As<Napi::Number>().Int32Value(), Bytes(option.Get("value"))});
+  }
+}
+
+// tcpPrepare(family, source | null, port, low, high, extras | null) -> fd
+Napi::Value TcpPrepareJs(const Napi::CallbackInfo& info) {
+  TcpPlan plan;
+  plan.family = Int(info, 0);
+  plan.port = Port(info, 2);
+  Result parsed = OptionalAddressArgument(info, 1, plan.family, plan.port, &plan.source);
+  if (!parsed.ok()) return ToJs(info, parsed);
+  plan.low = Port(info, 3);
+  plan.high = Port(info, 4);
+  if (info[5].IsObject()) ReadExtras(info[5].As<Napi::Object>(), &plan);
+  return ToJs(info, TcpPrepare(plan));
+}
+
+// tcpCheck(fd, family, source | null, low, high, remoteAddress, remotePort) -> verdict
+Napi::Value TcpCheckJs(const Napi::CallbackInfo& info) {
+  const int family = Int(info, 1);
+  std::optional<Address> source;
+  Result parsed = OptionalAddressArgument(info, 2, family, 0, &source);
+  if (!parsed.ok()) return ToJs(info, parsed);
+  Address remote;
+  parsed = AddressArgument(info, 5, family, Port(info, 6), &remote);
+  if (!parsed.ok()) return ToJs(info, parsed);
+  return ToJs(info, TcpCheck(Int(info, 0), source, Port(info, 3), Port(info, 4), remote));
+}
+
+// routeLookup(family, destination, interfaceIndex, mark) -> { type, interface, source?: string } | number
+Napi::Value RouteLookupJs(const Napi::CallbackInfo& info) {
+  RouteQuery query;
+  Result result = AddressArgument(info, 1, Int(info, 0), 0, &query.destination);
+  if (!result.ok()) return ToJs(info, result);
+  query.interface = static_cast<uint32_t>(Int(info, 2));
+  query.mark = info[3].As<Napi::Number>().Uint32Value();
+  RouteAnswer answer;
+  result = RouteLookup(query, &answer);
+  if (!result.ok()) return ToJs(info, result);
+  Napi::Object object = Napi::Object::New(info.Env());
+  object.Set("type", Napi::Number::New(info.Env(), answer.type));
+  object.Set("interface", Napi::Number::New(info.Env(), answer.interface));
+  if (answer.source.has_value()) object.Set("source", Napi::String::New(info.Env(), answer.source->Text()));
+  return object;
+}
+
+// readFile(path) -> string | number: the beginning of a small /proc file, read on the calling thread, so that it is the
+// calling thread's network namespace that answers below /proc/sys/net.
+Napi::Value ReadFileJs(const Napi::CallbackInfo& info) {
+  const std::string path = info[0].As<Napi::String>();
+  char bytes[128];
+  Result result = os::ReadFile(path.c_str(), bytes, sizeof bytes);
+  if (!result.ok()) return ToJs(info, result);
+  return Napi::String::New(info.Env(), bytes, static_cast<size_t>(result.value));
+}
+
+Napi::Value TcpFeaturesJs(const Napi::CallbackInfo& info) { return ToJs(info, TcpFeatures()); }
+
+Napi::Value InterfaceIndexJs(const Napi::CallbackInfo& info) {
+  const std::string name = info[0].As<Napi::String>();
+  return ToJs(info, os::IfNameToIndex(name.c_str()));
+}
+
+// replace(from, to): `to` becomes what `from` is, and `from` is closed, whatever happens.
+Napi::Value ReplaceJs(const Napi::CallbackInfo& info) {
+  Fd from(Int(info, 0));
+  return ToJs(info, os::Dup3(from.get(), Int(info, 1)));
+}
+
+Napi::Value SocketJs(const Napi::CallbackInfo& info) {
+  return ToJs(info, os::Socket(Int(info, 0), Int(info, 1), Int(info, 2)));
+}
+
+// Refuses a descriptor that is no socket: a wrong number must not close somebody's file or pipe.
+Napi::Value CloseJs(const Napi::CallbackInfo& info) {
+  const int fd = Int(info, 0);
+  struct stat status;
+  if (::fstat(fd, &status) != 0) return ToJs(info, Result::Fail(Syscall::kClose, errno));
+  if (!S_ISSOCK(status.st_mode)) return ToJs(info, Result::Fail(Syscall::kClose, ENOTSOCK));
+  return ToJs(info, os::Close(fd));
+}
+
+Napi::Value SetsockoptJs(const Napi::CallbackInfo& info) {
+  const std::vector<uint8_t> value = Bytes(info[3]);
+  return ToJs(info, os::Setsockopt(Int(info, 0), Int(info, 1), Int(info, 2), value.data(),
+                                   static_cast<socklen_t>(value.size())));
+}
+
+// getsockopt(fd, level, name, capacity) -> Buffer | number
+Napi::Value GetsockoptJs(const Napi::CallbackInfo& info) {
+  const int capacity = Int(info, 3);
+  std::vector<uint8_t> value(static_cast<size_t>(capacity < 0 ? 0 : capacity));
+  auto length = static_cast<socklen_t>(value.size());
+  Result result = os::Getsockopt(Int(info, 0), Int(info, 1), Int(info, 2), value.data(), &length);
+  if (!result.ok()) return ToJs(info, result);
+  // Some options report the length that they would have needed.
+  const size_t filled = length < value.size() ? length : value.size();
+  return Napi::Buffer<uint8_t>::Copy(info.Env(), value.data(), filled);
+}
+
+Napi::Value WithAddress(const Napi::CallbackInfo& info, Result (*call)(int, const sockaddr*, socklen_t)) {
+  Address address;
+  Result parsed = AddressArgument(info, 2, Int(info, 1), Port(info, 3), &address);
+  if (!parsed.ok()) return ToJs(info, parsed);
+  return ToJs(info, call(Int(info, 0), address.get(), address.length()));
+}
+
+// bind(fd, family, address, port), connect(fd, family, address, port)
+Napi::Value BindJs(const Napi::CallbackInfo& info) { return WithAddress(info, os::Bind); }
+Napi::Value ConnectJs(const Napi::CallbackInfo& info) { return WithAddress(info, os::Connect); }
+
+Napi::Value Endpoint(const Napi::CallbackInfo& info, Result (*call)(int, Address*)) {
+  Address address;
+  Result result = call(Int(info, 0), &address);
+  if (!result.ok()) return ToJs(info, result);
+  Napi::Object object = Napi::Object::New(info.Env());
+  object.Set("family", Napi::String::New(info.Env(), address.family() == AF_INET ? "IPv4" : "IPv6"));
+  object.Set("address", Napi::String::New(info.Env(), address.Text()));
+  object.Set("port", Napi::Number::New(info.Env(), address.port()));
+  if (address.scope() != 0) object.Set("scope", Napi::Number::New(info.Env(), address.scope()));
+  return object;
+}
+
+Napi::Value GetsocknameJs(const Napi::CallbackInfo& info) { return Endpoint(info, LocalAddress); }
+Napi::Value GetpeernameJs(const Napi::CallbackInfo& info) { return Endpoint(info, PeerAddress); }
+
+Napi::Object Init(Napi::Env env, Napi::Object exports) {
+  const auto add = [&](const char* name, Napi::Value (*call)(const Napi::CallbackInfo&)) {
+    exports.Set(name, Napi::Function::New(env, call, name));
+  };
+  add("tcpPrepare", TcpPrepareJs);
+  add("tcpCheck", TcpCheckJs);
+  add("tcpFeatures", TcpFeaturesJs);
+  add("routeLookup", RouteLookupJs);
+  add("readFile", ReadFileJs);
+  add("interfaceIndex", InterfaceIndexJs);
+  add("replace", ReplaceJs);
+  add("socket", SocketJs);
+  add("close", CloseJs);
+  add("setsockopt", SetsockoptJs);
+  add("getsockopt", GetsockoptJs);
+  add("bind", BindJs);
+  add("connect", ConnectJs);
+  add("getsockname", GetsocknameJs);
+  add("getpeername", GetpeernameJs);
+  Napi::Array names = Napi::Array::New(env);
+  for (uint32_t i = 0; i < static_cast<uint32_t>(Syscall::kCount); i++) names.Set(i, kSyscallNames[i]);
+  exports.Set("syscalls", names);
+  return exports;
+}
+
+}  // namespace
+}  // namespace connectx
+
+static Napi::Object InitAddon(Napi::Env env, Napi::Object exports) { return connectx::Init(env, exports); }
+
+NODE_API_MODULE(NODE_GYP_MODULE_NAME, InitAddon)

@@ -1,0 +1,126 @@
+#include "route.h"
+
+#include <linux/netlink.h>
+#include <linux/rtnetlink.h>
+
+#include <cerrno>
+#include <cstring>
+
+namespace connectx {
+namespace {
+
+constexpr uint32_t kSequence = 1;  // one question a socket
+
+size_t Align(size_t length) { return (length + NLMSG_ALIGNTO - 1) & ~static_cast<size_t>(NLMSG_ALIGNTO - 1); }
+
+void PutBytes(std::vector<uint8_t>* bytes, const void* data, size_t length) {
+  const auto* from = static_cast<const uint8_t*>(data);
+  bytes->insert(bytes->end(), from, from + length);
+  bytes->resize(Align(bytes->size()));
+}
+
+void PutAttribute(std::vector<uint8_t>* bytes, uint16_t type, const void* data, size_t length) {
+  const rtattr header = {static_cast<unsigned short>(sizeof(rtattr) + length), type};
+  PutBytes(bytes, &header, sizeof header);
+  PutBytes(bytes, data, length);
+}
+
+Result BadMessage() { return Result::Fail(Syscall::kNetlink, EBADMSG); }
+
+bool ToAddress(int family, const uint8_t* data, size_t length, Address* out) {
+  sockaddr_storage storage = {};
+  storage.ss_family = static_cast<sa_family_t>(family);
+  if (family == AF_INET && length == sizeof(in_addr)) {
+    std::memcpy(&reinterpret_cast<sockaddr_in*>(&storage)->sin_addr, data, length);
+    return Address::From(storage, sizeof(sockaddr_in), out);
+  }
+  if (family == AF_INET6 && length == sizeof(in6_addr)) {
+    std::memcpy(&reinterpret_cast<sockaddr_in6*>(&storage)->sin6_addr, data, length);
+    return Address::From(storage, sizeof(sockaddr_in6), out);
+  }
+  return false;
+}
+
+}  // namespace
+
+std::vector<uint8_t> EncodeRouteQuery(const RouteQuery& query, uint32_t sequence) {
+  std::vector<uint8_t> bytes;
+  bytes.reserve(128);
+  nlmsghdr header = {};
+  header.nlmsg_type = RTM_GETROUTE;
+  header.nlmsg_flags = NLM_F_REQUEST;
+  header.nlmsg_seq = sequence;
+  PutBytes(&bytes, &header, sizeof header);
+  rtmsg route = {};
+  route.rtm_family = static_cast<unsigned char>(query.destination.family());
+  route.rtm_dst_len = static_cast<unsigned char>(query.destination.ip_length() * 8);
+  PutBytes(&bytes, &route, sizeof route);
+  PutAttribute(&bytes, RTA_DST, query.destination.ip(), query.destination.ip_length());
+  const uint32_t interface = query.interface != 0 ? query.interface : query.destination.scope();
+  if (interface != 0) PutAttribute(&bytes, RTA_OIF, &interface, sizeof interface);
+  if (query.mark != 0) PutAttribute(&bytes, RTA_MARK, &query.mark, sizeof query.mark);
+  const auto total = static_cast<uint32_t>(bytes.size());
+  std::memcpy(bytes.data() + offsetof(nlmsghdr, nlmsg_len), &total, sizeof total);
+  return bytes;
+}
+
+Result DecodeRouteAnswer(const uint8_t* bytes, size_t length, uint32_t sequence, int family, RouteAnswer* out) {
+  *out = RouteAnswer();
+  nlmsghdr header;
+  if (length < sizeof header) return BadMessage();
+  std::memcpy(&header, bytes, sizeof header);
+  if (header.nlmsg_seq != sequence || header.nlmsg_len > length || header.nlmsg_len < sizeof header) return BadMessage();
+  size_t at = Align(sizeof header);
+  const size_t end = header.nlmsg_len;
+  if (header.nlmsg_type == NLMSG_ERROR) {
+    nlmsgerr error;
+    if (end < at + sizeof error.error) return BadMessage();
+    std::memcpy(&error.error, bytes + at, sizeof error.error);
+    return error.error < 0 ? Result::Fail(Syscall::kNetlink, -error.error) : BadMessage();
+  }
+  rtmsg route;
+  if (header.nlmsg_type != RTM_NEWROUTE || end < at + sizeof route) return BadMessage();
+  std::memcpy(&route, bytes + at, sizeof route);
+  if (route.rtm_family != family) return BadMessage();
+  out->type = route.rtm_type;
+  at += Align(sizeof route);
+  while (at + sizeof(rtattr) <= end) {
+    rtattr attribute;
+    std::memcpy(&attribute, bytes + at, sizeof attribute);
+    if (attribute.rta_len < sizeof attribute || at + attribute.rta_len > end) return BadMessage();
+    const uint8_t* data = bytes + at + sizeof attribute;
+    const size_t size = attribute.rta_len - sizeof attribute;
+    if (attribute.rta_type == RTA_PREFSRC) {
+      Address source;
+      if (!ToAddress(family, data, size, &source)) return BadMessage();
+      out->source = source;
+    } else if (attribute.rta_type == RTA_OIF) {
+      if (size != sizeof out->interface) return BadMessage();
+      std::memcpy(&out->interface, data, size);
+    }
+    at += Align(attribute.rta_len);
+  }
+  return Result::Ok();
+}
+
+Result RouteLookup(const RouteQuery& query, RouteAnswer* out) {
+  Result opened = os::Socket(AF_NETLINK, SOCK_RAW, NETLINK_ROUTE);
+  if (!opened.ok()) return opened;
+  Fd fd(opened.value);
+  // To port id 0, and so from the kernel only: nobody else's message can arrive in place of the answer.
+  sockaddr_nl kernel = {};
+  kernel.nl_family = AF_NETLINK;
+  Result result = os::Connect(fd.get(), reinterpret_cast<const sockaddr*>(&kernel), sizeof kernel);
+  if (!result.ok()) return result;
+  const std::vector<uint8_t> request = EncodeRouteQuery(query, kSequence);
+  result = os::Send(fd.get(), request.data(), request.size());
+  if (!result.ok()) return result;
+  // The kernel answers within send(2); a route with its metrics stays far below this size.
+  uint8_t answer[8192];
+  result = os::Recv(fd.get(), answer, sizeof answer);
+  if (!result.ok()) return result;
+  if (static_cast<size_t>(result.value) > sizeof answer) return BadMessage();
+  return DecodeRouteAnswer(answer, static_cast<size_t>(result.value), kSequence, query.destination.family(), out);
+}
+
+}  // namespace connectx

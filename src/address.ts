@@ -1,0 +1,84 @@
+// Numeric IP addresses as values: what kind of address is this text? No I/O, no native code.
+import { isIP } from 'node:net';
+
+/** 4 or 6, as `node:net` numbers address families. */
+export type Family = 4 | 6;
+
+/** A numeric address and what matters of it to a connection. */
+export interface ParsedAddress {
+  /** As it will be given to the kernel: without a zone, and as IPv4 where it is IPv4-mapped. */
+  readonly ip: string;
+  readonly family: Family;
+  /** The zone of an IPv6 address, without the `%`: an interface name or index. */
+  readonly zone: string | undefined;
+  readonly scope: 'unspecified' | 'loopback' | 'link-local' | 'multicast' | 'broadcast' | 'other';
+}
+
+/** Undefined when the text is no numeric IP address. */
+export function parseAddress(text: string): ParsedAddress | undefined {
+  const family = isIP(text);
+  if (family === 4) return { ip: text, family, zone: undefined, scope: scopeOf4(text) };
+  if (family !== 6) return undefined;
+  const percent = text.indexOf('%');
+  const ip = percent < 0 ? text : text.slice(0, percent);
+  const zone = percent < 0 ? undefined : text.slice(percent + 1);
+  const groups = groupsOf(ip);
+  const mapped = mapped4(groups);
+  if (mapped !== undefined) return { ip: mapped, family: 4, zone: undefined, scope: scopeOf4(mapped) };
+  return { ip, family: 6, zone, scope: scopeOf6(groups) };
+}
+
+/** An IPv4 address as an AF_INET6 socket writes it (RFC 4291, section 2.5.5.2). */
+export function toMapped(ipv4: string): string {
+  return `::ffff:${ipv4}`;
+}
+
+/** Whether this IPv6 text is an IPv4-mapped address: such a destination is reached by IPv4. */
+export function isMapped(text: string): boolean {
+  return text.includes(':') && parseAddress(text)?.family === 4;
+}
+
+function scopeOf4(ip: string): ParsedAddress['scope'] {
+  const first = Number.parseInt(ip, 10);
+  if (ip === '0.0.0.0') return 'unspecified';
+  if (ip === '255.255.255.255') return 'broadcast';
+  if (first === 127) return 'loopback';
+  if (first >= 224 && first <= 239) return 'multicast';
+  if (ip.startsWith('169.254.')) return 'link-local';
+  return 'other';
+}
+
+function scopeOf6(groups: readonly number[]): ParsedAddress['scope'] {
+  const first = groups[0] ?? 0;
+  if ((first & 0xff00) === 0xff00) return 'multicast';
+  if ((first & 0xffc0) === 0xfe80) return 'link-local';
+  if (groups.slice(0, 7).every((group) => group === 0)) {
+    if (groups[7] === 0) return 'unspecified';
+    if (groups[7] === 1) return 'loopback';
+  }
+  return 'other';
+}
+
+function mapped4(groups: readonly number[]): string | undefined {
+  const [, , , , , marker, high = 0, low = 0] = groups;
+  if (marker !== 0xffff || groups.slice(0, 5).some((group) => group !== 0)) return undefined;
+  return `${high >> 8}.${high & 255}.${low >> 8}.${low & 255}`;
+}
+
+/** The eight 16-bit groups of a valid IPv6 address without a zone. */
+export function groupsOf(ip: string): number[] {
+  const [head = '', tail] = ip.split('::');
+  const front = halfGroups(head);
+  if (tail === undefined) return front;
+  const back = halfGroups(tail);
+  return [...front, ...new Array<number>(8 - front.length - back.length).fill(0), ...back];
+}
+
+function halfGroups(text: string): number[] {
+  if (text === '') return [];
+  return text.split(':').flatMap((part) => {
+    if (!part.includes('.')) return [Number.parseInt(part, 16)];
+    const [a = 0, b = 0, c = 0, d = 0] = part.split('.').map(Number);
+    return [(a << 8) | b, (c << 8) | d];
+  });
+}

@@ -1,0 +1,383 @@
+// One attempt to connect one net.Socket handle to one address: prepares a descriptor, lets Node's core connect it, and
+// goes on to the next technique when the kernel has no port for this one.
+import { constants } from 'node:os';
+import { isMapped, parseAddress, toMapped } from './address';
+import {
+  type Circumstances,
+  type Explanation,
+  explain,
+  familyMismatch,
+  LOOPBACK_SOURCE,
+  MISSING_ZONE,
+  otherAddress,
+  otherPort,
+  SELF_CONNECT,
+  wildcardOf,
+} from './explain';
+import { ephemeralRange, kernelOf } from './kernel';
+import { AF_INET, AF_INET6, errnoOf, type Native, RTN_LOCAL, syscallOf, Verdict } from './native';
+import { PortSearch, planPorts, type Technique } from './ports';
+import type { PortRange } from './range';
+import { type Destination, lacksZone, resolveSource, type Source } from './source';
+
+const { errno } = constants;
+
+/** The parts of Node's internal TCP handle that connectx relies on; see `assertHandle` in tcp.ts. */
+export interface TcpHandle {
+  open(fd: number): number;
+  bind(address: string, port: number): number;
+  bind6(address: string, port: number, flags: number): number;
+  connect(request: ConnectRequest, address: string, port: number): number;
+  connect6(request: ConnectRequest, address: string, port: number): number;
+}
+
+/** A net.Socket: the handle of the current attempt. */
+export interface HandleOwner {
+  readonly _handle: TcpHandle;
+}
+
+/** Node's internal TCPConnectWrap. */
+export interface ConnectRequest {
+  oncomplete?: ((status: number, handle: TcpHandle, request: ConnectRequest, ...ends: boolean[]) => void) | undefined;
+  localAddress?: string | undefined;
+  localPort?: number | undefined;
+}
+
+/** Why an attempt failed, for the error that core makes of it. */
+export interface Failure extends Explanation {
+  /** Positive. */
+  readonly errno: number;
+  readonly syscall: string;
+}
+
+/** How many ports are searched before the event loop gets its turn: some 3 ms. */
+const TRIES_A_TURN = 256;
+
+/** The handle's descriptor is ready to be connected. Above every negative errno, and beside them in one return value. */
+const READY = 0;
+/** No technique is left. */
+const NO_MORE = 1;
+/** There are ports left to search, but the event loop has waited long enough. */
+const LATER = 2;
+
+/** rtnetlink refused to answer (sandboxes), as against: answered that there is no route. */
+const NO_ROUTE_SERVICE: ReadonlySet<number> = new Set([
+  errno.EPERM,
+  errno.EACCES,
+  errno.EPROTONOSUPPORT,
+  errno.EAFNOSUPPORT,
+  errno.EOPNOTSUPP,
+  errno.EBADMSG,
+  errno.EAGAIN,
+]);
+
+const NO_RANGE: PortRange = { low: 0, high: 0 };
+const NOTHING_TO_ADD: Explanation = { reason: undefined, advice: '' };
+
+const SOL_SOCKET = 1;
+const SO_LINGER = 13;
+const RESET_ON_CLOSE = new Uint8Array(new Int32Array([1, 0]).buffer);
+
+export class Attempt {
+  readonly destination: Destination;
+  /** The source address that was bound, null where the kernel was to choose. */
+  localAddress: string | null = null;
+  localPort = 0;
+  failure: Failure | undefined;
+  /** What the source function threw. */
+  thrown: { readonly error: unknown } | undefined;
+
+  readonly #native: Native;
+  readonly #source: Source;
+  readonly #owner: HandleOwner;
+  readonly #handle: TcpHandle;
+  readonly #coreConnect: TcpHandle['connect'];
+  #plan: readonly Technique[] = [];
+  #step = 0;
+  #next = READY;
+  #fd = -1;
+  #search: PortSearch | undefined;
+  #tries = 0;
+  // A port below ip_unprivileged_port_start was among those searched.
+  #denied = false;
+
+  constructor(native: Native, source: Source, owner: HandleOwner, destination: Destination) {
+    const handle = owner._handle;
+    this.#owner = owner;
+    this.#native = native;
+    this.#source = source;
+    this.#handle = handle;
+    this.destination = destination;
+    this.#coreConnect = destination.family === 6 ? handle.connect6 : handle.connect;
+  }
+
+  /**
+   * To be called just before core connects the handle. Gives the handle a descriptor with the source bound; where that is
+   * not possible, core's connect of this handle will return the errno.
+   */
+  begin(): void {
+    const status = this.#prepare();
+    this.#shadow((request) => {
+      // Back to core's own, so that the handle does not keep the attempt alive.
+      this.#shadow(this.#coreConnect);
+      return status === 0 ? this.#run(request) : status;
+    });
+  }
+
+  #shadow(connect: TcpHandle['connect']): void {
+    if (this.destination.family === 6) this.#handle.connect6 = connect;
+    else this.#handle.connect = connect;
+  }
+
+  // 0 or a negative errno, as everything below that answers core.
+  #prepare(): number {
+    const { destination } = this;
+    let resolved: ReturnType<typeof resolveSource>;
+    try {
+      resolved = resolveSource(this.#source, destination);
+    } catch (error) {
+      this.thrown = { error };
+      return -errno.EINVAL;
+    }
+    if (resolved === undefined) {
+      return this.#fail(errno.EAFNOSUPPORT, 'connect', familyMismatch(destination.address, this.#source));
+    }
+    this.localAddress = resolved.address;
+    this.localPort = this.#source.port;
+    const refusal = this.#refuse();
+    if (refusal !== 0) return refusal;
+    this.#plan = planPorts(this.#source, this.localAddress !== null, kernelOf(this.#native));
+    return this.#adopt(this.#openFirst());
+  }
+
+  // What the kernel would take without complaint, or with a bare EINVAL, and then not do what was meant.
+  #refuse(): number {
+    const { address, port } = this.destination;
+    const source = this.localAddress;
+    if (source === null) return 0;
+    if (lacksZone(this.#source, source)) return this.#fail(errno.EINVAL, 'bind', MISSING_ZONE);
+    if (source === address && this.#source.port === port) {
+      return this.#fail(errno.ECONNREFUSED, 'connect', SELF_CONNECT);
+    }
+    // IPv4 says EINVAL by itself; IPv6 sends SYNs that nobody answers.
+    if (source.includes(':') && parseAddress(source)?.scope === 'loopback' && !this.#isOnThisMachine()) {
+      return this.#fail(errno.EINVAL, 'connect', LOOPBACK_SOURCE);
+    }
+    return 0;
+  }
+
+  #isOnThisMachine(): boolean {
+    if (parseAddress(this.destination.address)?.scope === 'loopback') return true;
+    const route = this.#route();
+    // Where nobody can tell, the kernel's own behaviour stands.
+    return typeof route === 'number' || route.type === RTN_LOCAL;
+  }
+
+  #openFirst(): number {
+    const { extras } = this.#source;
+    const domain = this.#domain;
+    const technique = this.#technique();
+    switch (technique.kind) {
+      case 'assign': {
+        const { low, high } = technique.range ?? NO_RANGE;
+        return this.#native.tcpPrepare(domain, this.localAddress, 0, low, high, extras);
+      }
+      case 'bind': {
+        const source = this.#sourceToBind();
+        if (typeof source === 'number') return source;
+        return this.#native.tcpPrepare(domain, source, technique.port, 0, 0, extras);
+      }
+      case 'search':
+        // Only the number of it: the search puts a descriptor in its place for each port that it tries.
+        this.#step = -1;
+        this.#next = LATER;
+        return this.#native.tcpPrepare(domain, null, 0, 0, 0, extras);
+    }
+  }
+
+  #adopt(outcome: number): number {
+    if (outcome < 0) return this.#failWith(outcome);
+    const status = this.#handle.open(outcome);
+    if (status !== 0) {
+      this.#native.close(outcome);
+      return status;
+    }
+    this.#fd = outcome;
+    return 0;
+  }
+
+  // Connects, technique after technique.
+  #run(request: ConnectRequest): number {
+    const { address, port } = this.destination;
+    this.#tries = 0;
+    if (this.#next === LATER) this.#next = this.#advance();
+    while (this.#next === READY) {
+      const status = this.#coreConnect.call(this.#handle, request, address, port);
+      if (status === 0) return this.#check(request);
+      if (status !== -errno.EADDRNOTAVAIL) return this.#fail(-status, 'connect');
+      this.#next = this.#advance();
+    }
+    if (this.#next === LATER) return this.#postpone(request);
+    if (this.#next !== NO_MORE) return this.#next;
+    return this.#denied ? this.#fail(errno.EACCES, 'bind') : this.#fail(errno.EADDRNOTAVAIL, 'connect');
+  }
+
+  // READY, NO_MORE, LATER or a negative errno.
+  #advance(): number {
+    if (this.#search !== undefined) return this.#nextPort(this.#search);
+    this.#step++;
+    const technique = this.#plan[this.#step];
+    if (technique === undefined) return NO_MORE;
+    if (technique.kind === 'search') {
+      this.#search = new PortSearch(technique.ports(), Math.random());
+      return this.#nextPort(this.#search);
+    }
+    if (technique.kind === 'assign') throw new Error('connectx: a plan assigns only at its beginning');
+    // After connect(2) has said EADDRNOTAVAIL the socket has no port yet, so that the same one can be bound explicitly.
+    const source = this.#sourceToBind();
+    const outcome =
+      typeof source === 'number' ? source : this.#native.bind(this.#fd, this.#domain, source, technique.port);
+    return outcome < 0 ? this.#failWith(outcome) : READY;
+  }
+
+  #nextPort(search: PortSearch): number {
+    const source = this.#sourceToBind();
+    if (typeof source === 'number') return this.#failWith(source);
+    for (; this.#tries < TRIES_A_TURN; this.#tries++) {
+      const port = search.next();
+      if (port === undefined) return NO_MORE;
+      const prepared = this.#native.tcpPrepare(this.#domain, source, port, 0, 0, this.#source.extras);
+      if (prepared >= 0) {
+        // Node has not yet told epoll about the descriptor: that comes with a connect(2) that is under way.
+        const replaced = this.#native.replace(prepared, this.#fd);
+        if (replaced < 0) return this.#failWith(replaced);
+        this.localPort = port;
+        this.#tries++;
+        return READY;
+      }
+      const code = errnoOf(prepared);
+      if (code === errno.EACCES) this.#denied = true;
+      else if (code !== errno.EADDRINUSE) return this.#failWith(prepared);
+    }
+    return LATER;
+  }
+
+  // Core believes that the connect is under way. It goes on in the event loop's next turn, and core hears of a failure as
+  // it would from libuv.
+  #postpone(request: ConnectRequest): number {
+    setImmediate(() => {
+      const { oncomplete } = request;
+      // Core takes it away when the attempt has timed out; it forgets the handle when the socket is destroyed.
+      if (oncomplete === undefined || this.#owner._handle !== this.#handle) return;
+      const status = this.#run(request);
+      if (status !== 0) oncomplete.call(request, status, this.#handle, request, true, true);
+    });
+    return 0;
+  }
+
+  // connect(2) is under way: is it what was asked for?
+  #check(request: ConnectRequest): number {
+    const { address, port } = this.destination;
+    const range = this.#expectedPorts();
+    const source = this.localAddress;
+    const outcome = this.#native.tcpCheck(this.#fd, this.#domain, source, range.low, range.high, address, port);
+    if (outcome < 0) return this.#abandon(request, errnoOf(outcome), NOTHING_TO_ADD);
+    this.localPort = outcome & 0xffff;
+    if (source !== null || this.#source.port !== 0) {
+      // Core puts them into the error of a connect that fails later.
+      request.localAddress = source ?? undefined;
+      request.localPort = this.localPort;
+    }
+    switch (outcome >> 16) {
+      case Verdict.selfConnected:
+        return this.#abandon(request, errno.ECONNREFUSED, SELF_CONNECT);
+      case Verdict.otherAddress:
+        return this.#abandon(request, errno.EADDRNOTAVAIL, otherAddress(source));
+      case Verdict.otherPort:
+        return this.#abandon(request, errno.EADDRNOTAVAIL, otherPort(range));
+      default:
+        return 0;
+    }
+  }
+
+  #expectedPorts(): PortRange {
+    const technique = this.#technique();
+    if (technique.kind === 'assign') return technique.range ?? NO_RANGE;
+    return { low: this.localPort, high: this.localPort };
+  }
+
+  // libuv is connecting, but core is told that it failed, and closes the handle.
+  #abandon(request: ConnectRequest, code: number, explanation: Explanation): number {
+    // libuv's own answer, ECANCELED, comes when nobody waits for it any more.
+    request.oncomplete = undefined;
+    // Nobody shall find this connection in TIME-WAIT: it never was one.
+    this.#native.setsockopt(this.#fd, SOL_SOCKET, SO_LINGER, RESET_ON_CLOSE);
+    return this.#fail(code, 'connect', explanation);
+  }
+
+  // The source to bind explicitly: without an address it would lock the port for all addresses, so the one that the kernel
+  // would take is asked for first. A negative outcome: no route.
+  #sourceToBind(): string | number {
+    if (this.localAddress !== null) return this.localAddress;
+    const route = this.#route();
+    if (typeof route === 'number') {
+      if (!NO_ROUTE_SERVICE.has(errnoOf(route))) return route;
+      return wildcardOf(this.destination.family, this.#isMapped());
+    }
+    if (route.source === undefined) return -errno.EADDRNOTAVAIL;
+    const linkLocal = parseAddress(route.source)?.scope === 'link-local' && route.source.includes(':');
+    const source = this.#isMapped() ? toMapped(route.source) : route.source;
+    this.localAddress = linkLocal ? `${source}%${route.interface}` : source;
+    return this.localAddress;
+  }
+
+  #route(): ReturnType<Native['routeLookup']> {
+    const { address } = this.destination;
+    const { extras } = this.#source;
+    const index = extras?.interface === undefined ? 0 : this.#native.interfaceIndex(extras.interface);
+    const mapped = this.#isMapped();
+    const target = mapped ? (parseAddress(address)?.ip ?? address) : address;
+    const domain = mapped ? AF_INET : this.#domain;
+    return this.#native.routeLookup(domain, target, Math.max(index, 0), extras?.mark ?? 0);
+  }
+
+  #isMapped(): boolean {
+    return this.destination.family === 6 && isMapped(this.destination.address);
+  }
+
+  #sourceIsUsable(): boolean {
+    if (this.localAddress !== null) {
+      const probe = this.#native.tcpPrepare(this.#domain, this.localAddress, 0, 0, 0, this.#source.extras);
+      if (probe >= 0) this.#native.close(probe);
+      else if (errnoOf(probe) === errno.EADDRNOTAVAIL) return false;
+    }
+    const route = this.#route();
+    if (typeof route === 'number') return NO_ROUTE_SERVICE.has(errnoOf(route));
+    return this.localAddress !== null || route.source !== undefined;
+  }
+
+  #technique(): Technique {
+    return this.#plan[this.#step] as Technique;
+  }
+
+  get #domain(): number {
+    return this.destination.family === 6 ? AF_INET6 : AF_INET;
+  }
+
+  #failWith(outcome: number): number {
+    return this.#fail(errnoOf(outcome), syscallOf(this.#native, outcome) || 'connect');
+  }
+
+  #fail(code: number, syscall: string, explanation?: Explanation): number {
+    const circumstances: Circumstances = {
+      errno: code,
+      syscall,
+      localAddress: this.localAddress,
+      source: this.#source,
+      ephemeral: ephemeralRange(this.#native),
+      sourceIsUsable: () => this.#sourceIsUsable(),
+    };
+    this.failure = { errno: code, syscall, ...(explanation ?? explain(circumstances)) };
+    return -code;
+  }
+}

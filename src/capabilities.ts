@@ -1,0 +1,57 @@
+import { ephemeralRange, tcpFeatures } from './kernel';
+import { load, TcpFeature } from './native';
+
+/** What this platform, kernel and process can do. */
+export interface Capabilities {
+  /** Whether the native addon is in use. False off Linux; then connections behave as with `net.connect`. */
+  native: boolean;
+  /** Why the addon is not in use on a Linux where it should be. */
+  nativeError: Error | undefined;
+  platform: NodeJS.Platform;
+  /** `IP_BIND_ADDRESS_NO_PORT` (Linux 4.2): a pinned source address shares its ports over destinations. */
+  bindAddressNoPort: boolean;
+  /** `IP_LOCAL_PORT_RANGE` (Linux 6.3): fast connects above 50 % occupancy, and `localPortRange` without a search. */
+  localPortRange: boolean;
+  /** `TCP_FASTOPEN_CONNECT` (Linux 4.11): the option `fastOpen`. */
+  fastOpen: boolean;
+  /** `net.ipv4.ip_local_port_range` as of now, both ends inclusive; undefined when it cannot be read. */
+  ephemeralRange: { low: number; high: number } | undefined;
+}
+
+/**
+ * Finds out what this platform, kernel and process can do. Never throws.
+ *
+ * @example
+ * if (!capabilities().localPortRange) console.warn('connects slow down above 50 % occupancy on this kernel');
+ */
+export function capabilities(): Capabilities {
+  const loaded = load();
+  const { native } = loaded;
+  const nothing = {
+    platform: process.platform,
+    bindAddressNoPort: false,
+    localPortRange: false,
+    fastOpen: false,
+    ephemeralRange: undefined,
+  };
+  if (native === undefined) return { ...nothing, native: false, nativeError: loaded.error };
+  const features = featuresOf(native);
+  return {
+    ...nothing,
+    native: true,
+    nativeError: undefined,
+    bindAddressNoPort: (features & TcpFeature.bindAddressNoPort) !== 0,
+    localPortRange: (features & TcpFeature.localPortRange) !== 0,
+    fastOpen: (features & TcpFeature.fastOpenConnect) !== 0,
+    ephemeralRange: ephemeralRange(native),
+  };
+}
+
+function featuresOf(native: Parameters<typeof tcpFeatures>[0]): number {
+  try {
+    return tcpFeatures(native);
+  } catch {
+    // Not even a socket could be opened (EMFILE): as of now, this process can do none of it.
+    return 0;
+  }
+}

@@ -1,0 +1,171 @@
+// Every Error that connectx makes or completes, and nothing else: values, no I/O.
+import { getSystemErrorName, inspect } from 'node:util';
+
+/** Why a connection could not be made, where `code` alone does not tell. */
+export type Reason =
+  /** No free port from this source towards this destination. */
+  | 'ports-exhausted'
+  /** The exact 4-tuple is in use (for TCP also in TIME-WAIT, FIN-WAIT-2 or CLOSE-WAIT). */
+  | 'tuple-in-use'
+  /** A socket that does not share (no `SO_REUSEADDR`, or one that listens) holds the local port. */
+  | 'port-locked'
+  /** The source address is not on this machine, or not usable (yet). */
+  | 'address-not-local'
+  /** Source and destination have no address family in common. */
+  | 'family-mismatch'
+  /** With `code: 'ERR_CONNECTX_UNSUPPORTED'`: the name of what this platform or kernel lacks. */
+  | (string & {});
+
+/** What an error can say beside its message; see {@link ConnectxError}. */
+export interface ErrorDetails {
+  code: string;
+  errno?: number | undefined;
+  syscall?: string | undefined;
+  address?: string | undefined;
+  port?: number | undefined;
+  localAddress?: string | undefined;
+  localPort?: number | undefined;
+  reason?: Reason | undefined;
+}
+
+/**
+ * An error with the shape of Node's own system errors, and a `reason`.
+ *
+ * `code`, `errno`, `syscall`, `address`, `port`, `localAddress` and `localPort` mean what they mean in `node:net`; `errno`
+ * is negative, as there. `reason` tells apart what one errno lumps together.
+ *
+ * @example
+ * socket.on('error', (error) => {
+ *   if (error instanceof ConnectxError && error.reason === 'ports-exhausted') respondWith(503);
+ * });
+ */
+export class ConnectxError extends Error {
+  declare code: string;
+  declare errno?: number;
+  declare syscall?: string;
+  /** The remote end. */
+  declare address?: string;
+  declare port?: number;
+  /** The local end, as far as it was known. */
+  declare localAddress?: string;
+  declare localPort?: number;
+  declare reason?: Reason;
+
+  constructor(message: string, details: ErrorDetails, cause?: unknown) {
+    super(message, cause === undefined ? undefined : { cause });
+    assignDefined(this, details);
+  }
+}
+
+// Node's system errors are plain `Error`s by name; whoever prints one sees what `node:net` would have shown.
+Object.defineProperty(ConnectxError.prototype, 'name', { value: 'Error', configurable: true, writable: true });
+
+function assignDefined(target: object, details: ErrorDetails): void {
+  for (const [key, value] of Object.entries(details) as [string, unknown][]) {
+    if (value !== undefined) Object.assign(target, { [key]: value });
+  }
+}
+
+/** The name of a positive errno, e.g. `EADDRINUSE`. */
+export function errnoName(errno: number): string {
+  return getSystemErrorName(-errno);
+}
+
+/** An error for a failed system call that has no remote end, as `connectx/sys` throws it. */
+export function systemError(errno: number, syscall: string): ConnectxError {
+  const code = errnoName(errno);
+  return new ConnectxError(`${syscall || 'connectx'} ${code}`, { code, errno: -errno, syscall: syscall || undefined });
+}
+
+/** The feature is absent on this platform or kernel; `reason` names it. */
+export function unsupported(feature: string, why: string, cause?: unknown): ConnectxError {
+  return new ConnectxError(
+    `${feature} is not supported here: ${why}`,
+    { code: 'ERR_CONNECTX_UNSUPPORTED', reason: feature },
+    cause,
+  );
+}
+
+/** What is known of an attempt whose error core makes. */
+export interface FailedAttempt {
+  readonly destination: { readonly address: string; readonly port: number };
+  readonly localAddress: string | null;
+  readonly localPort: number;
+}
+
+/**
+ * Completes an error that Node's core made for a connection of ours, in place: the very object that core keeps in
+ * `socket.errored`, in an `AggregateError` or in a `connectionAttemptFailed` event is the one that gets the details.
+ */
+export function complete(
+  error: Error,
+  { destination, localAddress, localPort }: FailedAttempt,
+  failure: { readonly syscall: string; readonly reason: string | undefined; readonly advice: string },
+): void {
+  if (error instanceof ConnectxError) return;
+  const code = (error as NodeJS.ErrnoException).code ?? '';
+  const prototype: object = ConnectxError.prototype;
+  Object.setPrototypeOf(error, prototype);
+  const { syscall, reason, advice } = failure;
+  const local = localAddress === null && localPort === 0 ? '' : ` - Local (${localAddress ?? '*'}:${localPort})`;
+  const before = error.message;
+  error.message = `${syscall} ${code} ${destination.address}:${destination.port}${local}${advice && `; ${advice}`}`;
+  // V8 wrote the message into the stack when core made the error.
+  if (error.stack !== undefined) error.stack = error.stack.replace(before, () => error.message);
+  assignDefined(error, {
+    code,
+    syscall,
+    reason,
+    localAddress: localAddress ?? undefined,
+    localPort: localPort === 0 ? undefined : localPort,
+  });
+}
+
+function received(value: unknown): string {
+  if (value === undefined || value === null) return `Received ${value}`;
+  if (typeof value === 'function') return `Received function ${value.name}`;
+  if (typeof value === 'object') {
+    const { constructor } = value as { constructor?: { name?: string } };
+    const name = constructor?.name;
+    return name ? `Received an instance of ${name}` : `Received ${inspect(value, { depth: -1 })}`;
+  }
+  const shown = inspect(value, { colors: false });
+  return `Received type ${typeof value} (${shown.length > 28 ? `${shown.slice(0, 25)}...` : shown})`;
+}
+
+function withCode<E extends Error>(error: E, code: string): E & { code: string } {
+  // As Node does it: the code shows in the stack, but not in `name`.
+  if (error.stack !== undefined) error.stack = error.stack.replace(error.name, `${error.name} [${code}]`);
+  return Object.assign(error, { code });
+}
+
+/** `ERR_INVALID_ARG_TYPE`, with Node's wording. `expected` completes "must be". */
+export function invalidType(name: string, expected: string, value: unknown): TypeError & { code: string } {
+  const kind = name.includes('.') ? 'property' : 'argument';
+  const message = `The "${name}" ${kind} must be ${expected}. ${received(value)}`;
+  return withCode(new TypeError(message), 'ERR_INVALID_ARG_TYPE');
+}
+
+/** `ERR_INVALID_ARG_VALUE`, with Node's wording. */
+export function invalidValue(name: string, value: unknown, why: string): TypeError & { code: string } {
+  const kind = name.includes('.') ? 'property' : 'argument';
+  const shown = inspect(value);
+  const short = shown.length > 128 ? `${shown.slice(0, 128)}...` : shown;
+  return withCode(new TypeError(`The ${kind} '${name}' ${why}. Received ${short}`), 'ERR_INVALID_ARG_VALUE');
+}
+
+/** `ERR_OUT_OF_RANGE`, with Node's wording. `range` completes "It must be". */
+export function outOfRange(name: string, range: string, value: unknown): RangeError & { code: string } {
+  const message = `The value of "${name}" is out of range. It must be ${range}. Received ${inspect(value)}`;
+  return withCode(new RangeError(message), 'ERR_OUT_OF_RANGE');
+}
+
+/** `ERR_SOCKET_BAD_PORT`, with Node's wording. */
+export function badPort(name: string, value: unknown): RangeError & { code: string } {
+  return withCode(new RangeError(`${name} should be >= 0 and < 65536. ${received(value)}.`), 'ERR_SOCKET_BAD_PORT');
+}
+
+/** `ERR_INVALID_IP_ADDRESS`, with Node's wording. */
+export function invalidAddress(value: string): TypeError & { code: string } {
+  return withCode(new TypeError(`Invalid IP address: ${value}`), 'ERR_INVALID_IP_ADDRESS');
+}

@@ -1,0 +1,134 @@
+// What a failed attempt means and what to do about it: errno and circumstances in, words out.
+import { constants } from 'node:os';
+import { toMapped } from './address';
+import { formatRange, type PortRange } from './range';
+import type { Source } from './source';
+
+const { errno } = constants;
+
+/** What is known of an attempt when it fails. */
+export interface Circumstances {
+  /** Positive. */
+  readonly errno: number;
+  readonly syscall: string;
+  /** The pinned source address, null when the kernel was to choose. */
+  readonly localAddress: string | null;
+  readonly source: Source;
+  /** `net.ipv4.ip_local_port_range`. */
+  readonly ephemeral: PortRange | undefined;
+  /** Asked of the kernel when it matters: can this source, or any, be used towards this destination? */
+  sourceIsUsable(): boolean;
+}
+
+export interface Explanation {
+  readonly reason: string | undefined;
+  /** One clause; empty when the errno says it all. */
+  readonly advice: string;
+}
+
+const NOTHING: Explanation = { reason: undefined, advice: '' };
+
+export function explain(of: Circumstances): Explanation {
+  if (of.errno === errno.EADDRINUSE && of.syscall === 'bind') return portLocked(of.source.port);
+  if (of.errno === errno.EADDRNOTAVAIL) return explainNotAvailable(of);
+  if (of.syscall === 'setsockopt') return explainOption(of);
+  return NOTHING;
+}
+
+function explainNotAvailable(of: Circumstances): Explanation {
+  // EADDRNOTAVAIL is also what bind(2) and, on IPv6, connect(2) say of a source that cannot be used at all.
+  if (of.syscall === 'bind' || !of.sourceIsUsable()) return addressNotLocal(of.localAddress);
+  if (of.source.port !== 0) return tupleInUse();
+  return portsExhausted(of.source.range ?? of.ephemeral);
+}
+
+function portsExhausted(range: PortRange | undefined): Explanation {
+  const which = range === undefined ? 'every ephemeral port' : `every usable port of ${formatRange(range)}`;
+  return {
+    reason: 'ports-exhausted',
+    advice:
+      `${which} is taken towards this destination: add source addresses, widen net.ipv4.ip_local_port_range, or close ` +
+      'connections (those in TIME-WAIT count)',
+  };
+}
+
+function tupleInUse(): Explanation {
+  return {
+    reason: 'tuple-in-use',
+    advice:
+      'another connection has this exact 4-tuple (TIME-WAIT, FIN-WAIT-2 and CLOSE-WAIT count): use another localPort',
+  };
+}
+
+function portLocked(port: number): Explanation {
+  return {
+    reason: 'port-locked',
+    advice:
+      `a socket that does not share port ${port} (it listens, or was bound without SO_REUSEADDR) holds it: use another ` +
+      'localPort, or keep the port free with net.ipv4.ip_local_reserved_ports',
+  };
+}
+
+function addressNotLocal(address: string | null): Explanation {
+  const advice =
+    address === null
+      ? 'this machine has no usable source address towards this destination: is the interface up and configured?'
+      : `${address} cannot be used as a source: it is not an address of this machine, is tentative, or its interface is down`;
+  return { reason: 'address-not-local', advice };
+}
+
+function explainOption(of: Circumstances): Explanation {
+  const { extras } = of.source;
+  if (of.errno === errno.ENODEV && extras?.interface !== undefined) {
+    return { reason: undefined, advice: `there is no interface "${extras.interface}"` };
+  }
+  if (of.errno === errno.EPERM) {
+    return {
+      reason: undefined,
+      advice: 'mark, transparent and some socketOptions need CAP_NET_ADMIN (or CAP_NET_RAW)',
+    };
+  }
+  return { reason: undefined, advice: 'one of the socket options was refused by the kernel' };
+}
+
+/** There is no source of the destination's family. */
+export function familyMismatch(destination: string, source: Source): Explanation {
+  const family = destination.includes(':') ? 'IPv6' : 'IPv4';
+  const why = typeof source.address === 'function' ? 'localAddress() gave none for it' : 'localAddress has none';
+  return { reason: 'family-mismatch', advice: `the destination needs an ${family} source address, and ${why}` };
+}
+
+export const MISSING_ZONE: Explanation = {
+  reason: undefined,
+  advice: 'a link-local source address needs its interface: write it as address%interface, or set options.interface',
+};
+
+export const LOOPBACK_SOURCE: Explanation = {
+  reason: undefined,
+  advice: 'a loopback source address reaches only this machine, and the destination is not on it',
+};
+
+export const SELF_CONNECT: Explanation = {
+  reason: undefined,
+  advice: 'nothing listens there, and the kernel had connected the socket to itself',
+};
+
+export function otherAddress(address: string | null): Explanation {
+  return {
+    reason: 'address-not-local',
+    advice: `the kernel would not use ${address} as a source and took another address; is it a broadcast address?`,
+  };
+}
+
+export function otherPort(range: PortRange): Explanation {
+  return {
+    reason: 'ports-exhausted',
+    advice: `the kernel did not keep to ports ${formatRange(range)}: net.ipv4.ip_local_port_range changed meanwhile; try again`,
+  };
+}
+
+/** The wildcard of a family, as a socket of it writes it. */
+export function wildcardOf(family: number, mapped: boolean): string {
+  if (family === 4) return '0.0.0.0';
+  return mapped ? toMapped('0.0.0.0') : '::';
+}

@@ -1,0 +1,84 @@
+// One attempt where there is no addon: the source is bound as net.connect({ localAddress, localPort }) binds it, with the
+// limits that connectx exists to lift.
+import { constants } from 'node:os';
+import type { Failure, TcpHandle } from './attempt';
+import { unsupported } from './errors';
+import { explain, familyMismatch, wildcardOf } from './explain';
+import { DISABLE_VARIABLE } from './native';
+import { type Destination, type Resolved, resolveSource, type Source } from './source';
+
+const { errno } = constants;
+
+/** Throws when the source asks for something that cannot be done without the addon. */
+export function refuseOnFallback(source: Source): void {
+  const { extras, range } = source;
+  const why =
+    process.platform === 'linux'
+      ? `${DISABLE_VARIABLE} is set, and connectx behaves as off Linux`
+      : `it needs Linux, and this is ${process.platform}`;
+  if (range !== undefined) throw unsupported('localPortRange', why);
+  for (const [name, value] of Object.entries(extras ?? {})) {
+    if (value !== undefined && value !== false) throw unsupported(name, why);
+  }
+}
+
+export class FallbackAttempt {
+  readonly destination: Destination;
+  localAddress: string | null = null;
+  localPort: number;
+  failure: Failure | undefined;
+  thrown: { readonly error: unknown } | undefined;
+
+  readonly #source: Source;
+  readonly #handle: TcpHandle;
+
+  constructor(source: Source, handle: TcpHandle, destination: Destination) {
+    this.#source = source;
+    this.#handle = handle;
+    this.destination = destination;
+    this.localPort = source.port;
+  }
+
+  begin(): void {
+    const status = this.#bind();
+    if (status === 0) return;
+    const refuse = () => status;
+    if (this.destination.family === 6) this.#handle.connect6 = refuse;
+    else this.#handle.connect = refuse;
+  }
+
+  #bind(): number {
+    let resolved: Resolved | undefined;
+    try {
+      resolved = resolveSource(this.#source, this.destination);
+    } catch (error) {
+      this.thrown = { error };
+      return -errno.EINVAL;
+    }
+    if (resolved === undefined) {
+      const explanation = familyMismatch(this.destination.address, this.#source);
+      this.failure = { errno: errno.EAFNOSUPPORT, syscall: 'connect', ...explanation };
+      return -errno.EAFNOSUPPORT;
+    }
+    this.localAddress = resolved.address;
+    if (resolved.address === null && this.localPort === 0) return 0;
+    const { family } = this.destination;
+    const address = resolved.address ?? wildcardOf(family, false);
+    const status =
+      family === 6 ? this.#handle.bind6(address, this.localPort, 0) : this.#handle.bind(address, this.localPort);
+    if (status !== 0) this.failure = this.#explain(-status);
+    return status;
+  }
+
+  #explain(code: number): Failure {
+    const explanation = explain({
+      errno: code,
+      syscall: 'bind',
+      localAddress: this.localAddress,
+      source: this.#source,
+      ephemeral: undefined,
+      sourceIsUsable: () => true,
+    });
+    return { errno: code, syscall: 'bind', ...explanation };
+  }
+}

@@ -1,0 +1,189 @@
+// One typed interface to the addon, its loader, and what to say without it.
+import { join } from 'node:path';
+import { errnoName, systemError, unsupported } from './errors';
+
+/** Numbers of `linux/rtnetlink.h` (`rtm_type`). */
+export const RTN_LOCAL = 2;
+
+/** AF_INET and AF_INET6 on Linux. */
+export const AF_INET = 2;
+export const AF_INET6 = 10;
+
+/** Options that most connections do not have; passed on to the kernel as they are. */
+export interface TcpExtras {
+  readonly interface?: string | undefined;
+  readonly mark?: number | undefined;
+  readonly freeBind?: boolean | undefined;
+  readonly transparent?: boolean | undefined;
+  readonly fastOpen?: boolean | undefined;
+  readonly socketOptions?: readonly SocketOption[] | undefined;
+}
+
+/** One `setsockopt(2)`, made before bind. */
+export interface SocketOption {
+  /** E.g. `SOL_SOCKET` (1), `IPPROTO_IP` (0), `IPPROTO_TCP` (6), `IPPROTO_IPV6` (41). */
+  readonly level: number;
+  readonly name: number;
+  /** A number is passed as a C `int`. */
+  readonly value: number | Uint8Array;
+}
+
+export interface Endpoint {
+  family: 'IPv4' | 'IPv6';
+  address: string;
+  port: number;
+  /** The interface index of a scoped IPv6 address. */
+  scope?: number;
+}
+
+export interface Route {
+  /** `RTN_LOCAL`, `RTN_UNICAST` ... of `linux/rtnetlink.h`. */
+  type: number;
+  interface: number;
+  /** Absent when the kernel has no usable source address for this route. */
+  source?: string;
+}
+
+/**
+ * What the addon exports. Where a number stands for an outcome, a negative one is `-(errno + 4096 * syscall)`;
+ * {@link errnoOf} and {@link syscallOf} take it apart.
+ */
+export interface Native {
+  /** Indexed by the syscall part of an outcome. */
+  readonly syscalls: readonly string[];
+  tcpPrepare(
+    family: number,
+    source: string | null,
+    port: number,
+    low: number,
+    high: number,
+    extras: TcpExtras | null,
+  ): number;
+  /** `port + 65536 * verdict`, see {@link Verdict}. */
+  tcpCheck(
+    fd: number,
+    family: number,
+    source: string | null,
+    low: number,
+    high: number,
+    remote: string,
+    port: number,
+  ): number;
+  /** A bit set, see {@link TcpFeature}. */
+  tcpFeatures(): number;
+  routeLookup(family: number, destination: string, interfaceIndex: number, mark: number): Route | number;
+  readFile(path: string): string | number;
+  interfaceIndex(name: string): number;
+  replace(from: number, to: number): number;
+  socket(domain: number, type: number, protocol: number): number;
+  close(fd: number): number;
+  setsockopt(fd: number, level: number, name: number, value: number | Uint8Array): number;
+  getsockopt(fd: number, level: number, name: number, capacity: number): Buffer | number;
+  bind(fd: number, family: number, address: string, port: number): number;
+  connect(fd: number, family: number, address: string, port: number): number;
+  getsockname(fd: number): Endpoint | number;
+  getpeername(fd: number): Endpoint | number;
+}
+
+/** What `tcpCheck` found; the numbers are those of `native/tcp_prepare.h`. */
+export const Verdict = { asAsked: 0, selfConnected: 1, otherAddress: 2, otherPort: 3 } as const;
+
+/** What `tcpFeatures` found; the bits are those of `native/tcp_prepare.h`. */
+export const TcpFeature = { bindAddressNoPort: 1, localPortRange: 2, fastOpenConnect: 4 } as const;
+
+const SYSCALL_UNIT = 4096;
+
+/** The errno of a negative outcome. */
+export function errnoOf(outcome: number): number {
+  return -outcome % SYSCALL_UNIT;
+}
+
+/** The system call of a negative outcome; empty when none was made. */
+export function syscallOf(native: Native, outcome: number): string {
+  return native.syscalls[Math.floor(-outcome / SYSCALL_UNIT)] ?? '';
+}
+
+/** The outcome, or a thrown system error. */
+export function unwrap<T>(native: Native, outcome: T | number): T {
+  if (typeof outcome === 'number' && outcome < 0) throw systemError(errnoOf(outcome), syscallOf(native, outcome));
+  return outcome as T;
+}
+
+/** How the addon came to be here, or why it did not. */
+export type Loaded = { readonly native: Native } | { readonly native: undefined; readonly error: Error | undefined };
+
+/**
+ * Set in the environment, it makes connectx behave as it does off Linux. For tests and for finding out whether a problem
+ * is connectx's.
+ */
+export const DISABLE_VARIABLE = 'CONNECTX_DISABLE_NATIVE';
+
+let loaded: Loaded | undefined;
+
+/** Loads the addon on first use. Never throws: without the addon, `error` says why (undefined: none is expected here). */
+export function load(): Loaded {
+  loaded ??= loadNow();
+  return loaded;
+}
+
+function loadNow(): Loaded {
+  if (process.platform !== 'linux') return { native: undefined, error: undefined };
+  if (process.env[DISABLE_VARIABLE]) return { native: undefined, error: undefined };
+  try {
+    return { native: loadAddon(join(__dirname, '..')) };
+  } catch (error) {
+    return { native: undefined, error: error instanceof Error ? error : new Error(String(error)) };
+  }
+}
+
+type NodeGypBuild = ((directory: string) => unknown) & { resolve(directory: string): string };
+
+function loadAddon(root: string): Native {
+  const nodeGypBuild = require('node-gyp-build') as NodeGypBuild;
+  const here = `${process.platform}-${process.arch}, Node ${process.versions.node}`;
+  let path: string;
+  try {
+    path = nodeGypBuild.resolve(root);
+  } catch (cause) {
+    throw unsupported(
+      'native-addon',
+      `no connectx binary for ${here} in ${root}. Reinstall connectx; if there is no prebuilt binary for this platform, build ` +
+        'one with `npx node-gyp rebuild` in that folder (Python, make and a C++17 compiler are needed)',
+      cause,
+    );
+  }
+  try {
+    return require(path) as Native;
+  } catch (cause) {
+    const message = cause instanceof Error ? cause.message : String(cause);
+    throw unsupported(
+      'native-addon',
+      `${path} did not load on ${here}: ${message}. If it was built for another C library or machine, rebuild it with ` +
+        '`npx node-gyp rebuild` in the package folder',
+      cause,
+    );
+  }
+}
+
+/** The addon, undefined off Linux; throws on a Linux where it should have loaded and did not. */
+export function nativeOrFallback(): Native | undefined {
+  const state = load();
+  if (state.native === undefined && state.error !== undefined) throw state.error;
+  return state.native;
+}
+
+/** The addon, for what has no fallback. */
+export function nativeFor(feature: string): Native {
+  const native = nativeOrFallback();
+  if (native === undefined) {
+    const why =
+      process.platform === 'linux' ? `${DISABLE_VARIABLE} is set` : `it needs Linux, and this is ${process.platform}`;
+    throw unsupported(feature, why);
+  }
+  return native;
+}
+
+/** The name of the errno of a negative outcome. */
+export function outcomeCode(outcome: number): string {
+  return errnoName(errnoOf(outcome));
+}

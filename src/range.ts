@@ -1,0 +1,66 @@
+// Port ranges as values. No I/O, no native code.
+
+/** Both ends inclusive, 1 to 65535, `low <= high`. */
+export interface PortRange {
+  readonly low: number;
+  readonly high: number;
+}
+
+/** Every port there is. As a bound for the kernel it means "the whole ephemeral range, scanned without parity". */
+export const ALL_PORTS: PortRange = { low: 1, high: 65535 };
+
+export function includesPort(range: PortRange, port: number): boolean {
+  return port >= range.low && port <= range.high;
+}
+
+/** Undefined when the two have no port in common. */
+export function intersect(a: PortRange, b: PortRange): PortRange | undefined {
+  const low = Math.max(a.low, b.low);
+  const high = Math.min(a.high, b.high);
+  return low <= high ? { low, high } : undefined;
+}
+
+/** What of `range` lies outside `hole`: none, one or two ranges. */
+export function outside(range: PortRange, hole: PortRange): PortRange[] {
+  const rest: PortRange[] = [];
+  if (range.low < hole.low) rest.push({ low: range.low, high: Math.min(range.high, hole.low - 1) });
+  if (range.high > hole.high) rest.push({ low: Math.max(range.low, hole.high + 1), high: range.high });
+  return rest;
+}
+
+export function formatRange(range: PortRange): string {
+  return range.low === range.high ? `${range.low}` : `${range.low}-${range.high}`;
+}
+
+/** Reads `net.ipv4.ip_local_port_range`: two numbers and white space. Undefined when that is not what it is. */
+export function parseEphemeralRange(text: string): PortRange | undefined {
+  const match = /^\s*(\d+)\s+(\d+)\s*$/.exec(text);
+  if (match === null) return undefined;
+  const low = Number(match[1]);
+  const high = Number(match[2]);
+  // The kernel accepts 0 as the low end, but never assigns port 0.
+  return low <= high && high <= 65535 && high > 0 ? { low: Math.max(low, 1), high } : undefined;
+}
+
+/** Reads `net.ipv4.ip_local_reserved_ports`: `8080,9000-9100`, or nothing. */
+export function parseReservedPorts(text: string): PortRange[] {
+  const ranges: PortRange[] = [];
+  for (const part of text.trim().split(',')) {
+    const match = /^(\d+)(?:-(\d+))?$/.exec(part);
+    if (match === null) continue;
+    const low = Number(match[1]);
+    ranges.push({ low, high: match[2] === undefined ? low : Number(match[2]) });
+  }
+  return ranges;
+}
+
+/** Every port of the ranges that is not reserved, once, in ascending order. */
+export function portsOf(ranges: readonly PortRange[], reserved: readonly PortRange[]): number[] {
+  const ports: number[] = [];
+  for (const range of ranges) {
+    for (let port = range.low; port <= range.high; port++) {
+      if (!reserved.some((hole) => includesPort(hole, port))) ports.push(port);
+    }
+  }
+  return ports;
+}

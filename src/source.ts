@@ -1,0 +1,276 @@
+// The source options: checked once, at the call, and then resolved for each destination that is attempted.
+import { type Family, isMapped, type ParsedAddress, parseAddress, toMapped } from './address';
+import { badPort, invalidAddress, invalidType, invalidValue, outOfRange, unsupported } from './errors';
+import type { SocketOption, TcpExtras } from './native';
+import type { PortRange } from './range';
+
+/** A remote end, as a source function gets it. */
+export interface Destination {
+  address: string;
+  port: number;
+  family: Family;
+}
+
+/** Chooses the source address for a destination; undefined: do not attempt this destination. */
+export type SourceFunction = (destination: Destination) => string | undefined;
+
+/** The source options of {@link connect}. */
+export interface SourceOptions {
+  /**
+   * The source address: a numeric IP, or one for each family, or a function that is asked once for each attempted
+   * destination. Default: the kernel chooses by routing. `0.0.0.0` and `::` pin the family only.
+   *
+   * A destination of a family for which there is no source is not attempted.
+   */
+  localAddress?: string | { ipv4?: string; ipv6?: string } | SourceFunction | undefined;
+  /** The exact source port, 1 to 65535. Default (and 0): assigned by the kernel. */
+  localPort?: number | undefined;
+  /** Take the source port from `[low, high]`, both inclusive, 1 to 65535. Excludes `localPort`. */
+  localPortRange?: readonly [low: number, high: number] | undefined;
+  /** Name of the network interface to send through (`SO_BINDTODEVICE`, socket(7)); 1 to 15 bytes. */
+  interface?: string | undefined;
+  /** Firewall mark, 0 to 2^32 - 1 (`SO_MARK`, socket(7)). Needs CAP_NET_ADMIN or CAP_NET_RAW. */
+  mark?: number | undefined;
+  /** Allow a source address that is not (yet) on this machine (`IP_FREEBIND`, ip(7)). Default false. */
+  freeBind?: boolean | undefined;
+  /** Allow any source address, for transparent proxies (`IP_TRANSPARENT`, ip(7)). Needs CAP_NET_ADMIN. Default false. */
+  transparent?: boolean | undefined;
+  /** TCP Fast Open (`TCP_FASTOPEN_CONNECT`, tcp(7)); see docs/tcp.md for what changes. Default false. */
+  fastOpen?: boolean | undefined;
+  /** Further socket options, set in this order before bind(2). */
+  socketOptions?: readonly SocketOption[] | undefined;
+}
+
+/** The source options, valid and with their defaults. */
+export interface Source {
+  /** Undefined: the kernel chooses. */
+  readonly address: { readonly ipv4?: ParsedAddress; readonly ipv6?: ParsedAddress } | SourceFunction | undefined;
+  /** 0: any. */
+  readonly port: number;
+  readonly range: PortRange | undefined;
+  /** Null when there is nothing in it. */
+  readonly extras: TcpExtras | null;
+}
+
+/** What a destination gets. `undefined` where the source has no address of its family. */
+export interface Resolved {
+  /** As the socket's family writes it, with its zone; null: the kernel chooses. */
+  readonly address: string | null;
+}
+
+const PLAIN: Source = { address: undefined, port: 0, range: undefined, extras: null };
+
+/** Throws one of Node's argument errors when an option is wrong. */
+export function readSource(options: SourceOptions | undefined): Source {
+  if (options === undefined) return PLAIN;
+  refuseUnbuilt(options);
+  const address = readAddress(options.localAddress, options.interface !== undefined);
+  const port = readPort(options.localPort);
+  const range = readRange(options.localPortRange);
+  if (port !== 0 && range !== undefined) {
+    throw invalidValue('options.localPortRange', options.localPortRange, 'cannot be combined with localPort');
+  }
+  const extras = readExtras(options);
+  if (address === undefined && port === 0 && range === undefined && extras === null) return PLAIN;
+  return { address, port, range, extras };
+}
+
+/** Whether nothing at all was asked of the source. */
+export function isPlain(source: Source): boolean {
+  return source === PLAIN;
+}
+
+/** The families that this source can serve; undefined: any, or only the source function knows. */
+export function familyOf(source: Source): Family | undefined {
+  if (typeof source.address !== 'object') return undefined;
+  const { ipv4, ipv6 } = source.address;
+  if (ipv4 !== undefined && ipv6 !== undefined) return undefined;
+  return ipv4 !== undefined ? 4 : 6;
+}
+
+/**
+ * The source address for this destination; undefined when there is none of its family.
+ *
+ * @throws whatever a source function throws, and ERR_INVALID_IP_ADDRESS for an answer of it that is no address.
+ */
+export function resolveSource(source: Source, destination: Destination): Resolved | undefined {
+  const { address } = source;
+  if (address === undefined) return { address: null };
+  const mapped = destination.family === 6 && isMapped(destination.address);
+  const wanted = mapped ? 4 : destination.family;
+  let chosen: ParsedAddress | undefined;
+  if (typeof address === 'function') {
+    chosen = askFunction(address, destination, source.extras?.interface !== undefined);
+    if (chosen !== undefined && chosen.family !== wanted) return undefined;
+  } else {
+    chosen = wanted === 4 ? address.ipv4 : address.ipv6;
+  }
+  if (chosen === undefined) return undefined;
+  if (chosen.scope === 'unspecified') return { address: null };
+  if (chosen.family === 4) return { address: mapped ? toMapped(chosen.ip) : chosen.ip };
+  return { address: withZone(chosen, destination.address) };
+}
+
+// A link-local source needs to know its link; a destination with a zone names it just as well.
+function withZone(source: ParsedAddress, destination: string): string {
+  const zone = source.zone ?? (source.scope === 'link-local' ? parseAddress(destination)?.zone : undefined);
+  return zone === undefined ? source.ip : `${source.ip}%${zone}`;
+}
+
+/** Whether binding this source to this destination would fail for want of a zone, with a bare EINVAL. */
+export function lacksZone(source: Source, resolved: string): boolean {
+  if (source.extras?.interface !== undefined || resolved.includes('%')) return false;
+  const parsed = parseAddress(resolved);
+  return parsed?.family === 6 && parsed.scope === 'link-local';
+}
+
+function askFunction(
+  choose: SourceFunction,
+  destination: Destination,
+  hasInterface: boolean,
+): ParsedAddress | undefined {
+  const answer = choose(destination);
+  if (answer === undefined) return undefined;
+  if (typeof answer !== 'string') throw invalidType('localAddress()', 'of type string or undefined', answer);
+  return checkedAddress('localAddress()', answer, hasInterface);
+}
+
+function readAddress(value: SourceOptions['localAddress'], hasInterface: boolean): Source['address'] {
+  // net.connect treats the empty string as absent.
+  if (value === undefined || (value as unknown) === null || value === '') return undefined;
+  if (typeof value === 'function') return value;
+  if (typeof value === 'string') {
+    const parsed = checkedAddress('options.localAddress', value, hasInterface);
+    return parsed.family === 4 ? { ipv4: parsed } : { ipv6: parsed };
+  }
+  if (typeof value !== 'object') {
+    throw invalidType('options.localAddress', 'of type string or function or an instance of Object', value);
+  }
+  const { ipv4, ipv6 } = value;
+  if (ipv4 === undefined && ipv6 === undefined) {
+    throw invalidValue('options.localAddress', value, 'must have ipv4, ipv6 or both');
+  }
+  return {
+    ...(ipv4 === undefined ? {} : { ipv4: ofFamily('options.localAddress.ipv4', ipv4, 4, hasInterface) }),
+    ...(ipv6 === undefined ? {} : { ipv6: ofFamily('options.localAddress.ipv6', ipv6, 6, hasInterface) }),
+  };
+}
+
+function ofFamily(name: string, value: unknown, family: Family, hasInterface: boolean): ParsedAddress {
+  if (typeof value !== 'string') throw invalidType(name, 'of type string', value);
+  const parsed = checkedAddress(name, value, hasInterface);
+  if (parsed.family !== family) throw invalidValue(name, value, `must be an IPv${family} address`);
+  return parsed;
+}
+
+function checkedAddress(name: string, value: string, hasInterface: boolean): ParsedAddress {
+  const parsed = parseAddress(value);
+  if (parsed === undefined) throw invalidAddress(value);
+  // bind(2) accepts these for IPv4, and connect(2) then silently takes another source (tcp_v4_connect).
+  if (parsed.scope === 'multicast' || parsed.scope === 'broadcast') {
+    throw invalidValue(name, value, `must not be a ${parsed.scope} address, which cannot be a source`);
+  }
+  if (parsed.zone === '' || (parsed.zone !== undefined && hasInterface && parsed.scope !== 'link-local')) {
+    throw invalidValue(name, value, 'has a zone that cannot be used');
+  }
+  return parsed;
+}
+
+function readPort(value: unknown): number {
+  if (value === undefined || value === null) return 0;
+  if (typeof value !== 'number') throw invalidType('options.localPort', 'of type number', value);
+  if (!Number.isInteger(value) || value < 0 || value > 65535) throw badPort('options.localPort', value);
+  return value;
+}
+
+function readRange(value: unknown): PortRange | undefined {
+  if (value === undefined || value === null) return undefined;
+  if (!Array.isArray(value)) throw invalidType('options.localPortRange', 'an instance of Array', value);
+  const [low, high] = value as unknown[];
+  if (value.length !== 2 || typeof low !== 'number' || typeof high !== 'number') {
+    throw invalidValue('options.localPortRange', value, 'must be [low, high]');
+  }
+  for (const port of [low, high]) {
+    if (!Number.isInteger(port) || port < 1 || port > 65535) {
+      throw outOfRange('options.localPortRange', '>= 1 && <= 65535', port);
+    }
+  }
+  if (low > high) throw invalidValue('options.localPortRange', value, 'must have low <= high');
+  return { low, high };
+}
+
+function readBoolean(name: 'freeBind' | 'transparent' | 'fastOpen', value: unknown): boolean {
+  if (value === undefined || value === null) return false;
+  if (typeof value !== 'boolean') throw invalidType(`options.${name}`, 'of type boolean', value);
+  return value;
+}
+
+function readExtras(options: SourceOptions): TcpExtras | null {
+  const name = readInterface(options.interface);
+  const mark = readMark(options.mark);
+  const freeBind = readBoolean('freeBind', options.freeBind);
+  const transparent = readBoolean('transparent', options.transparent);
+  const fastOpen = readBoolean('fastOpen', options.fastOpen);
+  const socketOptions = readSocketOptions(options.socketOptions);
+  const empty = name === undefined && mark === undefined && socketOptions === undefined;
+  if (empty && !freeBind && !transparent && !fastOpen) return null;
+  return { interface: name, mark, freeBind, transparent, fastOpen, socketOptions };
+}
+
+function readInterface(value: unknown): string | undefined {
+  if (value === undefined || value === null) return undefined;
+  if (typeof value !== 'string') throw invalidType('options.interface', 'of type string', value);
+  // IFNAMSIZ counts the terminating zero; dev_valid_name() refuses the rest.
+  const length = Buffer.byteLength(value);
+  if (length < 1 || length > 15 || /[\s/:\0]/.test(value) || value === '.' || value === '..') {
+    throw invalidValue('options.interface', value, 'must be the name of a network interface');
+  }
+  return value;
+}
+
+function readMark(value: unknown): number | undefined {
+  if (value === undefined || value === null) return undefined;
+  if (typeof value !== 'number') throw invalidType('options.mark', 'of type number', value);
+  if (!Number.isInteger(value) || value < 0 || value > 0xffffffff) {
+    throw outOfRange('options.mark', 'an integer >= 0 && <= 4294967295', value);
+  }
+  return value;
+}
+
+function readSocketOptions(value: unknown): SocketOption[] | undefined {
+  if (value === undefined || value === null) return undefined;
+  if (!Array.isArray(value)) throw invalidType('options.socketOptions', 'an instance of Array', value);
+  if (value.length === 0) return undefined;
+  return value.map((option: unknown, index) => readSocketOption(`options.socketOptions[${index}]`, option));
+}
+
+function readSocketOption(name: string, option: unknown): SocketOption {
+  if (typeof option !== 'object' || option === null) throw invalidType(name, 'of type object', option);
+  const { level, name: optname, value } = option as Partial<Record<keyof SocketOption, unknown>>;
+  if (value instanceof Uint8Array) {
+    return { level: int32(`${name}.level`, level), name: int32(`${name}.name`, optname), value: value.slice() };
+  }
+  if (typeof value !== 'number') {
+    throw invalidType(`${name}.value`, 'of type number or an instance of Uint8Array', value);
+  }
+  return {
+    level: int32(`${name}.level`, level),
+    name: int32(`${name}.name`, optname),
+    value: int32(`${name}.value`, value),
+  };
+}
+
+/** A C `int`. An unsigned value up to 2^32 - 1 is taken by its bits. */
+export function int32(name: string, value: unknown): number {
+  if (typeof value !== 'number') throw invalidType(name, 'of type number', value);
+  if (!Number.isInteger(value) || value < -0x80000000 || value > 0xffffffff) {
+    throw outOfRange(name, 'an integer >= -2147483648 && <= 4294967295', value);
+  }
+  return value | 0;
+}
+
+function refuseUnbuilt(options: SourceOptions): void {
+  if ('reuseTimeWait' in options && options.reuseTimeWait === true) {
+    throw unsupported('reuseTimeWait', 'this version of connectx does not have it yet');
+  }
+}

@@ -1,0 +1,176 @@
+// The addon's primitives, bare: one function per system call, on descriptors.
+import { isIP } from 'node:net';
+import type { Family } from './address';
+import { badPort, invalidAddress, invalidType, outOfRange } from './errors';
+import { AF_INET, AF_INET6, type Endpoint, type Native, nativeFor, unwrap } from './native';
+import { int32 } from './source';
+
+export type { Endpoint };
+
+/** A numeric address and a port, for {@link bind} and {@link connect}. */
+export interface SocketAddress {
+  /** A numeric IP; an IPv6 zone (`fe80::1%eth0`) is understood. */
+  address: string;
+  /** 0 to 65535. */
+  port: number;
+}
+
+/** The numbers of Linux that the functions of this module are most often called with. */
+export const constants = {
+  AF_INET,
+  AF_INET6,
+  SOCK_STREAM: 1,
+  SOCK_DGRAM: 2,
+  SOL_SOCKET: 1,
+  SO_REUSEADDR: 2,
+  SO_LINGER: 13,
+  SO_BINDTODEVICE: 25,
+  SO_MARK: 36,
+  SO_COOKIE: 57,
+  IPPROTO_IP: 0,
+  IPPROTO_TCP: 6,
+  IPPROTO_UDP: 17,
+  IPPROTO_IPV6: 41,
+  IP_FREEBIND: 15,
+  IP_TRANSPARENT: 19,
+  IP_BIND_ADDRESS_NO_PORT: 24,
+  IP_LOCAL_PORT_RANGE: 51,
+  TCP_FASTOPEN_CONNECT: 30,
+  IPV6_TRANSPARENT: 75,
+  IPV6_FREEBIND: 78,
+} as const;
+
+function addon(): Native {
+  return nativeFor('connectx/sys');
+}
+
+function descriptor(value: unknown): number {
+  if (typeof value !== 'number') throw invalidType('fd', 'of type number', value);
+  if (!Number.isInteger(value) || value < 0 || value > 0x7fffffff) {
+    throw outOfRange('fd', '>= 0 && <= 2147483647', value);
+  }
+  return value;
+}
+
+function checkedAddress(value: SocketAddress): { family: Family; address: string; port: number } {
+  if (typeof value !== 'object' || (value as unknown) === null) throw invalidType('address', 'of type object', value);
+  const { address, port } = value;
+  if (typeof address !== 'string') throw invalidType('address.address', 'of type string', address);
+  if (typeof port !== 'number') throw invalidType('address.port', 'of type number', port);
+  if (!Number.isInteger(port) || port < 0 || port > 65535) throw badPort('address.port', port);
+  const family = isIP(address);
+  if (family !== 4 && family !== 6) throw invalidAddress(address);
+  return { family, address, port };
+}
+
+const domainOf = (family: Family) => (family === 6 ? AF_INET6 : AF_INET);
+
+/**
+ * socket(2), non-blocking and close-on-exec from birth.
+ *
+ * The descriptor is yours: close it with {@link close}, exactly once, or give it away (`net.Socket`'s `fd`, an `open()` of
+ * a handle), after which it is Node's to close and must not be passed to {@link close} any more.
+ *
+ * @param domain e.g. `constants.AF_INET`
+ * @param type e.g. `constants.SOCK_STREAM`
+ * @param protocol default 0
+ * @returns the descriptor
+ * @throws {ConnectxError} EMFILE, ENFILE, EAFNOSUPPORT, EPROTONOSUPPORT, EACCES ...
+ * @example
+ * const fd = socket(constants.AF_INET, constants.SOCK_STREAM);
+ */
+export function socket(domain: number, type: number, protocol = 0): number {
+  const native = addon();
+  return unwrap<number>(
+    native,
+    native.socket(int32('domain', domain), int32('type', type), int32('protocol', protocol)),
+  );
+}
+
+/**
+ * close(2), for sockets only: any other descriptor is ENOTSOCK and stays open.
+ *
+ * Whose number this is, is for you to know: a number that was closed before may already be somebody else's socket.
+ *
+ * @throws {ConnectxError} EBADF, ENOTSOCK
+ */
+export function close(fd: number): void {
+  const native = addon();
+  unwrap(native, native.close(descriptor(fd)));
+}
+
+/**
+ * setsockopt(2).
+ *
+ * @param value a number is passed as a C `int`, bytes as they are
+ * @throws {ConnectxError} EBADF, ENOTSOCK, ENOPROTOOPT, EINVAL, EPERM ...
+ * @example
+ * setsockopt(fd, constants.SOL_SOCKET, constants.SO_REUSEADDR, 1);
+ */
+export function setsockopt(fd: number, level: number, name: number, value: number | Uint8Array): void {
+  const native = addon();
+  const bytes = value instanceof Uint8Array ? value : int32('value', value);
+  unwrap(native, native.setsockopt(descriptor(fd), int32('level', level), int32('name', name), bytes));
+}
+
+/**
+ * getsockopt(2): a C `int` as a number, or with `length` that many bytes at most.
+ *
+ * @param length 1 to 65536
+ * @throws {ConnectxError} EBADF, ENOTSOCK, ENOPROTOOPT, EINVAL ...
+ * @example
+ * const cookie = getsockopt(fd, constants.SOL_SOCKET, constants.SO_COOKIE, 8);
+ */
+export function getsockopt(fd: number, level: number, name: number): number;
+export function getsockopt(fd: number, level: number, name: number, length: number): Buffer;
+export function getsockopt(fd: number, level: number, name: number, length?: number): number | Buffer {
+  const native = addon();
+  if (length !== undefined) {
+    if (typeof length !== 'number') throw invalidType('length', 'of type number', length);
+    if (!Number.isInteger(length) || length < 1 || length > 65536)
+      throw outOfRange('length', '>= 1 && <= 65536', length);
+  }
+  const answer = native.getsockopt(descriptor(fd), int32('level', level), int32('name', name), length ?? 4);
+  const bytes = unwrap<Buffer>(native, answer);
+  if (length !== undefined) return bytes;
+  // Some options answer with a single byte where 1 would do (ip(7)).
+  return bytes.length === 4
+    ? (new Int32Array(bytes.buffer, bytes.byteOffset, 1)[0] ?? 0)
+    : bytes.readUIntLE(0, bytes.length);
+}
+
+/**
+ * bind(2).
+ *
+ * @throws {ConnectxError} EADDRINUSE, EADDRNOTAVAIL, EACCES, EINVAL (bound already, or a zone is missing) ...
+ * @example
+ * bind(fd, { address: '192.0.2.7', port: 0 });
+ */
+export function bind(fd: number, address: SocketAddress): void {
+  const native = addon();
+  const { family, address: ip, port } = checkedAddress(address);
+  unwrap(native, native.bind(descriptor(fd), domainOf(family), ip, port));
+}
+
+/**
+ * connect(2). On a stream socket, which is non-blocking, EINPROGRESS means that it is under way.
+ *
+ * @throws {ConnectxError} EINPROGRESS, EADDRNOTAVAIL, ENETUNREACH, EISCONN ...
+ */
+export function connect(fd: number, address: SocketAddress): void {
+  const native = addon();
+  const { family, address: ip, port } = checkedAddress(address);
+  unwrap(native, native.connect(descriptor(fd), domainOf(family), ip, port));
+}
+
+/** getsockname(2): the local end. @throws {ConnectxError} EBADF, ENOTSOCK, EAFNOSUPPORT (neither IPv4 nor IPv6) */
+export function getsockname(fd: number): Endpoint {
+  const native = addon();
+  return unwrap<Endpoint>(native, native.getsockname(descriptor(fd)));
+}
+
+/** getpeername(2): the remote end. @throws {ConnectxError} ENOTCONN, EBADF, ENOTSOCK, EAFNOSUPPORT */
+export function getpeername(fd: number): Endpoint {
+  const native = addon();
+  return unwrap<Endpoint>(native, native.getpeername(descriptor(fd)));
+}

@@ -1,0 +1,289 @@
+// net.Socket with a source: everything that is not the source is left to Node's core.
+import { channel } from 'node:diagnostics_channel';
+import { lookup as dnsLookup, type LookupAddress } from 'node:dns';
+import * as net from 'node:net';
+import { constants } from 'node:os';
+import type { Family } from './address';
+import { Attempt, type HandleOwner, type TcpHandle } from './attempt';
+import { ConnectxError, complete, unsupported } from './errors';
+import { familyMismatch } from './explain';
+import { FallbackAttempt, refuseOnFallback } from './fallback';
+import { type Native, nativeOrFallback } from './native';
+import { familyOf, readSource, type Source, type SourceOptions } from './source';
+
+/** Options of {@link connect}: those of `net.connect` for TCP, and the source options. */
+export type ConnectOptions = Omit<net.TcpNetConnectOpts, 'localAddress' | 'localPort'> & SourceOptions;
+
+/** Options of `new Socket()`: those of `net.Socket`, and the source options, which `connect()` then applies. */
+export type SocketOptions = net.SocketConstructorOpts & SourceOptions;
+
+type ConnectionListener = () => void;
+type AnyAttempt = Attempt | FallbackAttempt;
+
+/** What a socket remembers of its source between `connect()` and the end of connecting. */
+interface Connecting {
+  readonly source: Source;
+  readonly native: Native | undefined;
+  readonly attempts: AnyAttempt[];
+}
+
+// Not a private field: net.Socket's constructor already emits and destroys, before private fields exist.
+const kSource = Symbol('connectx.source');
+const kOptions = Symbol('connectx.options');
+const kConnecting = Symbol('connectx.connecting');
+
+/**
+ * A `net.Socket` whose `connect()` honours the source options, given to the constructor or to `connect()`.
+ *
+ * @example
+ * const socket = new Socket({ localAddress: '192.0.2.7' });
+ * socket.connect(443, 'example.org');
+ */
+export class Socket extends net.Socket {
+  declare [kSource]: Source;
+  declare [kOptions]: SocketOptions | undefined;
+  declare [kConnecting]: Connecting | undefined;
+
+  /** Throws one of Node's argument errors when a source option is wrong. */
+  constructor(options?: SocketOptions) {
+    const source = readSource(options);
+    super(options);
+    this[kSource] = source;
+    this[kOptions] = options;
+    this[kConnecting] = undefined;
+  }
+
+  override connect(options: net.SocketConnectOpts | ConnectOptions, connectionListener?: ConnectionListener): this;
+  override connect(port: number, host: string, connectionListener?: ConnectionListener): this;
+  override connect(port: number, connectionListener?: ConnectionListener): this;
+  override connect(path: string, connectionListener?: ConnectionListener): this;
+  override connect(...args: unknown[]): this {
+    const { options, listener } = readConnectArguments(args);
+    if (options.path) {
+      this[kConnecting] = undefined;
+      callCore(this, options, listener);
+      return this;
+    }
+    const source = this.#sourceFor(options);
+    const native = nativeOrFallback();
+    if (native === undefined) refuseOnFallback(source);
+    this[kConnecting] = { source, native, attempts: [] };
+    callCore(this, forCore(options, source), listener);
+    assertHandle(this);
+    return this;
+  }
+
+  #sourceFor(options: ConnectOptions): Source {
+    const own = this[kOptions];
+    if (own === undefined) return readSource(options);
+    return own === options ? this[kSource] : readSource({ ...own, ...options });
+  }
+
+  /** @internal */
+  override emit(event: string | symbol, ...args: unknown[]): boolean {
+    const connecting = this[kConnecting];
+    if (connecting !== undefined) {
+      if (event === 'connectionAttempt') beginAttempt(this, connecting, args);
+      else if (event === 'connectionAttemptFailed') completeError(connecting, args[3]);
+      else if (event === 'connect') {
+        this[kConnecting] = undefined;
+        if (connecting.attempts.length === 0) {
+          this.destroy(unsupported('connectionAttempt', hookIsGone));
+          return false;
+        }
+      }
+    }
+    return super.emit(event, ...args);
+  }
+
+  /** @internal */
+  override _destroy(error: Error | null, callback: (error?: Error | null) => void): void {
+    const connecting = this[kConnecting];
+    if (connecting !== undefined) {
+      this[kConnecting] = undefined;
+      if (error !== null) completeErrors(connecting, error);
+      const thrown = connecting.attempts.find((attempt) => attempt.thrown !== undefined)?.thrown;
+      if (thrown !== undefined && error !== null) {
+        super._destroy(asError(thrown.error), callback);
+        return;
+      }
+    }
+    super._destroy(error, callback);
+  }
+}
+
+const hookIsGone = `Node ${process.versions.node} does not announce its connection attempts, which connectx relies on`;
+
+function asError(thrown: unknown): Error {
+  return thrown instanceof Error ? thrown : new Error('localAddress() threw', { cause: thrown });
+}
+
+interface ConnectArguments {
+  options: ConnectOptions & { path?: string | undefined };
+  listener: ConnectionListener | undefined;
+}
+
+// As net._normalizeArgs does it. An array comes from core's own net.connect() and http: [options, listener].
+function readConnectArguments(args: readonly unknown[]): ConnectArguments {
+  const [first] = args;
+  if (Array.isArray(first)) return readConnectArguments(first);
+  const last = args.at(-1);
+  const listener = typeof last === 'function' ? (last as ConnectionListener) : undefined;
+  if (typeof first === 'object' && first !== null) return { options: first as ConnectArguments['options'], listener };
+  const options = isPipeName(first) ? { path: first } : { port: first, ...hostOf(args) };
+  return { options: options as unknown as ConnectArguments['options'], listener };
+}
+
+function hostOf(args: readonly unknown[]): { host?: string } {
+  return typeof args[1] === 'string' ? { host: args[1] } : {};
+}
+
+// A string that is no port number is a path.
+function isPipeName(value: unknown): value is string {
+  return typeof value === 'string' && !(Number(value) >= 0);
+}
+
+const coreConnect = net.Socket.prototype.connect as (
+  this: net.Socket,
+  options: object,
+  listener: ConnectionListener | undefined,
+) => net.Socket;
+
+function callCore(socket: Socket, options: object, listener: ConnectionListener | undefined): void {
+  coreConnect.call(socket, options, listener);
+}
+
+/**
+ * The options for core: without the source, which core would bind a second time, and for which it would turn Happy
+ * Eyeballs off; and with a lookup that leaves out the families for which there is no source.
+ */
+function forCore(options: ConnectOptions, source: Source): object {
+  const family = familyOf(source);
+  if (options.localAddress === undefined && options.localPort === undefined && family === undefined) return options;
+  const prototype: unknown = Object.getPrototypeOf(options);
+  const plain = prototype === Object.prototype || prototype === null;
+  const copy: Record<string, unknown> = plain ? { ...options } : (Object.create(options) as Record<string, unknown>);
+  copy.localAddress = undefined;
+  copy.localPort = undefined;
+  if (family !== undefined && (options.host === undefined || net.isIP(options.host) === 0)) {
+    copy.lookup = lookupOf(family, options.lookup ?? dnsLookup, source);
+  }
+  return copy;
+}
+
+type Lookup = NonNullable<net.TcpNetConnectOpts['lookup']>;
+type LookupCallback = Parameters<Lookup>[2];
+
+function lookupOf(family: Family, lookup: unknown, source: Source): unknown {
+  // Core complains about it.
+  if (typeof lookup !== 'function') return lookup;
+  return (host: string, options: Parameters<Lookup>[1], callback: LookupCallback): void => {
+    // Only dns.lookup is known to keep to `all`; another function may answer as it likes.
+    const single = lookup === dnsLookup && options.all !== true;
+    const asked = single ? { ...options, all: true } : options;
+    (lookup as Lookup)(host, asked, (error, answer, answerFamily) => {
+      if (error || !Array.isArray(answer)) {
+        callback(error, answer, answerFamily);
+        return;
+      }
+      const usable = answer.filter((address) => address.family === family);
+      const [first] = usable;
+      if (first === undefined && answer.length > 0) callback(noSourceFor(host, answer, source), []);
+      else if (first !== undefined && single) callback(null, first.address, first.family);
+      else callback(null, usable);
+    });
+  };
+}
+
+function noSourceFor(host: string, answer: LookupAddress[], source: Source): ConnectxError {
+  const address = answer[0]?.address ?? '';
+  const { reason, advice } = familyMismatch(address, source);
+  const code = 'EAFNOSUPPORT';
+  return new ConnectxError(`connect ${code} ${host} (${address}); ${advice}`, {
+    code,
+    errno: -constants.errno[code],
+    syscall: 'connect',
+    address,
+    reason,
+  });
+}
+
+function handleOf(socket: Socket): Partial<TcpHandle> | null {
+  return (socket as unknown as { _handle: Partial<TcpHandle> | null })._handle;
+}
+
+/** Fails loudly where a Node release no longer has what an attempt relies on. */
+function assertHandle(socket: Socket): void {
+  const handle = handleOf(socket);
+  if (handle === null || socket.destroyed) return;
+  for (const method of ['open', 'bind', 'bind6', 'connect', 'connect6'] as const) {
+    if (typeof handle[method] === 'function') continue;
+    socket.destroy(unsupported('tcp-handle', `the TCP handles of Node ${process.versions.node} have no ${method}()`));
+    return;
+  }
+}
+
+function beginAttempt(socket: Socket, connecting: Connecting, args: readonly unknown[]): void {
+  const [address, port, family] = args as [string, number, Family];
+  const { native, source } = connecting;
+  const destination = { address, port, family };
+  const attempt =
+    native === undefined
+      ? new FallbackAttempt(source, handleOf(socket) as TcpHandle, destination)
+      : new Attempt(native, source, socket as unknown as HandleOwner, destination);
+  connecting.attempts.push(attempt);
+  attempt.begin();
+}
+
+function completeErrors(connecting: Connecting, error: Error): void {
+  if (!(error instanceof AggregateError)) {
+    completeError(connecting, error);
+    return;
+  }
+  for (const one of error.errors) completeError(connecting, one);
+  // As core does it with the code.
+  const first: unknown = error.errors[0];
+  if (first instanceof ConnectxError && first.reason !== undefined) Object.assign(error, { reason: first.reason });
+}
+
+function completeError(connecting: Connecting, error: unknown): void {
+  if (!(error instanceof Error)) return;
+  const { address, port } = error as NodeJS.ErrnoException & { address?: string; port?: number };
+  const attempt = connecting.attempts.find(
+    ({ destination, failure }) => failure !== undefined && destination.address === address && destination.port === port,
+  );
+  if (attempt?.failure !== undefined) complete(error, attempt, attempt.failure);
+}
+
+const clientSockets = channel('net.client.socket');
+
+// Where Socket.prototype.connect does not announce the socket itself (Node 20), net.connect does.
+const coreAnnounces = /netClientSocketChannel/.test(net.Socket.prototype.connect.toString());
+
+/**
+ * Like `net.connect()`, and more: a connection whose source is pinned without taking its port away from every other
+ * destination. Returns at once, with an ordinary `net.Socket`.
+ *
+ * Bad options throw one of Node's argument errors; everything else is an `'error'` event, with a `reason` where
+ * connectx knows one (see {@link ConnectxError}).
+ *
+ * @param options those of `net.connect`, and the source options; or port and host; or a path
+ * @param connectionListener is added as a once-listener of `'connect'`
+ * @example
+ * const socket = connect({ host: 'example.org', port: 443, localAddress: '192.0.2.7' });
+ * socket.on('error', (error) => console.error(error.code, error.reason));
+ */
+export function connect(options: ConnectOptions | net.NetConnectOpts, connectionListener?: ConnectionListener): Socket;
+export function connect(port: number, host?: string, connectionListener?: ConnectionListener): Socket;
+export function connect(port: number, connectionListener?: ConnectionListener): Socket;
+export function connect(path: string, connectionListener?: ConnectionListener): Socket;
+export function connect(...args: unknown[]): Socket {
+  const { options, listener } = readConnectArguments(args);
+  const socket = new Socket(options);
+  if (!coreAnnounces && clientSockets.hasSubscribers) clientSockets.publish({ socket });
+  if (options.timeout) socket.setTimeout(options.timeout);
+  return socket.connect(options, listener);
+}
+
+/** The same function as {@link connect}. */
+export const createConnection = connect;

@@ -1,0 +1,24 @@
+// Ends the run with one plain line of counts, and names what was left out.
+import { writeFileSync } from 'node:fs';
+import type { TestModule } from 'vitest/node';
+
+export default class Counts {
+  onTestRunEnd(modules: readonly TestModule[], errors: readonly unknown[]): void {
+    let passed = 0;
+    let failed = errors.length;
+    const left: string[] = [];
+    for (const module of modules) {
+      failed += module.errors().length;
+      for (const test of module.children.allTests()) {
+        const { state } = test.result();
+        if (state === 'passed') passed++;
+        else if (state === 'failed') failed++;
+        else left.push(test.fullName);
+      }
+    }
+    for (const name of left) console.log(`left out: ${name}`);
+    console.log(`\ntests: ${passed} passed, ${failed} failed, ${left.length} skipped`);
+    const summary = process.env.CONNECTX_TEST_SUMMARY;
+    if (summary) writeFileSync(summary, JSON.stringify({ passed, failed, skipped: left.length }));
+  }
+}
