@@ -91,9 +91,7 @@ std::string Address::Text() const {
   return text;
 }
 
-Result LocalAddress(int fd, Address* out) {
-  return Endpoint(fd, os::Getsockname, Syscall::kGetsockname, out);
-}
+Result LocalAddress(int fd, Address* out) { return Endpoint(fd, os::Getsockname, Syscall::kGetsockname, out); }
 
 Result PeerAddress(int fd, Address* out) { return Endpoint(fd, os::Getpeername, Syscall::kGetpeername, out); }
 

@@ -9,13 +9,13 @@
 namespace connectx {
 
 const char* const kSyscallNames[static_cast<size_t>(Syscall::kCount)] = {
-    "",            "socket",      "close", "setsockopt", "getsockopt", "bind",          "connect", "getsockname",
-    "getpeername", "dup3",        "open",  "read",       "send",       "recv",          "netlink", "if_nametoindex",
+    "",     "socket", "close", "setsockopt", "getsockopt", "bind",    "connect",        "getsockname", "getpeername",
+    "dup3", "open",   "read",  "send",       "recv",       "netlink", "if_nametoindex",
 };
 
 void Fd::Reset() {
-  // The descriptor is gone whatever close(2) answers (close(2), "Dealing with error returns"), so there is nothing to do
-  // about an error, and a second try could close somebody else's.
+  // The descriptor is gone whatever close(2) answers (close(2), "Dealing with error returns"), so there is nothing to
+  // do about an error, and a second try could close somebody else's.
   if (fd_ >= 0) static_cast<void>(::close(Release()));
 }
 

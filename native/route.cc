@@ -69,7 +69,8 @@ Result DecodeRouteAnswer(const uint8_t* bytes, size_t length, uint32_t sequence,
   nlmsghdr header;
   if (length < sizeof header) return BadMessage();
   std::memcpy(&header, bytes, sizeof header);
-  if (header.nlmsg_seq != sequence || header.nlmsg_len > length || header.nlmsg_len < sizeof header) return BadMessage();
+  if (header.nlmsg_seq != sequence || header.nlmsg_len > length || header.nlmsg_len < sizeof header)
+    return BadMessage();
   size_t at = Align(sizeof header);
   const size_t end = header.nlmsg_len;
   if (header.nlmsg_type == NLMSG_ERROR) {

@@ -21,8 +21,8 @@ namespace connectx {
 namespace {
 
 Result SetAll(int fd, const TcpPlan& plan) {
-  // Read live from both sockets whenever one of them binds explicitly, so it is set even where this socket binds nothing:
-  // without it nobody could bind this socket's port explicitly towards another destination.
+  // Read live from both sockets whenever one of them binds explicitly, so it is set even where this socket binds
+  // nothing: without it nobody could bind this socket's port explicitly towards another destination.
   Result result = os::Setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, 1);
   if (!result.ok()) return result;
 
@@ -50,8 +50,8 @@ Result SetAll(int fd, const TcpPlan& plan) {
     if (!result.ok()) return result;
   }
   for (const SocketOption& option : plan.options) {
-    result = os::Setsockopt(fd, option.level, option.name, option.value.data(),
-                            static_cast<socklen_t>(option.value.size()));
+    result =
+        os::Setsockopt(fd, option.level, option.name, option.value.data(), static_cast<socklen_t>(option.value.size()));
     if (!result.ok()) return result;
   }
   return Result::Ok();
