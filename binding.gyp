@@ -12,7 +12,12 @@
           "sources": [
             "native/os.cc",
             "native/address.cc",
+            "native/links.cc",
+            "native/netlink.cc",
             "native/route.cc",
+            "native/sock_diag.cc",
+            "native/socket_options.cc",
+            "native/udp_connect.cc",
             "native/tcp_prepare.cc",
             "native/binding.cc"
           ],

@@ -1,5 +1,6 @@
 // The only file that sees N-API: unpack, call, answer. Arguments arrive complete and validated from src/native.ts; what
-// is checked here is only what memory safety needs. No state is kept, so worker threads may load the addon again.
+// is checked here is only what memory safety needs. All state belongs to an environment, so worker threads may load the
+// addon again.
 //
 // A system call's outcome crosses as one number: the value, or -(errno + 4096 * index in `syscalls`). It costs no
 // allocation, and the one place that turns it into an Error is src/errors.ts.
@@ -14,7 +15,10 @@
 #include "address.h"
 #include "os.h"
 #include "route.h"
+#include "sock_diag.h"
+#include "socket_options.h"
 #include "tcp_prepare.h"
+#include "udp_connect.h"
 
 namespace connectx {
 namespace {
@@ -70,10 +74,9 @@ std::vector<uint8_t> Bytes(const Napi::Value& value) {
   return std::vector<uint8_t>(data, data + sizeof number);
 }
 
-void ReadExtras(const Napi::Object& extras, TcpPlan* plan) {
+void ReadExtras(const Napi::Object& extras, SocketOptions* plan) {
   plan->free_bind = extras.Get("freeBind").ToBoolean();
   plan->transparent = extras.Get("transparent").ToBoolean();
-  plan->fast_open = extras.Get("fastOpen").ToBoolean();
   Napi::Value interface = extras.Get("interface");
   if (interface.IsString()) plan->interface = interface.As<Napi::String>();
   Napi::Value mark = extras.Get("mark");
@@ -83,8 +86,8 @@ void ReadExtras(const Napi::Object& extras, TcpPlan* plan) {
   Napi::Array array = options.As<Napi::Array>();
   for (uint32_t i = 0; i < array.Length(); i++) {
     Napi::Object option = array.Get(i).As<Napi::Object>();
-    plan->options.push_back({option.Get("level").As<Napi::Number>().Int32Value(),
-                             option.Get("name").As<Napi::Number>().Int32Value(), Bytes(option.Get("value"))});
+    plan->others.push_back({option.Get("level").As<Napi::Number>().Int32Value(),
+                            option.Get("name").As<Napi::Number>().Int32Value(), Bytes(option.Get("value"))});
   }
 }
 
@@ -97,7 +100,11 @@ Napi::Value TcpPrepareJs(const Napi::CallbackInfo& info) {
   if (!parsed.ok()) return ToJs(info, parsed);
   plan.low = Port(info, 3);
   plan.high = Port(info, 4);
-  if (info[5].IsObject()) ReadExtras(info[5].As<Napi::Object>(), &plan);
+  if (info[5].IsObject()) {
+    Napi::Object extras = info[5].As<Napi::Object>();
+    plan.fast_open = extras.Get("fastOpen").ToBoolean();
+    ReadExtras(extras, &plan.options);
+  }
   return ToJs(info, TcpPrepare(plan));
 }
 
@@ -151,6 +158,72 @@ Napi::Value InterfaceIndexJs(const Napi::CallbackInfo& info) {
 Napi::Value ReplaceJs(const Napi::CallbackInfo& info) {
   Fd from(Int(info, 0));
   return ToJs(info, os::Dup3(from.get(), Int(info, 1)));
+}
+
+// What an environment keeps between calls; its descriptors are closed with it.
+Oracle* OracleOf(const Napi::CallbackInfo& info) { return info.Env().GetInstanceData<Oracle>(); }
+
+enum UdpFlag : int { kShared = 1, kExclusive = 2 };
+
+// The arguments from `first` on: family, source, sourcePort, remote, remotePort, flags, extras | null
+Result UdpPlanArgument(const Napi::CallbackInfo& info, size_t first, UdpPlan* plan) {
+  const int family = Int(info, first);
+  Result result = AddressArgument(info, first + 1, family, Port(info, first + 2), &plan->source);
+  if (result.ok()) result = AddressArgument(info, first + 3, family, Port(info, first + 4), &plan->remote);
+  if (!result.ok()) return result;
+  const int flags = Int(info, first + 5);
+  plan->shared = (flags & kShared) != 0;
+  plan->exclusive = (flags & kExclusive) != 0;
+  if (!info[first + 6].IsObject()) return Result::Ok();
+  ReadExtras(info[first + 6].As<Napi::Object>(), &plan->options);
+  if (plan->options.interface.empty()) return Result::Ok();
+  Result index = os::IfNameToIndex(plan->options.interface.c_str());
+  if (!index.ok()) return Result::Fail(Syscall::kSetsockopt, ENODEV);
+  plan->interface = static_cast<uint32_t>(index.value);
+  return Result::Ok();
+}
+
+// udpConnect(fd, family, source, sourcePort, remote, remotePort, flags, extras | null) -> verdict
+Napi::Value UdpConnectJs(const Napi::CallbackInfo& info) {
+  UdpPlan plan;
+  Result parsed = UdpPlanArgument(info, 1, &plan);
+  if (!parsed.ok()) return ToJs(info, parsed);
+  return ToJs(info, UdpConnect(OracleOf(info), plan, Int(info, 0)));
+}
+
+// udpOwner(family, source, sourcePort, remote, remotePort, flags, extras | null) -> state, 0 for nobody
+Napi::Value UdpOwnerJs(const Napi::CallbackInfo& info) {
+  UdpPlan plan;
+  Result parsed = UdpPlanArgument(info, 0, &plan);
+  if (!parsed.ok()) return ToJs(info, parsed);
+  return ToJs(info, UdpOwner(OracleOf(info), plan));
+}
+
+Napi::Value UdpProbeJs(const Napi::CallbackInfo& info) { return ToJs(info, UdpProbe()); }
+
+// diagLookup(protocol, family, local, localPort, remote, remotePort, interface)
+//   -> { state, cookie, interface, inode, uid } | null | number
+Napi::Value DiagLookupJs(const Napi::CallbackInfo& info) {
+  DiagQuery query;
+  query.protocol = static_cast<uint8_t>(Int(info, 0));
+  const int family = Int(info, 1);
+  Result result = AddressArgument(info, 2, family, Port(info, 3), &query.local);
+  if (result.ok()) result = AddressArgument(info, 4, family, Port(info, 5), &query.remote);
+  if (!result.ok()) return ToJs(info, result);
+  query.interface = static_cast<uint32_t>(Int(info, 6));
+  // A socket of its own, so that it is the calling thread's network namespace of now that answers.
+  SockDiag diag;
+  DiagAnswer answer;
+  result = diag.Ask(query, &answer);
+  if (!result.ok()) return ToJs(info, result);
+  if (!answer.found) return info.Env().Null();
+  Napi::Object object = Napi::Object::New(info.Env());
+  object.Set("state", Napi::Number::New(info.Env(), answer.state));
+  object.Set("cookie", Napi::BigInt::New(info.Env(), answer.cookie));
+  object.Set("interface", Napi::Number::New(info.Env(), answer.interface));
+  object.Set("inode", Napi::Number::New(info.Env(), answer.inode));
+  object.Set("uid", Napi::Number::New(info.Env(), answer.uid));
+  return object;
 }
 
 Napi::Value SocketJs(const Napi::CallbackInfo& info) {
@@ -211,12 +284,17 @@ Napi::Value GetsocknameJs(const Napi::CallbackInfo& info) { return Endpoint(info
 Napi::Value GetpeernameJs(const Napi::CallbackInfo& info) { return Endpoint(info, PeerAddress); }
 
 Napi::Object Init(Napi::Env env, Napi::Object exports) {
+  env.SetInstanceData(new Oracle());
   const auto add = [&](const char* name, Napi::Value (*call)(const Napi::CallbackInfo&)) {
     exports.Set(name, Napi::Function::New(env, call, name));
   };
   add("tcpPrepare", TcpPrepareJs);
   add("tcpCheck", TcpCheckJs);
   add("tcpFeatures", TcpFeaturesJs);
+  add("udpConnect", UdpConnectJs);
+  add("udpOwner", UdpOwnerJs);
+  add("udpProbe", UdpProbeJs);
+  add("diagLookup", DiagLookupJs);
   add("routeLookup", RouteLookupJs);
   add("readFile", ReadFileJs);
   add("interfaceIndex", InterfaceIndexJs);

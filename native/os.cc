@@ -89,6 +89,10 @@ Result Recv(int fd, void* bytes, size_t length) {
   return Retry(Syscall::kRecv, [&] { return ::recv(fd, bytes, length, MSG_TRUNC); });
 }
 
+Result RecvFrom(int fd, void* bytes, size_t length, int flags, sockaddr* from, socklen_t* from_length) {
+  return Retry(Syscall::kRecv, [&] { return ::recvfrom(fd, bytes, length, flags, from, from_length); });
+}
+
 Result ReadFile(const char* path, char* bytes, size_t capacity) {
   Result opened = Retry(Syscall::kOpen, [&] { return ::open(path, O_RDONLY | O_CLOEXEC); });
   if (!opened.ok()) return opened;

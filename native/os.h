@@ -85,6 +85,7 @@ Result Getpeername(int fd, sockaddr* address, socklen_t* length);
 Result Dup3(int from, int to);
 Result Send(int fd, const void* bytes, size_t length);
 Result Recv(int fd, void* bytes, size_t length);
+Result RecvFrom(int fd, void* bytes, size_t length, int flags, sockaddr* from, socklen_t* from_length);
 // The first `capacity` bytes of a small file such as one below /proc/sys; value is the number of bytes read.
 Result ReadFile(const char* path, char* bytes, size_t capacity);
 Result IfNameToIndex(const char* name);

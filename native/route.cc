@@ -1,10 +1,11 @@
 #include "route.h"
 
-#include <linux/netlink.h>
 #include <linux/rtnetlink.h>
 
 #include <cerrno>
 #include <cstring>
+
+#include "netlink.h"
 
 namespace connectx {
 namespace {
@@ -24,8 +25,6 @@ void PutAttribute(std::vector<uint8_t>* bytes, uint16_t type, const void* data, 
   PutBytes(bytes, &header, sizeof header);
   PutBytes(bytes, data, length);
 }
-
-Result BadMessage() { return Result::Fail(Syscall::kNetlink, EBADMSG); }
 
 bool ToAddress(int family, const uint8_t* data, size_t length, Address* out) {
   sockaddr_storage storage = {};
@@ -66,25 +65,21 @@ std::vector<uint8_t> EncodeRouteQuery(const RouteQuery& query, uint32_t sequence
 
 Result DecodeRouteAnswer(const uint8_t* bytes, size_t length, uint32_t sequence, int family, RouteAnswer* out) {
   *out = RouteAnswer();
-  nlmsghdr header;
-  if (length < sizeof header) return BadMessage();
-  std::memcpy(&header, bytes, sizeof header);
-  if (header.nlmsg_seq != sequence || header.nlmsg_len > length || header.nlmsg_len < sizeof header)
-    return BadMessage();
-  size_t at = Align(sizeof header);
-  const size_t end = header.nlmsg_len;
-  if (header.nlmsg_type == NLMSG_ERROR) {
-    nlmsgerr error;
-    if (end < at + sizeof error.error) return BadMessage();
-    std::memcpy(&error.error, bytes + at, sizeof error.error);
-    return error.error < 0 ? Result::Fail(Syscall::kNetlink, -error.error) : BadMessage();
+  size_t start = 0;
+  NetlinkMessage message;
+  if (!NextMessage(bytes, length, &start, &message) || message.sequence != sequence) return BadMessage();
+  if (message.type == NLMSG_ERROR) {
+    const int error = ErrorOf(message);
+    return error > 0 ? Result::Fail(Syscall::kNetlink, error) : BadMessage();
   }
   rtmsg route;
-  if (header.nlmsg_type != RTM_NEWROUTE || end < at + sizeof route) return BadMessage();
-  std::memcpy(&route, bytes + at, sizeof route);
+  if (message.type != RTM_NEWROUTE || message.length < sizeof route) return BadMessage();
+  bytes = message.payload;
+  const size_t end = message.length;
+  std::memcpy(&route, bytes, sizeof route);
   if (route.rtm_family != family) return BadMessage();
   out->type = route.rtm_type;
-  at += Align(sizeof route);
+  size_t at = Align(sizeof route);
   while (at + sizeof(rtattr) <= end) {
     rtattr attribute;
     std::memcpy(&attribute, bytes + at, sizeof attribute);
@@ -105,16 +100,11 @@ Result DecodeRouteAnswer(const uint8_t* bytes, size_t length, uint32_t sequence,
 }
 
 Result RouteLookup(const RouteQuery& query, RouteAnswer* out) {
-  Result opened = os::Socket(AF_NETLINK, SOCK_RAW, NETLINK_ROUTE);
+  Result opened = OpenNetlink(NETLINK_ROUTE, 0);
   if (!opened.ok()) return opened;
   Fd fd(opened.value);
-  // To port id 0, and so from the kernel only: nobody else's message can arrive in place of the answer.
-  sockaddr_nl kernel = {};
-  kernel.nl_family = AF_NETLINK;
-  Result result = os::Connect(fd.get(), reinterpret_cast<const sockaddr*>(&kernel), sizeof kernel);
-  if (!result.ok()) return result;
   const std::vector<uint8_t> request = EncodeRouteQuery(query, kSequence);
-  result = os::Send(fd.get(), request.data(), request.size());
+  Result result = os::Send(fd.get(), request.data(), request.size());
   if (!result.ok()) return result;
   // The kernel answers within send(2); a route with its metrics stays far below this size.
   uint8_t answer[8192];

@@ -1,20 +1,13 @@
 #include "tcp_prepare.h"
 
 #include <linux/in.h>
-#include <linux/in6.h>
 #include <linux/tcp.h>
 
 #include <cerrno>
 
-// Kernel headers older than the running kernel lack these numbers; they are ABI and do not change.
+// Kernel headers older than the running kernel lack this number; it is ABI and does not change.
 #ifndef IP_LOCAL_PORT_RANGE
 #define IP_LOCAL_PORT_RANGE 51  // Linux 6.3
-#endif
-#ifndef IPV6_TRANSPARENT
-#define IPV6_TRANSPARENT 75
-#endif
-#ifndef IPV6_FREEBIND
-#define IPV6_FREEBIND 78  // Linux 4.15
 #endif
 
 namespace connectx {
@@ -24,37 +17,9 @@ Result SetAll(int fd, const TcpPlan& plan) {
   // Read live from both sockets whenever one of them binds explicitly, so it is set even where this socket binds
   // nothing: without it nobody could bind this socket's port explicitly towards another destination.
   Result result = os::Setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, 1);
+  if (result.ok() && plan.fast_open) result = os::Setsockopt(fd, IPPROTO_TCP, TCP_FASTOPEN_CONNECT, 1);
   if (!result.ok()) return result;
-
-  const bool v6 = plan.family == AF_INET6;
-  if (!plan.interface.empty()) {
-    result = os::Setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, plan.interface.data(),
-                            static_cast<socklen_t>(plan.interface.size()));
-    if (!result.ok()) return result;
-  }
-  if (plan.mark.has_value()) {
-    result = os::Setsockopt(fd, SOL_SOCKET, SO_MARK, static_cast<int>(*plan.mark));
-    if (!result.ok()) return result;
-  }
-  if (plan.free_bind) {
-    result = v6 ? os::Setsockopt(fd, IPPROTO_IPV6, IPV6_FREEBIND, 1) : os::Setsockopt(fd, IPPROTO_IP, IP_FREEBIND, 1);
-    if (!result.ok()) return result;
-  }
-  if (plan.transparent) {
-    result =
-        v6 ? os::Setsockopt(fd, IPPROTO_IPV6, IPV6_TRANSPARENT, 1) : os::Setsockopt(fd, IPPROTO_IP, IP_TRANSPARENT, 1);
-    if (!result.ok()) return result;
-  }
-  if (plan.fast_open) {
-    result = os::Setsockopt(fd, IPPROTO_TCP, TCP_FASTOPEN_CONNECT, 1);
-    if (!result.ok()) return result;
-  }
-  for (const SocketOption& option : plan.options) {
-    result =
-        os::Setsockopt(fd, option.level, option.name, option.value.data(), static_cast<socklen_t>(option.value.size()));
-    if (!result.ok()) return result;
-  }
-  return Result::Ok();
+  return SetOptions(fd, plan.family, plan.options);
 }
 
 Result BindLocal(int fd, const TcpPlan& plan) {

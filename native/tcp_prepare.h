@@ -4,19 +4,12 @@
 
 #include <cstdint>
 #include <optional>
-#include <string>
-#include <vector>
 
 #include "address.h"
 #include "os.h"
+#include "socket_options.h"
 
 namespace connectx {
-
-struct SocketOption {
-  int level;
-  int name;
-  std::vector<uint8_t> value;
-};
 
 struct TcpPlan {
   int family = AF_INET;
@@ -27,12 +20,8 @@ struct TcpPlan {
   // Bounds for the port that the kernel assigns (IP_LOCAL_PORT_RANGE); both zero: leave the option alone.
   uint16_t low = 0;
   uint16_t high = 0;
-  bool free_bind = false;
-  bool transparent = false;
   bool fast_open = false;
-  std::string interface;
-  std::optional<uint32_t> mark;
-  std::vector<SocketOption> options;
+  SocketOptions options;
 };
 
 // socket(2), its options, and bind(2) where the plan asks for one. On success value is the descriptor, owned by the

@@ -1,5 +1,6 @@
 import { ephemeralRange, tcpFeatures } from './kernel';
 import { load, TcpFeature } from './native';
+import { memoryOf } from './udp';
 
 /** What this platform, kernel and process can do. */
 export interface Capabilities {
@@ -14,6 +15,8 @@ export interface Capabilities {
   localPortRange: boolean;
   /** `TCP_FASTOPEN_CONNECT` (Linux 4.11): the option `fastOpen`. */
   fastOpen: boolean;
+  /** sock_diag(7) answers for UDP: UDP ports are shared over destinations. Otherwise a port is used for one at a time. */
+  udpShared: boolean;
   /** `net.ipv4.ip_local_port_range` as of now, both ends inclusive; undefined when it cannot be read. */
   ephemeralRange: { low: number; high: number } | undefined;
 }
@@ -32,6 +35,7 @@ export function capabilities(): Capabilities {
     bindAddressNoPort: false,
     localPortRange: false,
     fastOpen: false,
+    udpShared: false,
     ephemeralRange: undefined,
   };
   if (native === undefined) return { ...nothing, native: false, nativeError: loaded.error };
@@ -43,6 +47,7 @@ export function capabilities(): Capabilities {
     bindAddressNoPort: (features & TcpFeature.bindAddressNoPort) !== 0,
     localPortRange: (features & TcpFeature.localPortRange) !== 0,
     fastOpen: (features & TcpFeature.fastOpenConnect) !== 0,
+    udpShared: memoryOf(native).canShare(),
     ephemeralRange: ephemeralRange(native),
   };
 }

@@ -60,7 +60,7 @@ function tupleInUse(): Explanation {
   };
 }
 
-function portLocked(port: number): Explanation {
+export function portLocked(port: number): Explanation {
   return {
     reason: 'port-locked',
     advice:
@@ -69,7 +69,7 @@ function portLocked(port: number): Explanation {
   };
 }
 
-function addressNotLocal(address: string | null): Explanation {
+export function addressNotLocal(address: string | null): Explanation {
   const advice =
     address === null
       ? 'this machine has no usable source address towards this destination: is the interface up and configured?'
@@ -90,6 +90,22 @@ function explainOption(of: Circumstances): Explanation {
   }
   return { reason: undefined, advice: 'one of the socket options was refused by the kernel' };
 }
+
+/** UDP has no TIME-WAIT: a 4-tuple is free as soon as its socket is closed. */
+export function udpPortsExhausted(ports: string): Explanation {
+  return {
+    reason: 'ports-exhausted',
+    advice:
+      `every usable port of ${ports} is taken towards this destination: add source addresses, widen ` +
+      'net.ipv4.ip_local_port_range, or close sockets',
+  };
+}
+
+export const UDP_TUPLE_IN_USE: Explanation = {
+  reason: 'tuple-in-use',
+  advice:
+    'another socket is connected with this exact 4-tuple, and would get no datagrams any more: use another localPort',
+};
 
 /** There is no source of the destination's family. */
 export function familyMismatch(destination: string, source: Source): Explanation {

@@ -44,6 +44,18 @@ export interface Route {
   source?: string;
 }
 
+/** The socket that the kernel found for a 4-tuple. */
+export interface SocketOwner {
+  /** 1: connected (TCP: established). 7: UDP, bound but not connected. 10: TCP, listening. */
+  state: number;
+  /** `SO_COOKIE`: tells sockets apart, for as long as the machine runs. */
+  cookie: bigint;
+  /** The index of the interface that the socket is bound to; 0: none. */
+  interface: number;
+  inode: number;
+  uid: number;
+}
+
 /**
  * What the addon exports. Where a number stands for an outcome, a negative one is `-(errno + 4096 * syscall)`;
  * {@link errnoOf} and {@link syscallOf} take it apart.
@@ -71,6 +83,38 @@ export interface Native {
   ): number;
   /** A bit set, see {@link TcpFeature}. */
   tcpFeatures(): number;
+  /** A {@link UdpVerdict}; see `native/udp_connect.h`. */
+  udpConnect(
+    fd: number,
+    family: number,
+    source: string,
+    sourcePort: number,
+    remote: string,
+    remotePort: number,
+    flags: number,
+    extras: TcpExtras | null,
+  ): number;
+  /** The state of the socket that gets datagrams of this 4-tuple, 0 when nobody does. */
+  udpOwner(
+    family: number,
+    source: string,
+    sourcePort: number,
+    remote: string,
+    remotePort: number,
+    flags: number,
+    extras: TcpExtras | null,
+  ): number;
+  /** 1: sock_diag sees a UDP socket of ours. 0: it does not. Negative: it could not be tried. */
+  udpProbe(): number;
+  diagLookup(
+    protocol: number,
+    family: number,
+    local: string,
+    localPort: number,
+    remote: string,
+    remotePort: number,
+    interfaceIndex: number,
+  ): SocketOwner | null | number;
   routeLookup(family: number, destination: string, interfaceIndex: number, mark: number): Route | number;
   readFile(path: string): string | number;
   interfaceIndex(name: string): number;
@@ -87,6 +131,15 @@ export interface Native {
 
 /** What `tcpCheck` found; the numbers are those of `native/tcp_prepare.h`. */
 export const Verdict = { asAsked: 0, selfConnected: 1, otherAddress: 2, otherPort: 3 } as const;
+
+/** What `udpConnect` answers; the numbers are those of `native/udp_connect.h`. */
+export const UdpVerdict = { connected: 0, portLocked: 1, tupleInUse: 2, contended: 3, unseen: 4, moved: 5 } as const;
+
+/** What `udpConnect` takes; the bits are those of `native/binding.cc`. */
+export const UdpFlag = { shared: 1, exclusive: 2 } as const;
+
+/** States of `include/net/tcp_states.h`; UDP uses the first two: connected, and only bound. */
+export const SocketState = { established: 1, closed: 7, listening: 10 } as const;
 
 /** What `tcpFeatures` found; the bits are those of `native/tcp_prepare.h`. */
 export const TcpFeature = { bindAddressNoPort: 1, localPortRange: 2, fastOpenConnect: 4 } as const;

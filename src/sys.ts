@@ -1,8 +1,8 @@
 // The addon's primitives, bare: one function per system call, on descriptors.
 import { isIP } from 'node:net';
 import type { Family } from './address';
-import { badPort, invalidAddress, invalidType, outOfRange } from './errors';
-import { AF_INET, AF_INET6, type Endpoint, type Native, nativeFor, unwrap } from './native';
+import { badPort, invalidAddress, invalidType, invalidValue, outOfRange } from './errors';
+import { AF_INET, AF_INET6, type Endpoint, type Native, nativeFor, type SocketOwner, unwrap } from './native';
 import { int32 } from './source';
 
 export type { Endpoint };
@@ -173,4 +173,52 @@ export function getsockname(fd: number): Endpoint {
 export function getpeername(fd: number): Endpoint {
   const native = addon();
   return unwrap<Endpoint>(native, native.getpeername(descriptor(fd)));
+}
+
+/** Who owns a UDP 4-tuple, as {@link udpLookup} tells it. */
+export type UdpOwner = SocketOwner;
+
+/**
+ * Asks the kernel over sock_diag(7) which UDP socket would get a datagram from `remote` to `local`. Without a lock the answer
+ * is true of the moment only.
+ *
+ * @param options `interface`: the name or index of a network interface. A socket that is bound to a device is found only when
+ *   that device is named; one that is bound to none is always found. Default: none.
+ * @returns undefined when there is none, which is what ENOENT says, and nothing else
+ * @throws {ConnectxError} EPERM, EPROTONOSUPPORT ... when the kernel does not answer; EBADMSG for an answer that is none
+ * @example
+ * const owner = udpLookup({ address: '192.0.2.7', port: 40000 }, { address: '192.0.2.53', port: 53 });
+ * if (owner?.state === 1) console.log(`connected, uid ${owner.uid}`);
+ */
+export function udpLookup(
+  local: SocketAddress,
+  remote: SocketAddress,
+  options: { interface?: string | number | undefined } = {},
+): UdpOwner | undefined {
+  const native = addon();
+  const from = checkedAddress(local);
+  const to = checkedAddress(remote);
+  if (from.family !== to.family)
+    throw invalidValue('remote', remote, `must be of the family of local, IPv${from.family}`);
+  const index = interfaceIndex(native, options.interface);
+  const answer = native.diagLookup(
+    constants.IPPROTO_UDP,
+    domainOf(from.family),
+    from.address,
+    from.port,
+    to.address,
+    to.port,
+    index,
+  );
+  return unwrap<SocketOwner | null>(native, answer) ?? undefined;
+}
+
+function interfaceIndex(native: Native, value: unknown): number {
+  if (value === undefined) return 0;
+  if (typeof value === 'string') return unwrap<number>(native, native.interfaceIndex(value));
+  if (typeof value !== 'number') throw invalidType('options.interface', 'of type string or number', value);
+  if (!Number.isInteger(value) || value < 0 || value > 0x7fffffff) {
+    throw outOfRange('options.interface', '>= 0 && <= 2147483647', value);
+  }
+  return value;
 }

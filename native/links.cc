@@ -1,0 +1,111 @@
+#include "links.h"
+
+#include <linux/if.h>
+#include <linux/rtnetlink.h>
+#include <netinet/in.h>
+
+#include <cerrno>
+#include <cstring>
+
+#include "netlink.h"
+
+namespace connectx {
+namespace {
+
+constexpr uint32_t kSequence = 1;  // one question a socket
+
+bool IsLoopback(const Address& address) {
+  if (address.family() == AF_INET) return address.ip()[0] == 127;
+  return IN6_IS_ADDR_LOOPBACK(reinterpret_cast<const in6_addr*>(address.ip())) != 0;
+}
+
+}  // namespace
+
+Result DecodeLinks(const uint8_t* bytes, size_t length, uint32_t sequence, std::vector<Link>* out) {
+  size_t at = 0;
+  NetlinkMessage message;
+  while (NextMessage(bytes, length, &at, &message)) {
+    if (message.sequence != sequence) return BadMessage();
+    if (message.type == NLMSG_DONE) return Result::Ok(1);
+    if (message.type == NLMSG_ERROR) {
+      const int error = ErrorOf(message);
+      return error > 0 ? Result::Fail(Syscall::kNetlink, error) : BadMessage();
+    }
+    ifinfomsg info;
+    if (message.type != RTM_NEWLINK || message.length < sizeof info) return BadMessage();
+    std::memcpy(&info, message.payload, sizeof info);
+    out->push_back({static_cast<uint32_t>(info.ifi_index), (info.ifi_flags & IFF_LOOPBACK) != 0});
+  }
+  return at < length ? BadMessage() : Result::Ok(0);
+}
+
+void Links::Close() {
+  watch_.Reset();
+  links_.clear();
+}
+
+Result Links::List() {
+  Result opened = OpenNetlink(NETLINK_ROUTE, 0);
+  if (!opened.ok()) return opened;
+  Fd fd(opened.value);
+  struct {
+    nlmsghdr header;
+    ifinfomsg body;
+  } request = {};
+  request.header.nlmsg_len = sizeof request;
+  request.header.nlmsg_type = RTM_GETLINK;
+  request.header.nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP;
+  request.header.nlmsg_seq = kSequence;
+  Result result = os::Send(fd.get(), &request, sizeof request);
+  if (!result.ok()) return result;
+  std::vector<uint8_t> buffer(32768);  // the kernel fills at most this much at once (netlink_dump)
+  std::vector<Link> links;
+  do {
+    result = os::Recv(fd.get(), buffer.data(), buffer.size());
+    if (!result.ok()) return result;
+    if (static_cast<size_t>(result.value) > buffer.size()) return BadMessage();
+    result = DecodeLinks(buffer.data(), static_cast<size_t>(result.value), kSequence, &links);
+    if (!result.ok()) return result;
+  } while (result.value == 0);
+  links_ = std::move(links);
+  return Result::Ok();
+}
+
+Result Links::Update() {
+  bool changed = watch_.get() < 0;
+  if (changed) {
+    Result opened = OpenNetlink(NETLINK_ROUTE, RTMGRP_LINK);
+    if (!opened.ok()) return opened;
+    watch_ = Fd(opened.value);
+  }
+  // What was announced does not matter, only that something was; ENOBUFS says that more was than could be kept.
+  uint8_t announcement[64];
+  Result result = Result::Ok();
+  while ((result = os::Recv(watch_.get(), announcement, sizeof announcement)).ok() || result.error == ENOBUFS) {
+    changed = true;
+  }
+  if (result.error != EAGAIN) return result;
+  return changed ? List() : Result::Ok();
+}
+
+Result Links::Towards(const Address& remote, std::vector<uint32_t>* out) {
+  out->clear();
+  if (remote.scope() != 0) {
+    out->push_back(remote.scope());
+    return Result::Ok();
+  }
+  Result result = Update();
+  if (!result.ok()) {
+    Close();
+    return result;
+  }
+  const bool loopback = IsLoopback(remote);
+  for (const Link& link : links_) {
+    // A packet with a loopback address arrives on no other interface (ip_route_input_slow, ipv6_rcv).
+    if (!loopback || link.loopback) out->push_back(link.index);
+  }
+  if (out->empty()) out->push_back(0);
+  return Result::Ok();
+}
+
+}  // namespace connectx

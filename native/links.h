@@ -1,0 +1,39 @@
+// The network interfaces of this namespace, kept up to date by the kernel's own announcements (rtnetlink(7),
+// RTMGRP_LINK), so that asking costs one system call.
+#ifndef CONNECTX_LINKS_H
+#define CONNECTX_LINKS_H
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "address.h"
+#include "os.h"
+
+namespace connectx {
+
+struct Link {
+  uint32_t index;
+  bool loopback;
+};
+
+// Adds the links of one buffer of an RTM_GETLINK dump. value is 1 when the dump is over.
+Result DecodeLinks(const uint8_t* bytes, size_t length, uint32_t sequence, std::vector<Link>* out);
+
+class Links {
+ public:
+  // The interfaces on which a packet from `remote` can arrive: never none.
+  Result Towards(const Address& remote, std::vector<uint32_t>* out);
+  void Close();
+
+ private:
+  Result Update();
+  Result List();
+
+  Fd watch_;
+  std::vector<Link> links_;
+};
+
+}  // namespace connectx
+
+#endif  // CONNECTX_LINKS_H

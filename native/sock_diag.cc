@@ -1,0 +1,115 @@
+#include "sock_diag.h"
+
+#include <linux/inet_diag.h>
+#include <linux/netlink.h>
+#include <linux/sock_diag.h>
+#include <netinet/in.h>
+
+#include <cerrno>
+#include <cstring>
+
+#include "netlink.h"
+
+// Kernel headers older than the running kernel lack this number; it is ABI and does not change.
+#ifndef SO_NETNS_COOKIE
+#define SO_NETNS_COOKIE 71  // Linux 5.14
+#endif
+
+namespace connectx {
+namespace {
+
+struct Request {
+  nlmsghdr header;
+  inet_diag_req_v2 body;
+};
+static_assert(sizeof(Request) == kDiagQuerySize, "the kernel's structs leave no gap here");
+
+void PutIp(__be32 (&words)[4], const Address& address) {
+  std::memcpy(static_cast<void*>(words), address.ip(), address.ip_length());
+}
+
+}  // namespace
+
+std::array<uint8_t, kDiagQuerySize> EncodeDiagQuery(const DiagQuery& query, uint32_t sequence) {
+  Request request = {};
+  request.header.nlmsg_len = sizeof request;
+  request.header.nlmsg_type = SOCK_DIAG_BY_FAMILY;
+  // Without NLM_F_DUMP the kernel looks up exactly one socket, by all of the id.
+  request.header.nlmsg_flags = NLM_F_REQUEST;
+  request.header.nlmsg_seq = sequence;
+  request.body.sdiag_family = static_cast<uint8_t>(query.local.family());
+  request.body.sdiag_protocol = query.protocol;
+  request.body.idiag_states = ~0U;
+  // For UDP "src and dst are swapped for historical reasons" (udp_dump_one): the source is the remote end, as in a
+  // packet that arrives. For TCP they are not.
+  const bool swap = query.protocol == IPPROTO_UDP;
+  const Address& source = swap ? query.remote : query.local;
+  const Address& destination = swap ? query.local : query.remote;
+  inet_diag_sockid& id = request.body.id;
+  id.idiag_sport = htons(source.port());
+  id.idiag_dport = htons(destination.port());
+  PutIp(id.idiag_src, source);
+  PutIp(id.idiag_dst, destination);
+  id.idiag_if = query.interface;
+  id.idiag_cookie[0] = INET_DIAG_NOCOOKIE;
+  id.idiag_cookie[1] = INET_DIAG_NOCOOKIE;
+  std::array<uint8_t, kDiagQuerySize> bytes;
+  std::memcpy(bytes.data(), &request, sizeof request);
+  return bytes;
+}
+
+Result DecodeDiagAnswer(const uint8_t* bytes, size_t length, uint32_t sequence, DiagAnswer* out) {
+  *out = DiagAnswer();
+  size_t at = 0;
+  NetlinkMessage message;
+  if (!NextMessage(bytes, length, &at, &message) || message.sequence != sequence) return BadMessage();
+  if (message.type == NLMSG_ERROR) {
+    const int error = ErrorOf(message);
+    if (error == ENOENT) return Result::Ok();
+    return error > 0 ? Result::Fail(Syscall::kNetlink, error) : BadMessage();
+  }
+  inet_diag_msg body;
+  if (message.type != SOCK_DIAG_BY_FAMILY || message.length < sizeof body) return BadMessage();
+  std::memcpy(&body, message.payload, sizeof body);
+  out->found = true;
+  out->state = body.idiag_state;
+  out->cookie = static_cast<uint64_t>(body.id.idiag_cookie[1]) << 32 | body.id.idiag_cookie[0];
+  out->interface = body.id.idiag_if;
+  out->inode = body.idiag_inode;
+  out->uid = body.idiag_uid;
+  return Result::Ok();
+}
+
+Result SockDiag::Ask(const DiagQuery& query, DiagAnswer* out) {
+  if (fd_.get() < 0) {
+    Result opened = OpenNetlink(NETLINK_SOCK_DIAG, 0);
+    if (!opened.ok()) return opened;
+    fd_ = Fd(opened.value);
+  }
+  const uint32_t sequence = ++sequence_;
+  const auto request = EncodeDiagQuery(query, sequence);
+  Result result = os::Send(fd_.get(), request.data(), request.size());
+  uint8_t answer[1024];
+  // The kernel has answered before send(2) returns.
+  if (result.ok()) result = os::Recv(fd_.get(), answer, sizeof answer);
+  if (result.ok() && static_cast<size_t>(result.value) > sizeof answer) result = BadMessage();
+  if (result.ok()) result = DecodeDiagAnswer(answer, static_cast<size_t>(result.value), sequence, out);
+  // Whatever went wrong, no belated answer shall meet the next question.
+  if (!result.ok()) Close();
+  return result;
+}
+
+uint64_t SockDiag::NamespaceCookie() const { return fd_.get() < 0 ? 0 : NamespaceCookieOf(fd_.get()); }
+
+uint64_t NamespaceCookieOf(int fd) {
+  uint64_t cookie = 0;
+  socklen_t length = sizeof cookie;
+  return os::Getsockopt(fd, SOL_SOCKET, SO_NETNS_COOKIE, &cookie, &length).ok() ? cookie : 0;
+}
+
+Result CookieOf(int fd, uint64_t* out) {
+  socklen_t length = sizeof *out;
+  return os::Getsockopt(fd, SOL_SOCKET, SO_COOKIE, out, &length);
+}
+
+}  // namespace connectx

@@ -1,0 +1,63 @@
+// One question to the kernel, over sock_diag(7): who owns this 4-tuple?
+#ifndef CONNECTX_SOCK_DIAG_H
+#define CONNECTX_SOCK_DIAG_H
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+
+#include "address.h"
+#include "os.h"
+
+namespace connectx {
+
+struct DiagQuery {
+  uint8_t protocol = 0;  // IPPROTO_UDP or IPPROTO_TCP
+  Address local;
+  Address remote;
+  // A socket that is bound to a device is found only by its index here; one that is not, by every index and by 0.
+  uint32_t interface = 0;
+};
+
+struct DiagAnswer {
+  bool found = false;
+  // TCP_ESTABLISHED (1) for a connected UDP socket, TCP_CLOSE (7) for one that is only bound
+  // (include/net/tcp_states.h).
+  uint8_t state = 0;
+  uint64_t cookie = 0;  // SO_COOKIE
+  uint32_t interface = 0;
+  uint32_t inode = 0;
+  uint32_t uid = 0;
+};
+
+constexpr uint8_t kEstablished = 1;
+constexpr uint8_t kClosed = 7;
+constexpr uint8_t kListening = 10;
+
+// The codec, apart from I/O so that it can be tested with bytes.
+constexpr size_t kDiagQuerySize = 72;  // nlmsghdr and inet_diag_req_v2
+std::array<uint8_t, kDiagQuerySize> EncodeDiagQuery(const DiagQuery& query, uint32_t sequence);
+// ENOENT alone means "nobody" (found is false, and the Result is ok). Any other errno is the Result's; an answer that
+// is none, or one to another question, is EBADMSG.
+Result DecodeDiagAnswer(const uint8_t* bytes, size_t length, uint32_t sequence, DiagAnswer* out);
+
+class SockDiag {
+ public:
+  Result Ask(const DiagQuery& query, DiagAnswer* out);
+  // The next question opens a new socket, in the network namespace that the thread is in then.
+  void Close() { fd_.Reset(); }
+  // Which network namespace the answers come from; 0 when that is unknown.
+  uint64_t NamespaceCookie() const;
+
+ private:
+  Fd fd_;
+  uint32_t sequence_ = 0;
+};
+
+// SO_NETNS_COOKIE (Linux 5.14); 0 on older kernels.
+uint64_t NamespaceCookieOf(int fd);
+Result CookieOf(int fd, uint64_t* out);
+
+}  // namespace connectx
+
+#endif  // CONNECTX_SOCK_DIAG_H

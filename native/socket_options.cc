@@ -1,0 +1,45 @@
+#include "socket_options.h"
+
+#include <linux/in.h>
+#include <linux/in6.h>
+
+// Kernel headers older than the running kernel lack these numbers; they are ABI and do not change.
+#ifndef IPV6_TRANSPARENT
+#define IPV6_TRANSPARENT 75
+#endif
+#ifndef IPV6_FREEBIND
+#define IPV6_FREEBIND 78  // Linux 4.15
+#endif
+
+namespace connectx {
+
+Result SetOptions(int fd, int family, const SocketOptions& options) {
+  const bool v6 = family == AF_INET6;
+  Result result;
+  if (!options.interface.empty()) {
+    result = os::Setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, options.interface.data(),
+                            static_cast<socklen_t>(options.interface.size()));
+    if (!result.ok()) return result;
+  }
+  if (options.mark.has_value()) {
+    result = os::Setsockopt(fd, SOL_SOCKET, SO_MARK, static_cast<int>(*options.mark));
+    if (!result.ok()) return result;
+  }
+  if (options.free_bind) {
+    result = v6 ? os::Setsockopt(fd, IPPROTO_IPV6, IPV6_FREEBIND, 1) : os::Setsockopt(fd, IPPROTO_IP, IP_FREEBIND, 1);
+    if (!result.ok()) return result;
+  }
+  if (options.transparent) {
+    result =
+        v6 ? os::Setsockopt(fd, IPPROTO_IPV6, IPV6_TRANSPARENT, 1) : os::Setsockopt(fd, IPPROTO_IP, IP_TRANSPARENT, 1);
+    if (!result.ok()) return result;
+  }
+  for (const SocketOption& option : options.others) {
+    result =
+        os::Setsockopt(fd, option.level, option.name, option.value.data(), static_cast<socklen_t>(option.value.size()));
+    if (!result.ok()) return result;
+  }
+  return Result::Ok();
+}
+
+}  // namespace connectx

@@ -1,0 +1,33 @@
+// The options that TCP and UDP sockets have in common, and their order.
+#ifndef CONNECTX_SOCKET_OPTIONS_H
+#define CONNECTX_SOCKET_OPTIONS_H
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "os.h"
+
+namespace connectx {
+
+struct SocketOption {
+  int level;
+  int name;
+  std::vector<uint8_t> value;
+};
+
+struct SocketOptions {
+  bool free_bind = false;
+  bool transparent = false;
+  std::string interface;
+  std::optional<uint32_t> mark;
+  std::vector<SocketOption> others;
+};
+
+// All of them, before bind(2).
+Result SetOptions(int fd, int family, const SocketOptions& options);
+
+}  // namespace connectx
+
+#endif  // CONNECTX_SOCKET_OPTIONS_H

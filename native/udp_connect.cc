@@ -1,0 +1,194 @@
+#include "udp_connect.h"
+
+#include <netinet/in.h>
+#include <sys/socket.h>
+
+#include <cerrno>
+#include <cstring>
+
+namespace connectx {
+namespace {
+
+Result Verdict(UdpVerdict verdict) { return Result::Ok(static_cast<int>(verdict)); }
+
+// An IPv4-mapped destination lives in the IPv4 table, which an AF_INET6 question is not answered from (udp_dump_one).
+Address Unmapped(const Address& address) {
+  if (address.family() != AF_INET6) return address;
+  const uint8_t* ip = address.ip();
+  if (!IN6_IS_ADDR_V4MAPPED(reinterpret_cast<const in6_addr*>(ip))) return address;
+  sockaddr_storage storage = {};
+  auto* v4 = reinterpret_cast<sockaddr_in*>(&storage);
+  v4->sin_family = AF_INET;
+  v4->sin_port = htons(address.port());
+  std::memcpy(&v4->sin_addr, ip + 12, sizeof v4->sin_addr);
+  Address result;
+  Address::From(storage, sizeof *v4, &result);
+  return result;
+}
+
+// The interfaces whose sockets could overshadow ours. A lookup by index sees sockets that are bound to that device and
+// those that are bound to none.
+Result Interfaces(Oracle* oracle, const UdpPlan& plan, const Address& remote) {
+  if (plan.interface == 0) return oracle->links.Towards(remote, &oracle->interfaces);
+  oracle->interfaces.assign(1, plan.interface);
+  return Result::Ok();
+}
+
+// value is a UdpVerdict: kConnected when the 4-tuple is ours to connect.
+Result Inspect(Oracle* oracle, const UdpPlan& plan, uint64_t cookie) {
+  DiagQuery query;
+  query.protocol = IPPROTO_UDP;
+  query.local = Unmapped(plan.source);
+  query.remote = Unmapped(plan.remote);
+  Result result = Interfaces(oracle, plan, query.remote);
+  if (!result.ok()) return result;
+  for (uint32_t interface : oracle->interfaces) {
+    query.interface = interface;
+    DiagAnswer answer;
+    result = oracle->diag.Ask(query, &answer);
+    if (!result.ok()) return result;
+    if (!answer.found) return Verdict(UdpVerdict::kUnseen);
+    if (answer.cookie == cookie) continue;
+    return Verdict(answer.state == kEstablished ? UdpVerdict::kTupleInUse : UdpVerdict::kContended);
+  }
+  return Verdict(UdpVerdict::kConnected);
+}
+
+// From bind(2) to the unlock. When it fails or the verdict is not kConnected, the socket may be bound and locked.
+Result Dance(Oracle* oracle, const UdpPlan& plan, int fd, bool* bound) {
+  uint64_t cookie = 0;
+  Result result = CookieOf(fd, &cookie);
+  if (!result.ok()) return result;
+  // Both sockets of a 2-tuple need SO_REUSEADDR, at the time of the second one's bind: so a socket without it locks the
+  // 2-tuple, and one that wants to get in must have it.
+  result = os::Setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, plan.shared ? 1 : 0);
+  if (!result.ok()) return result;
+  result = os::Bind(fd, plan.source.get(), plan.source.length());
+  if (result.error == EADDRINUSE) return Verdict(UdpVerdict::kPortLocked);
+  if (!result.ok()) return result;
+  *bound = true;
+  if (plan.shared) {
+    result = os::Setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, 0);
+    if (!result.ok()) return result;
+    result = Inspect(oracle, plan, cookie);
+    if (!result.ok() || result.value != static_cast<int>(UdpVerdict::kConnected)) return result;
+  }
+  result = os::Connect(fd, plan.remote.get(), plan.remote.length());
+  if (!result.ok()) return result;
+  if (plan.shared && !plan.exclusive) {
+    result = os::Setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, 1);
+    if (!result.ok()) return result;
+  }
+  return Verdict(UdpVerdict::kConnected);
+}
+
+// Datagrams from anyone were queued between bind and connect. The peer's own stay; the rest goes.
+void DropStrangers(int fd, const Address& remote) {
+  for (;;) {
+    sockaddr_storage from = {};
+    socklen_t length = sizeof from;
+    uint8_t byte;
+    auto* name = reinterpret_cast<sockaddr*>(&from);
+    Result peeked = os::RecvFrom(fd, &byte, sizeof byte, MSG_PEEK, name, &length);
+    // An error that is queued on the socket (ECONNREFUSED) belongs to this connection and is left for its user: reading
+    // it has cleared it only when it was not the last one, and the next send tells.
+    if (!peeked.ok()) return;
+    Address sender;
+    if (Address::From(from, length, &sender) && sender.port() == remote.port() && sender.SameIp(remote)) return;
+    if (!os::RecvFrom(fd, &byte, sizeof byte, 0, nullptr, nullptr).ok()) return;
+  }
+}
+
+// A bound UDP socket cannot give its port back: another socket takes the place of its descriptor.
+Result Renew(int target, int family) {
+  Result opened = os::Socket(family, SOCK_DGRAM, IPPROTO_UDP);
+  if (opened.ok()) {
+    Fd fresh(opened.value);
+    return os::Dup3(fresh.get(), target);
+  }
+  // At least nobody is kept out until the caller closes it.
+  static_cast<void>(os::Setsockopt(target, SOL_SOCKET, SO_REUSEADDR, 1));
+  return opened;
+}
+
+bool Moved(const SockDiag& diag, int fd) {
+  const uint64_t asked = diag.NamespaceCookie();
+  return asked != 0 && asked != NamespaceCookieOf(fd);
+}
+
+}  // namespace
+
+Result UdpConnect(Oracle* oracle, const UdpPlan& plan, int target) {
+  Result result = SetOptions(target, plan.source.family(), plan.options);
+  if (!result.ok()) return result;
+  bool bound = false;
+  result = Dance(oracle, plan, target, &bound);
+  const bool unseen = result.ok() && result.value == static_cast<int>(UdpVerdict::kUnseen);
+  if (result.ok() && result.value == static_cast<int>(UdpVerdict::kConnected)) {
+    DropStrangers(target, plan.remote);
+    return result;
+  }
+  bool moved = Moved(oracle->diag, target);
+  if (unseen && !moved) {
+    // On kernels without SO_NETNS_COOKIE a new socket tells: it sees our own where the old one did not.
+    oracle->Close();
+    uint64_t cookie = 0;
+    if (CookieOf(target, &cookie).ok()) {
+      Result again = Inspect(oracle, plan, cookie);
+      moved = again.ok() && again.value != static_cast<int>(UdpVerdict::kUnseen);
+    }
+  }
+  if (bound) {
+    Result renewed = Renew(target, plan.source.family());
+    if (!renewed.ok()) return renewed;
+  }
+  if (!moved) return result;
+  oracle->Close();
+  return Verdict(UdpVerdict::kMoved);
+}
+
+Result UdpOwner(Oracle* oracle, const UdpPlan& plan) {
+  DiagQuery query;
+  query.protocol = IPPROTO_UDP;
+  query.local = Unmapped(plan.source);
+  query.remote = Unmapped(plan.remote);
+  Result result = Interfaces(oracle, plan, query.remote);
+  if (!result.ok()) return result;
+  int state = 0;
+  for (uint32_t interface : oracle->interfaces) {
+    query.interface = interface;
+    DiagAnswer answer;
+    result = oracle->diag.Ask(query, &answer);
+    if (!result.ok()) return result;
+    if (answer.found && state != kEstablished) state = answer.state;
+  }
+  return Result::Ok(state);
+}
+
+Result UdpProbe() {
+  for (const auto& [family, any] : {std::pair(AF_INET, "127.0.0.1"), std::pair(AF_INET6, "::1")}) {
+    Result opened = os::Socket(family, SOCK_DGRAM, IPPROTO_UDP);
+    if (opened.error == EAFNOSUPPORT) continue;
+    if (!opened.ok()) return opened;
+    Fd fd(opened.value);
+    Address local;
+    Result result = Address::Parse(family, any, 0, &local);
+    if (result.ok()) result = os::Bind(fd.get(), local.get(), local.length());
+    if (result.error == EADDRNOTAVAIL) continue;
+    if (result.ok()) result = LocalAddress(fd.get(), &local);
+    uint64_t cookie = 0;
+    if (result.ok()) result = CookieOf(fd.get(), &cookie);
+    if (!result.ok()) return result;
+    DiagQuery query;
+    query.protocol = IPPROTO_UDP;
+    query.local = local;
+    query.remote = local;
+    SockDiag diag;
+    DiagAnswer answer;
+    result = diag.Ask(query, &answer);
+    return Result::Ok(result.ok() && answer.found && answer.cookie == cookie ? 1 : 0);
+  }
+  return Result::Fail(Syscall::kSocket, EAFNOSUPPORT);
+}
+
+}  // namespace connectx

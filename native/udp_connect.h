@@ -1,0 +1,70 @@
+// The critical section of a connected UDP socket that shares its local port, and nothing else: no JavaScript can run,
+// throw or be terminated while a port is locked.
+#ifndef CONNECTX_UDP_CONNECT_H
+#define CONNECTX_UDP_CONNECT_H
+
+#include <cstdint>
+#include <vector>
+
+#include "address.h"
+#include "links.h"
+#include "os.h"
+#include "sock_diag.h"
+#include "socket_options.h"
+
+namespace connectx {
+
+struct UdpPlan {
+  Address source;  // with the port
+  Address remote;
+  // The interface index that SocketOptions.interface names; 0: none.
+  uint32_t interface = 0;
+  // False: the port is not to be shared at all, and sock_diag is not asked (where it is not to be had).
+  bool shared = true;
+  // Keep the local 2-tuple locked for as long as the socket lives.
+  bool exclusive = false;
+  SocketOptions options;
+};
+
+// JavaScript reads the numbers.
+enum class UdpVerdict : int {
+  kConnected = 0,
+  // bind(2) said EADDRINUSE: somebody on this port does not share it, for good or just for a moment.
+  kPortLocked = 1,
+  // A connected socket has this 4-tuple.
+  kTupleInUse = 2,
+  // Another socket has just bound this port, too; one of the two has to give way.
+  kContended = 3,
+  // sock_diag does not see our own socket: it cannot answer for UDP here.
+  kUnseen = 4,
+  // The thread has changed its network namespace since the last call: what was known of ports is void.
+  kMoved = 5,
+};
+
+// What the kernel is asked with. One for each environment.
+struct Oracle {
+  SockDiag diag;
+  Links links;
+  std::vector<uint32_t> interfaces;  // scratch space
+
+  void Close() {
+    diag.Close();
+    links.Close();
+  }
+};
+
+// Connects `target`, which is a UDP socket that is not bound. value is a UdpVerdict; where it is not kConnected, and on
+// failure too, `target` is an unbound socket again (or closed to all use, when no new one could be opened), and no port
+// is locked.
+Result UdpConnect(Oracle* oracle, const UdpPlan& plan, int target);
+
+// Without a lock, and so only a hint: the state of the socket that would get datagrams of this 4-tuple, 0 when nobody
+// would.
+Result UdpOwner(Oracle* oracle, const UdpPlan& plan);
+
+// Does sock_diag see a UDP socket of ours? value is 1 or 0; a failure says that it could not be tried.
+Result UdpProbe();
+
+}  // namespace connectx
+
+#endif  // CONNECTX_UDP_CONNECT_H

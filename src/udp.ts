@@ -1,0 +1,473 @@
+// dgram.Socket with a source: bound and connected by UdpSteps, everything else left to Node's core.
+import * as dgram from 'node:dgram';
+import { lookup as dnsLookup, type LookupAddress } from 'node:dns';
+import { isIP } from 'node:net';
+import { constants } from 'node:os';
+import type { Family } from './address';
+import { badPort, ConnectxError, invalidType, invalidValue, outOfRange } from './errors';
+import { familyMismatch } from './explain';
+import { AF_INET, AF_INET6, type Native, nativeOrFallback, type SocketOption, unwrap } from './native';
+import { readSource, resolveSource, type Source, type SourceOptions } from './source';
+import { connectFallback, refuseOnFallback } from './udp_fallback';
+import { UdpMemory } from './udp_memory';
+import { type Lease, type Pause, type Target, type UdpRequest, UdpSteps } from './udp_steps';
+
+const SOCK_DGRAM = 2;
+const IPPROTO_UDP = 17;
+const SOL_SOCKET = 1;
+const SO_SNDBUF = 7;
+const SO_RCVBUF = 8;
+const IPPROTO_IPV6 = 41;
+const IPV6_V6ONLY = 26;
+
+type DgramOptions = Omit<dgram.SocketOptions, 'type' | 'reuseAddr' | 'reusePort'>;
+
+/** Options of {@link connectUdp}: the remote end, the source options, and those of `dgram.createSocket` that apply. */
+export interface UdpConnectOptions extends Omit<SourceOptions, 'fastOpen'>, DgramOptions {
+  /** A name or a numeric IP; {@link connectUdpSync} takes a numeric IP only. */
+  host: string;
+  /** 1 to 65535. */
+  port: number;
+  /** Default: the family of `host` if numeric, else of the first address found for which there is a source. */
+  type?: dgram.SocketType | undefined;
+  /**
+   * Keep the local address and port for this socket alone, for as long as it lives: nobody else can bind them, whether it
+   * cooperates or not. Default false.
+   */
+  exclusive?: boolean | undefined;
+}
+
+const kLease = Symbol('connectx.lease');
+const kPeer = Symbol('connectx.peer');
+
+interface Peer {
+  readonly address: string;
+  readonly port: number;
+}
+
+// The class is public, its constructor is just not typed: dgram.createSocket() is nothing but a call of it.
+const DgramSocket = dgram.Socket as unknown as new (options: dgram.SocketOptions) => dgram.Socket;
+
+/** The connected socket: a dgram.Socket that hears its peer only, and gives its port back when it is closed. */
+class UdpSocket extends DgramSocket {
+  declare [kLease]: Lease | undefined;
+  /** Undefined: not known yet. Null: no peer any more. */
+  declare [kPeer]: Peer | null | undefined;
+
+  constructor(options: dgram.SocketOptions) {
+    super(options);
+    this[kLease] = undefined;
+    this[kPeer] = undefined;
+  }
+
+  /** @internal */
+  override emit(event: string | symbol, ...args: unknown[]): boolean {
+    // The kernel may queue a datagram behind connect(2) for which it had found this socket before. Only in that instant, but
+    // such a datagram is a stranger's.
+    if (event === 'message' && this[kPeer] !== null) {
+      const { address, port } = args[1] as dgram.RemoteInfo;
+      const peer = (this[kPeer] ??= peerOf(this));
+      if (peer !== null && (peer.port !== port || peer.address !== address)) return false;
+    }
+    // dgram.Socket has no emit() of its own to be typed by.
+    return super.emit(event as 'message', ...(args as [Buffer, dgram.RemoteInfo]));
+  }
+
+  override disconnect(): void {
+    super.disconnect();
+    this[kPeer] = null;
+  }
+
+  override close(callback?: () => void): this {
+    super.close(callback);
+    const lease = this[kLease];
+    this[kLease] = undefined;
+    lease?.ports?.released(lease.localPort);
+    return this;
+  }
+}
+
+function peerOf(socket: dgram.Socket): Peer | null {
+  try {
+    return socket.remoteAddress();
+  } catch {
+    // Not connected: there is no stranger either.
+    return null;
+  }
+}
+
+/** The options, valid, and what follows from them. */
+interface Plan {
+  readonly native: Native | undefined;
+  readonly host: string;
+  readonly port: number;
+  readonly type: dgram.SocketType | undefined;
+  readonly source: Source;
+  readonly exclusive: boolean;
+  readonly lookup: typeof dnsLookup;
+  readonly signal: AbortSignal | undefined;
+  readonly dgramOptions: DgramOptions;
+}
+
+function readOptions(options: UdpConnectOptions): Plan {
+  if (typeof options !== 'object' || (options as unknown) === null)
+    throw invalidType('options', 'of type object', options);
+  const { host, port, type, exclusive, lookup, signal, recvBufferSize, sendBufferSize, ipv6Only } = options;
+  if (typeof host !== 'string') throw invalidType('options.host', 'of type string', host);
+  if (host === '' || host.includes('\0')) throw invalidValue('options.host', host, 'must be a host name or an address');
+  if (typeof port !== 'number') throw invalidType('options.port', 'of type number', port);
+  if (!Number.isInteger(port) || port < 1 || port > 65535) throw badPort('options.port', port);
+  if (type !== undefined && type !== 'udp4' && type !== 'udp6') {
+    throw invalidValue('options.type', type, "must be 'udp4' or 'udp6'");
+  }
+  checkType('exclusive', 'boolean', exclusive);
+  checkType('ipv6Only', 'boolean', ipv6Only);
+  checkType('lookup', 'function', lookup);
+  checkBufferSize('recvBufferSize', recvBufferSize);
+  checkBufferSize('sendBufferSize', sendBufferSize);
+  if (signal !== undefined && typeof (signal as Partial<AbortSignal> | null)?.aborted !== 'boolean') {
+    throw invalidType('options.signal', 'an instance of AbortSignal', signal);
+  }
+  if ('fastOpen' in options && options.fastOpen) throw invalidValue('options.fastOpen', true, 'is for TCP only');
+  const native = nativeOrFallback();
+  const source = withSocketOptions(readSource(options), { recvBufferSize, sendBufferSize, ipv6Only }, native);
+  if (native === undefined) refuseOnFallback(source);
+  return {
+    native,
+    host,
+    port,
+    type,
+    source,
+    exclusive: exclusive === true,
+    lookup: (lookup as typeof dnsLookup | undefined) ?? dnsLookup,
+    signal,
+    dgramOptions: dgramOptionsOf(options),
+  };
+}
+
+function checkType(name: keyof UdpConnectOptions, type: string, value: unknown): void {
+  if (value !== undefined && typeof value !== type) throw invalidType(`options.${name}`, `of type ${type}`, value);
+}
+
+function checkBufferSize(name: 'recvBufferSize' | 'sendBufferSize', value: unknown): void {
+  if (value === undefined) return;
+  if (typeof value !== 'number') throw invalidType(`options.${name}`, 'of type number', value);
+  if (!Number.isInteger(value) || value < 0 || value > 0x7fffffff) {
+    throw outOfRange(`options.${name}`, 'an integer >= 0 && <= 2147483647', value);
+  }
+}
+
+// What dgram would set on the descriptor that it makes itself: ours may be another one by the time it is connected.
+function withSocketOptions(
+  source: Source,
+  sizes: Pick<UdpConnectOptions, 'recvBufferSize' | 'sendBufferSize' | 'ipv6Only'>,
+  native: Native | undefined,
+): Source {
+  const options: SocketOption[] = [];
+  if (sizes.recvBufferSize) options.push({ level: SOL_SOCKET, name: SO_RCVBUF, value: sizes.recvBufferSize });
+  if (sizes.sendBufferSize) options.push({ level: SOL_SOCKET, name: SO_SNDBUF, value: sizes.sendBufferSize });
+  if (sizes.ipv6Only === true) options.push({ level: IPPROTO_IPV6, name: IPV6_V6ONLY, value: 1 });
+  if (options.length === 0 || native === undefined) return source;
+  const others = source.extras?.socketOptions ?? [];
+  return { ...source, extras: { ...source.extras, socketOptions: [...options, ...others] } };
+}
+
+/** The options for `dgram.createSocket`: those that are not ours, whatever a Node release adds to them. */
+function dgramOptionsOf(options: UdpConnectOptions): DgramOptions {
+  const rest: Record<string, unknown> = {};
+  for (const name of ['signal', 'receiveBlockList', 'sendBlockList'] as const) {
+    const value = (options as unknown as Record<string, unknown>)[name];
+    if (value !== undefined) rest[name] = value;
+  }
+  return rest;
+}
+
+let memory: { readonly native: Native; readonly udp: UdpMemory } | undefined;
+
+/** What this thread remembers of UDP ports. */
+export function memoryOf(native: Native): UdpMemory {
+  if (memory?.native !== native) memory = { native, udp: new UdpMemory(native) };
+  return memory.udp;
+}
+
+/** A dgram.Socket on a descriptor that is not bound: made when it is first needed, and again after discard(). */
+class Adoption implements Target {
+  readonly #plan: Plan;
+  readonly #family: Family;
+  #socket: UdpSocket | undefined;
+  #fd = -1;
+
+  constructor(plan: Plan, family: Family) {
+    this.#plan = plan;
+    this.#family = family;
+  }
+
+  /**
+   * Adopted by Node while it is still unbound, because libuv sets SO_REUSEADDR on what it adopts, which would unlock the
+   * port. Only for use within one turn of the event loop: after that, epoll knows the descriptor, and it must not become
+   * another socket.
+   */
+  fd(): number {
+    if (this.#socket !== undefined) return this.#fd;
+    const native = this.#plan.native as Native;
+    const socket = createSocket(this.#plan, this.#family);
+    let fd = -1;
+    try {
+      fd = unwrap<number>(native, native.socket(this.#family === 6 ? AF_INET6 : AF_INET, SOCK_DGRAM, IPPROTO_UDP));
+      socket.bind({ fd, exclusive: true });
+    } catch (error) {
+      // Where bind() throws, it has not opened the descriptor.
+      if (fd >= 0) native.close(fd);
+      socket.close();
+      throw error;
+    }
+    this.#fd = fd;
+    this.#socket = socket;
+    return fd;
+  }
+
+  discard(): void {
+    this.#socket?.close();
+    this.#socket = undefined;
+  }
+
+  /** Tells dgram what the kernel knows: the descriptor is connected. */
+  take(lease: Lease, destination: { address: string; port: number }, done: (error?: Error) => void): UdpSocket {
+    const socket = this.#socket as UdpSocket;
+    this.#socket = undefined;
+    socket[kLease] = lease;
+    // The lookup answers at once, so connect(2) is made within this call, to the peer that the socket has already.
+    socket.connect(destination.port, destination.address, done as () => void);
+    return socket;
+  }
+}
+
+function createSocket(plan: Plan, family: Family): UdpSocket {
+  return new UdpSocket({
+    ...plan.dgramOptions,
+    type: family === 6 ? 'udp6' : 'udp4',
+    lookup: lookupAtOnce(plan.lookup) as NonNullable<dgram.SocketOptions['lookup']>,
+  });
+}
+
+type Callback = (error: NodeJS.ErrnoException | null, address: string, family: number) => void;
+
+/** A numeric address is its own answer, at once. */
+function lookupAtOnce(lookup: typeof dnsLookup) {
+  return (host: string, family: number, callback: Callback): void => {
+    const numeric = isIP(host);
+    if (numeric === 0) lookup(host, family, callback);
+    else callback(null, host, numeric);
+  };
+}
+
+function familyOfType(type: dgram.SocketType | undefined): Family | undefined {
+  return type === undefined ? undefined : type === 'udp4' ? 4 : 6;
+}
+
+// Throws where the destination and the source, or the type, have no family in common.
+function requestFor(plan: Plan, address: string): UdpRequest {
+  const { port, type, source, exclusive } = plan;
+  const family = isIP(address) as Family;
+  const destination = { address, port, family };
+  const asked = familyOfType(type);
+  const resolved = asked !== undefined && asked !== family ? undefined : resolveSource(source, destination);
+  if (resolved === undefined) throw mismatch(destination, plan);
+  return { destination, localAddress: resolved.address, source, exclusive };
+}
+
+function mismatch(destination: { address: string; port: number; family: Family }, plan: Plan): ConnectxError {
+  const { address, port, family } = destination;
+  const asked = familyOfType(plan.type);
+  const { reason, advice } =
+    asked !== undefined && asked !== family
+      ? { reason: 'family-mismatch', advice: `the destination is IPv${family}, and type is ${plan.type}` }
+      : familyMismatch(address, plan.source);
+  const code = 'EAFNOSUPPORT';
+  const errno = -constants.errno[code];
+  const message = `connect ${code} ${address}:${port}; ${advice}`;
+  return new ConnectxError(message, { code, errno, syscall: 'connect', address, port, reason });
+}
+
+const cell = new Int32Array(new SharedArrayBuffer(4));
+
+function block(ms: number): void {
+  Atomics.wait(cell, 0, 0, ms);
+}
+
+/** Connects while the caller waits. `done` hears what dgram makes of the connected descriptor. */
+function connectNow(plan: Plan, address: string, done: (error?: Error) => void): dgram.Socket {
+  const request = requestFor(plan, address);
+  const { native } = plan;
+  if (native === undefined) return connectFallback(createSocket(plan, request.destination.family), request, done);
+  const target = new Adoption(plan, request.destination.family);
+  const steps = new UdpSteps(native, memoryOf(native), request, target).run();
+  try {
+    for (;;) {
+      const step = steps.next();
+      if (step.done === true) return target.take(step.value, request.destination, done);
+      if (step.value > 0) block(step.value);
+    }
+  } catch (error) {
+    target.discard();
+    throw error;
+  }
+}
+
+/** Waits shorter than this are not worth a turn of the event loop. */
+const BLOCK_MS = 0.3;
+
+async function connectInTurns(plan: Plan, address: string): Promise<dgram.Socket> {
+  const request = requestFor(plan, address);
+  const { native, signal } = plan;
+  if (native === undefined) {
+    return whenDone((done) => connectFallback(createSocket(plan, request.destination.family), request, done));
+  }
+  const target = new Adoption(plan, request.destination.family);
+  const steps = new UdpSteps(native, memoryOf(native), request, target).run();
+  try {
+    for (;;) {
+      const step = steps.next();
+      if (step.done === true) {
+        return await whenDone((done) => target.take(step.value, request.destination, done));
+      }
+      if (step.value > 0 && step.value < BLOCK_MS) block(step.value);
+      else {
+        target.discard();
+        await turn(step.value);
+        signal?.throwIfAborted();
+      }
+    }
+  } catch (error) {
+    target.discard();
+    throw error;
+  }
+}
+
+function turn(ms: Pause): Promise<void> {
+  return new Promise((resolve) => {
+    if (ms === 0) setImmediate(resolve);
+    else setTimeout(resolve, ms);
+  });
+}
+
+// dgram calls back in the next tick, with an error where it would not have the peer (sendBlockList).
+function whenDone(start: (done: (error?: Error) => void) => dgram.Socket): Promise<dgram.Socket> {
+  return new Promise((resolve, reject) => {
+    const socket = start((error) => {
+      if (error === undefined) resolve(socket);
+      else {
+        socket.close();
+        reject(error);
+      }
+    });
+  });
+}
+
+function resolveHost({ host, type, lookup }: Plan): Promise<LookupAddress[]> {
+  const numeric = isIP(host);
+  if (numeric !== 0) return Promise.resolve([{ address: host, family: numeric }]);
+  return new Promise((resolve, reject) => {
+    lookup(host, { all: true, family: familyOfType(type) ?? 0 }, (error, addresses: unknown, family?: number) => {
+      if (error) reject(error);
+      // A lookup of the user's may know nothing of `all`.
+      else if (Array.isArray(addresses)) resolve(addresses as LookupAddress[]);
+      else resolve([{ address: String(addresses), family: family ?? isIP(String(addresses)) }]);
+    });
+  });
+}
+
+function abortError(signal: AbortSignal): Error {
+  return Object.assign(new Error('The operation was aborted', { cause: signal.reason as unknown }), {
+    code: 'ABORT_ERR',
+    name: 'AbortError',
+  });
+}
+
+/**
+ * Opens a UDP socket that is bound and connected, and shares its local address and port with the sockets that are connected
+ * to other destinations. No two cooperating sockets of this machine ever have the same 4-tuple.
+ *
+ * @returns a `dgram.Socket` of which `'connect'` has been emitted. Rejects with a {@link ConnectxError} (EAGAIN
+ *   `ports-exhausted`, EADDRINUSE `tuple-in-use` or `port-locked`, EADDRNOTAVAIL `address-not-local`, EAFNOSUPPORT
+ *   `family-mismatch`, ENETUNREACH ...), with the error of the lookup, or with an AbortError.
+ * @throws one of Node's argument errors, at once, when an option is wrong
+ * @example
+ * const socket = await connectUdp({ host: '192.0.2.53', port: 53, localAddress: '192.0.2.7' });
+ * socket.on('message', (message) => console.log(message));
+ * socket.send(query);
+ */
+export function connectUdp(options: UdpConnectOptions): Promise<dgram.Socket> {
+  const plan = readOptions(options);
+  return connectByName(plan);
+}
+
+async function connectByName(plan: Plan): Promise<dgram.Socket> {
+  const { signal } = plan;
+  try {
+    signal?.throwIfAborted();
+    const addresses = await abortable(resolveHost(plan), signal);
+    if (addresses.length === 0) throw noAddress(plan);
+    let failure: unknown;
+    for (const { address } of addresses) {
+      if (isIP(address) === 0) throw invalidValue('lookup()', address, 'must give numeric addresses');
+      try {
+        return await connectInTurns(plan, address);
+      } catch (error) {
+        if (signal?.aborted === true) throw error;
+        // Of several addresses the first one's error tells most, unless it could not be tried at all.
+        if (failure === undefined || (failure as ConnectxError).reason === 'family-mismatch') failure = error;
+      }
+    }
+    throw failure;
+  } catch (error) {
+    if (signal?.aborted === true) throw abortError(signal);
+    throw error;
+  }
+}
+
+function noAddress({ host, port }: Plan): ConnectxError {
+  const code = 'ENOTFOUND';
+  return new ConnectxError(`connect ${code} ${host}:${port}; the lookup gave no address`, {
+    code,
+    syscall: 'connect',
+    port,
+  });
+}
+
+async function abortable<T>(promise: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
+  if (signal === undefined) return promise;
+  let onAbort = (): void => undefined;
+  const aborted = new Promise<never>((_resolve, reject) => {
+    onAbort = () => {
+      reject(abortError(signal));
+    };
+    signal.addEventListener('abort', onAbort, { once: true });
+  });
+  try {
+    return await Promise.race([promise, aborted]);
+  } finally {
+    signal.removeEventListener('abort', onAbort);
+  }
+}
+
+/**
+ * Like {@link connectUdp}, at once: for a numeric host. It blocks for some ten microseconds as a rule; longer while it
+ * searches a range that is nearly full, or waits for a port that is locked (at most 20 ms).
+ *
+ * @throws one of Node's argument errors (ERR_INVALID_ARG_VALUE for a host that is a name), or a {@link ConnectxError}
+ * @example
+ * const socket = connectUdpSync({ host: '192.0.2.53', port: 53, localAddress: '192.0.2.7', localPort: 40000 });
+ */
+export function connectUdpSync(options: UdpConnectOptions): dgram.Socket {
+  const plan = readOptions(options);
+  if (isIP(plan.host) === 0)
+    throw invalidValue('options.host', plan.host, 'must be a numeric address for connectUdpSync');
+  if (plan.signal?.aborted === true) throw abortError(plan.signal);
+  const socket = connectNow(plan, plan.host, (error) => {
+    if (error === undefined) return;
+    socket.close();
+    socket.emit('error', error);
+  });
+  return socket;
+}

@@ -1,0 +1,83 @@
+// What one thread remembers between UDP connects: hints, all of them void when the thread changes its network namespace.
+import { ephemeralRange, reservedPorts } from './kernel';
+import type { Native } from './native';
+import { formatRange, type PortRange, portsOf } from './range';
+import { type DestinationPorts, PortTable } from './udp_ports';
+
+/** How long a sysctl is believed, in ms; it is always read again before a range is called exhausted. */
+const BELIEVED_MS = 1000;
+
+/** Linux's own default (ip-sysctl.rst), for when /proc cannot be read. */
+const DEFAULT_RANGE: PortRange = { low: 32768, high: 60999 };
+
+export class UdpMemory {
+  /** Whether sock_diag answers for UDP here, so that ports can be shared. Until it is known not to, it does. */
+  shared = true;
+  readonly #native: Native;
+  readonly #table = new PortTable(Math.random);
+  readonly #lists = new Map<string, Uint16Array>();
+  #range = DEFAULT_RANGE;
+  #reserved: readonly PortRange[] = [];
+  #sysctls = '';
+  #readAt = Number.NEGATIVE_INFINITY;
+
+  constructor(native: Native) {
+    this.#native = native;
+  }
+
+  /** The ephemeral range, or the given one, in words. */
+  rangeOf(range: PortRange | undefined): string {
+    return formatRange(range ?? this.#range);
+  }
+
+  /** The ports towards a destination; `key` names source, destination and interface. */
+  portsTowards(key: string, range: PortRange | undefined): DestinationPorts {
+    if (performance.now() - this.#readAt > BELIEVED_MS) this.refresh();
+    const bounds = range ?? this.#range;
+    const name = formatRange(bounds);
+    let list = this.#lists.get(name);
+    if (list === undefined) {
+      list = Uint16Array.from(portsOf([bounds], this.#reserved));
+      // Each range that was ever asked for would stay; a few are enough.
+      if (this.#lists.size >= 16) this.#lists.clear();
+      this.#lists.set(name, list);
+    }
+    return this.#table.get(`${key} ${name}`, list);
+  }
+
+  /** Reads the sysctls. True when they have changed, and with them what may be used. */
+  refresh(): boolean {
+    this.#readAt = performance.now();
+    this.#range = ephemeralRange(this.#native) ?? DEFAULT_RANGE;
+    this.#reserved = reservedPorts();
+    const sysctls = [this.#range, ...this.#reserved].map(formatRange).join();
+    if (sysctls === this.#sysctls) return false;
+    this.#sysctls = sysctls;
+    this.#lists.clear();
+    this.#table.clear();
+    return true;
+  }
+
+  /** Whether sock_diag answers for UDP, as far as that can be told now. */
+  canShare(): boolean {
+    if (this.shared && this.#native.udpProbe() === 0) this.giveUpSharing();
+    return this.shared;
+  }
+
+  /** sock_diag does not answer for UDP: from now on no port is shared. Said once. */
+  giveUpSharing(): void {
+    if (!this.shared) return;
+    this.shared = false;
+    process.emitWarning(
+      'sock_diag(7) does not answer for UDP here (a sandbox, or a kernel without CONFIG_INET_UDP_DIAG). connectx never hands ' +
+        'out a 4-tuple that it could not check, so from now on a UDP port is used for one destination at a time.',
+      { type: 'ConnectxWarning', code: 'CONNECTX_UDP_EXCLUSIVE' },
+    );
+  }
+
+  /** The thread is in another network namespace. */
+  forget(): void {
+    this.#sysctls = '';
+    this.refresh();
+  }
+}

@@ -1,0 +1,293 @@
+// How one UDP socket is connected: which ports are tried, what each answer of the kernel means, and when to wait. Written as
+// a generator, so that the same steps serve a caller who blocks and one who does not.
+import { constants } from 'node:os';
+import { isMapped, parseAddress, toMapped } from './address';
+import { type ErrorDetails, errnoName, type Reason, ConnectxError } from './errors';
+import {
+  addressNotLocal,
+  type Explanation,
+  explain,
+  MISSING_ZONE,
+  portLocked,
+  UDP_TUPLE_IN_USE,
+  udpPortsExhausted,
+} from './explain';
+import { AF_INET, AF_INET6, errnoOf, type Native, SocketState, syscallOf, UdpFlag, UdpVerdict } from './native';
+import { type Destination, lacksZone, type Source } from './source';
+import type { UdpMemory } from './udp_memory';
+import type { DestinationPorts } from './udp_ports';
+
+const { errno } = constants;
+
+/** One destination, with the source address that it gets. */
+export interface UdpRequest {
+  readonly destination: Destination;
+  /** Null: as the kernel would route. */
+  readonly localAddress: string | null;
+  readonly source: Source;
+  readonly exclusive: boolean;
+}
+
+/** Where the connected socket is to be: a descriptor that is not bound, made when it is first needed. */
+export interface Target {
+  fd(): number;
+}
+
+/** The ports of the destination, and which one it is: to be given back when the socket is closed. */
+export interface Lease {
+  readonly ports: DestinationPorts | undefined;
+  readonly localAddress: string;
+  readonly localPort: number;
+}
+
+/** In ms. 0: the event loop shall have a turn. */
+export type Pause = number;
+
+/** So many questions to the kernel make about 1 ms. */
+const QUESTIONS_A_TURN = 256;
+
+/** How often an explicit port that is locked is tried: for 20 ms when blocking, some 300 ms when not. */
+const PATIENCE = 64;
+
+/** Waits shorter than a timer can measure come first: a lock is held for some 10 microseconds. */
+export function pauseAfter(tries: number, random: () => number): Pause {
+  if (tries <= 4) return 0.01 + random() * 0.05 * tries;
+  return 0.1 + random() * Math.min(tries / 4, 8);
+}
+
+export class UdpSteps {
+  readonly #native: Native;
+  readonly #memory: UdpMemory;
+  readonly #request: UdpRequest;
+  readonly #target: Target;
+  readonly #domain: number;
+  #localAddress = '';
+  #questions = 0;
+
+  constructor(native: Native, memory: UdpMemory, request: UdpRequest, target: Target) {
+    this.#native = native;
+    this.#memory = memory;
+    this.#request = request;
+    this.#target = target;
+    this.#domain = request.destination.family === 6 ? AF_INET6 : AF_INET;
+  }
+
+  /** Connects the target. Throws a {@link ConnectxError}. */
+  *run(): Generator<Pause, Lease, void> {
+    const { source } = this.#request;
+    // Only a change of the network namespace or the loss of sock_diag begins again, and neither goes on for ever.
+    for (let again = 0; again < 4; again++) {
+      this.#localAddress = this.#findSource();
+      const lease = source.port === 0 ? yield* this.#anyPort() : yield* this.#onePort(source.port);
+      if (lease !== undefined) return lease;
+    }
+    throw this.#error(errno.EAGAIN, 'connect', udpPortsExhausted(this.#memory.rangeOf(source.range)));
+  }
+
+  *#onePort(port: number): Generator<Pause, Lease | undefined, void> {
+    for (let tries = 1; tries <= PATIENCE; tries++) {
+      const verdict = this.#connect(port);
+      switch (verdict) {
+        case UdpVerdict.connected:
+          return { ports: undefined, localAddress: this.#localAddress, localPort: port };
+        case UdpVerdict.tupleInUse:
+          throw this.#error(errno.EADDRINUSE, 'connect', UDP_TUPLE_IN_USE);
+        case UdpVerdict.portLocked:
+          // A contender is not connected yet; one that is connected with this very 4-tuple will not go away.
+          if (this.#owner(port) === SocketState.established) {
+            throw this.#error(errno.EADDRINUSE, 'connect', UDP_TUPLE_IN_USE);
+          }
+          break;
+        case UdpVerdict.contended:
+          break;
+        default:
+          return this.#startOver(verdict);
+      }
+      yield pauseAfter(tries, Math.random);
+    }
+    throw this.#error(errno.EADDRINUSE, 'bind', portLocked(port));
+  }
+
+  *#anyPort(): Generator<Pause, Lease | undefined, void> {
+    const { source } = this.#request;
+    const ports = this.#memory.portsTowards(this.#key(), source.range);
+    let misses = 0;
+    for (let port = ports.take(); port !== undefined; port = ports.take()) {
+      // After a miss a question comes first: it is cheaper than a socket that is bound in vain.
+      if (misses > 0 && this.#owner(port) === SocketState.established) ports.isTaken(port);
+      else {
+        const lease = this.#tryPort(ports, port);
+        if (lease !== MISSED) return lease;
+      }
+      misses++;
+      if (this.#turnIsOver()) yield 0;
+    }
+    return yield* this.#lastResort(ports);
+  }
+
+  // Every port has been offered. Those that others had may be free by now, and those that were locked, unlocked.
+  *#lastResort(ports: DestinationPorts): Generator<Pause, Lease | undefined, void> {
+    const { source } = this.#request;
+    for (let tries = 1; ; tries++) {
+      for (const port of ports.taken()) {
+        if (this.#owner(port) !== SocketState.established) {
+          const lease = this.#tryPort(ports, port);
+          if (lease !== MISSED) return lease;
+        }
+        if (this.#turnIsOver()) yield 0;
+      }
+      for (const port of ports.locked()) {
+        const lease = this.#tryPort(ports, port);
+        if (lease !== MISSED) return lease;
+        if (this.#turnIsOver()) yield 0;
+      }
+      // While this one waited, another connect of this thread may have given a port back.
+      const port = ports.take();
+      if (port !== undefined) {
+        const lease = this.#tryPort(ports, port);
+        if (lease !== MISSED) return lease;
+      } else if (!ports.mayUnlock(performance.now())) break;
+      yield pauseAfter(tries, Math.random);
+    }
+    if (this.#memory.refresh()) return undefined;
+    throw this.#error(errno.EAGAIN, 'connect', udpPortsExhausted(this.#memory.rangeOf(source.range)));
+  }
+
+  // MISSED: go on. Undefined: start over.
+  #tryPort(ports: DestinationPorts, port: number): Lease | undefined | typeof MISSED {
+    const verdict = this.#connect(port);
+    switch (verdict) {
+      case UdpVerdict.connected:
+        ports.becameFree(port);
+        return { ports, localAddress: this.#localAddress, localPort: port };
+      case UdpVerdict.tupleInUse:
+        ports.isTaken(port);
+        return MISSED;
+      case UdpVerdict.portLocked:
+      case UdpVerdict.contended:
+        ports.isLocked(port, performance.now());
+        return MISSED;
+      default:
+        return this.#startOver(verdict);
+    }
+  }
+
+  #startOver(verdict: number): undefined {
+    if (verdict === UdpVerdict.moved) {
+      this.#memory.forget();
+      return undefined;
+    }
+    this.#memory.giveUpSharing();
+    return undefined;
+  }
+
+  #connect(port: number): number {
+    const { destination, source, exclusive } = this.#request;
+    const flags = (this.#memory.shared ? UdpFlag.shared : 0) | (exclusive ? UdpFlag.exclusive : 0);
+    this.#questions++;
+    const outcome = this.#native.udpConnect(
+      this.#target.fd(),
+      this.#domain,
+      this.#localAddress,
+      port,
+      destination.address,
+      destination.port,
+      flags,
+      source.extras,
+    );
+    if (outcome >= 0) return outcome;
+    const syscall = syscallOf(this.#native, outcome);
+    // sock_diag is refused here, or is not there at all.
+    if (syscall === 'netlink' || syscall === 'send' || syscall === 'recv' || syscall === 'socket') {
+      if (this.#memory.shared && REFUSED.has(errnoOf(outcome))) return UdpVerdict.unseen;
+    }
+    throw this.#failed(outcome, syscall);
+  }
+
+  #owner(port: number): number {
+    const { destination, source } = this.#request;
+    if (!this.#memory.shared) return 0;
+    this.#questions++;
+    const { address, port: remotePort } = destination;
+    // An error is no answer: then the attempt itself will tell.
+    return this.#native.udpOwner(this.#domain, this.#localAddress, port, address, remotePort, 0, source.extras);
+  }
+
+  #turnIsOver(): boolean {
+    if (this.#questions < QUESTIONS_A_TURN) return false;
+    this.#questions = 0;
+    return true;
+  }
+
+  #key(): string {
+    const { address, port } = this.#request.destination;
+    return `${this.#localAddress} ${address} ${port} ${this.#request.source.extras?.interface ?? ''}`;
+  }
+
+  // As the kernel would route: asked, and not tried with a socket, which would need a free port.
+  #findSource(): string {
+    const { destination, localAddress, source } = this.#request;
+    if (localAddress !== null) {
+      if (lacksZone(source, localAddress)) throw this.#error(errno.EINVAL, 'bind', MISSING_ZONE);
+      return localAddress;
+    }
+    const mapped = destination.family === 6 && isMapped(destination.address);
+    const target = mapped ? (parseAddress(destination.address)?.ip ?? '') : destination.address;
+    const name = source.extras?.interface;
+    const index = name === undefined ? 0 : this.#native.interfaceIndex(name);
+    const domain = mapped ? AF_INET : this.#domain;
+    const route = this.#native.routeLookup(domain, target, Math.max(index, 0), source.extras?.mark ?? 0);
+    if (typeof route === 'number') throw this.#failed(route, 'connect');
+    if (route.source === undefined) throw this.#error(errno.EADDRNOTAVAIL, 'connect', addressNotLocal(null));
+    if (mapped) return toMapped(route.source);
+    const linkLocal = destination.family === 6 && parseAddress(route.source)?.scope === 'link-local';
+    return linkLocal ? `${route.source}%${route.interface}` : route.source;
+  }
+
+  #failed(outcome: number, syscall: string): ConnectxError {
+    const code = errnoOf(outcome);
+    const { source } = this.#request;
+    const explanation = explain({
+      errno: code,
+      syscall,
+      localAddress: this.#localAddress || null,
+      source,
+      ephemeral: undefined,
+      sourceIsUsable: () => false,
+    });
+    return this.#error(code, syscall || 'connect', explanation);
+  }
+
+  #error(code: number, syscall: string, { reason, advice }: Explanation): ConnectxError {
+    const { destination, source } = this.#request;
+    const name = errnoName(code);
+    const local = this.#localAddress === '' ? undefined : this.#localAddress;
+    const localPort = source.port === 0 ? undefined : source.port;
+    const from = local === undefined ? '' : ` - Local (${local}:${localPort ?? 0})`;
+    const details: ErrorDetails = {
+      code: name,
+      errno: -code,
+      syscall,
+      address: destination.address,
+      port: destination.port,
+      localAddress: local,
+      localPort,
+      reason: reason as Reason | undefined,
+    };
+    const message = `${syscall} ${name} ${destination.address}:${destination.port}${from}${advice && `; ${advice}`}`;
+    return new ConnectxError(message, details);
+  }
+}
+
+const MISSED = Symbol('missed');
+
+/** What sandboxes and kernels without sock_diag for UDP answer. */
+const REFUSED: ReadonlySet<number> = new Set([
+  errno.EPERM,
+  errno.EACCES,
+  errno.EPROTONOSUPPORT,
+  errno.EAFNOSUPPORT,
+  errno.EOPNOTSUPP,
+  errno.EINVAL,
+  errno.ENOSYS,
+]);
