@@ -120,23 +120,6 @@ Napi::Value TcpCheckJs(const Napi::CallbackInfo& info) {
   return ToJs(info, TcpCheck(Int(info, 0), source, Port(info, 3), Port(info, 4), remote));
 }
 
-// routeLookup(family, destination, interfaceIndex, mark) -> { type, interface, source?: string } | number
-Napi::Value RouteLookupJs(const Napi::CallbackInfo& info) {
-  RouteQuery query;
-  Result result = AddressArgument(info, 1, Int(info, 0), 0, &query.destination);
-  if (!result.ok()) return ToJs(info, result);
-  query.interface = static_cast<uint32_t>(Int(info, 2));
-  query.mark = info[3].As<Napi::Number>().Uint32Value();
-  RouteAnswer answer;
-  result = RouteLookup(query, &answer);
-  if (!result.ok()) return ToJs(info, result);
-  Napi::Object object = Napi::Object::New(info.Env());
-  object.Set("type", Napi::Number::New(info.Env(), answer.type));
-  object.Set("interface", Napi::Number::New(info.Env(), answer.interface));
-  if (answer.source.has_value()) object.Set("source", Napi::String::New(info.Env(), answer.source->Text()));
-  return object;
-}
-
 // readFile(path) -> string | number: the beginning of a small /proc file, read on the calling thread, so that it is the
 // calling thread's network namespace that answers below /proc/sys/net.
 Napi::Value ReadFileJs(const Napi::CallbackInfo& info) {
@@ -162,6 +145,25 @@ Napi::Value ReplaceJs(const Napi::CallbackInfo& info) {
 
 // What an environment keeps between calls; its descriptors are closed with it.
 Oracle* OracleOf(const Napi::CallbackInfo& info) { return info.Env().GetInstanceData<Oracle>(); }
+
+// routeLookup(family, destination, interfaceIndex, mark, remembered) -> { type, interface, source?: string } | number
+// `remembered`: on a socket that is kept, which answers for the namespace that the thread was in when it was opened.
+Napi::Value RouteLookupJs(const Napi::CallbackInfo& info) {
+  RouteQuery query;
+  Result result = AddressArgument(info, 1, Int(info, 0), 0, &query.destination);
+  if (!result.ok()) return ToJs(info, result);
+  query.interface = static_cast<uint32_t>(Int(info, 2));
+  query.mark = info[3].As<Napi::Number>().Uint32Value();
+  RouteAnswer answer;
+  Fd once;
+  result = RouteLookup(query, info[4].ToBoolean() ? &OracleOf(info)->route : &once, &answer);
+  if (!result.ok()) return ToJs(info, result);
+  Napi::Object object = Napi::Object::New(info.Env());
+  object.Set("type", Napi::Number::New(info.Env(), answer.type));
+  object.Set("interface", Napi::Number::New(info.Env(), answer.interface));
+  if (answer.source.has_value()) object.Set("source", Napi::String::New(info.Env(), answer.source->Text()));
+  return object;
+}
 
 enum UdpFlag : int { kShared = 1, kExclusive = 2 };
 

@@ -1,6 +1,5 @@
 #include "links.h"
 
-#include <linux/if.h>
 #include <linux/rtnetlink.h>
 #include <netinet/in.h>
 
@@ -12,7 +11,8 @@
 namespace connectx {
 namespace {
 
-constexpr uint32_t kSequence = 1;  // one question a socket
+constexpr uint32_t kSequence = 1;       // one question a socket
+constexpr uint32_t kLoopbackIndex = 1;  // in every namespace: LOOPBACK_IFINDEX, include/net/flow.h
 
 bool IsLoopback(const Address& address) {
   if (address.family() == AF_INET) return address.ip()[0] == 127;
@@ -21,7 +21,7 @@ bool IsLoopback(const Address& address) {
 
 }  // namespace
 
-Result DecodeLinks(const uint8_t* bytes, size_t length, uint32_t sequence, std::vector<Link>* out) {
+Result DecodeLinks(const uint8_t* bytes, size_t length, uint32_t sequence, std::vector<uint32_t>* out) {
   size_t at = 0;
   NetlinkMessage message;
   while (NextMessage(bytes, length, &at, &message)) {
@@ -34,7 +34,7 @@ Result DecodeLinks(const uint8_t* bytes, size_t length, uint32_t sequence, std::
     ifinfomsg info;
     if (message.type != RTM_NEWLINK || message.length < sizeof info) return BadMessage();
     std::memcpy(&info, message.payload, sizeof info);
-    out->push_back({static_cast<uint32_t>(info.ifi_index), (info.ifi_flags & IFF_LOOPBACK) != 0});
+    out->push_back(static_cast<uint32_t>(info.ifi_index));
   }
   return at < length ? BadMessage() : Result::Ok(0);
 }
@@ -59,7 +59,7 @@ Result Links::List() {
   Result result = os::Send(fd.get(), &request, sizeof request);
   if (!result.ok()) return result;
   std::vector<uint8_t> buffer(32768);  // the kernel fills at most this much at once (netlink_dump)
-  std::vector<Link> links;
+  std::vector<uint32_t> links;
   do {
     result = os::Recv(fd.get(), buffer.data(), buffer.size());
     if (!result.ok()) return result;
@@ -94,16 +94,17 @@ Result Links::Towards(const Address& remote, std::vector<uint32_t>* out) {
     out->push_back(remote.scope());
     return Result::Ok();
   }
+  if (IsLoopback(remote)) {
+    // A packet with a loopback address arrives on no other interface (ip_route_input_slow, ipv6_rcv).
+    out->push_back(kLoopbackIndex);
+    return Result::Ok();
+  }
   Result result = Update();
   if (!result.ok()) {
     Close();
     return result;
   }
-  const bool loopback = IsLoopback(remote);
-  for (const Link& link : links_) {
-    // A packet with a loopback address arrives on no other interface (ip_route_input_slow, ipv6_rcv).
-    if (!loopback || link.loopback) out->push_back(link.index);
-  }
+  out->assign(links_.begin(), links_.end());
   if (out->empty()) out->push_back(0);
   return Result::Ok();
 }

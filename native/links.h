@@ -12,13 +12,8 @@
 
 namespace connectx {
 
-struct Link {
-  uint32_t index;
-  bool loopback;
-};
-
-// Adds the links of one buffer of an RTM_GETLINK dump. value is 1 when the dump is over.
-Result DecodeLinks(const uint8_t* bytes, size_t length, uint32_t sequence, std::vector<Link>* out);
+// Adds the interface indexes of one buffer of an RTM_GETLINK dump. value is 1 when the dump is over.
+Result DecodeLinks(const uint8_t* bytes, size_t length, uint32_t sequence, std::vector<uint32_t>* out);
 
 class Links {
  public:
@@ -31,7 +26,7 @@ class Links {
   Result List();
 
   Fd watch_;
-  std::vector<Link> links_;
+  std::vector<uint32_t> links_;
 };
 
 }  // namespace connectx

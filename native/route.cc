@@ -10,7 +10,7 @@
 namespace connectx {
 namespace {
 
-constexpr uint32_t kSequence = 1;  // one question a socket
+constexpr uint32_t kSequence = 1;  // a question at a time
 
 size_t Align(size_t length) { return (length + NLMSG_ALIGNTO - 1) & ~static_cast<size_t>(NLMSG_ALIGNTO - 1); }
 
@@ -99,18 +99,23 @@ Result DecodeRouteAnswer(const uint8_t* bytes, size_t length, uint32_t sequence,
   return Result::Ok();
 }
 
-Result RouteLookup(const RouteQuery& query, RouteAnswer* out) {
-  Result opened = OpenNetlink(NETLINK_ROUTE, 0);
-  if (!opened.ok()) return opened;
-  Fd fd(opened.value);
+Result RouteLookup(const RouteQuery& query, Fd* socket, RouteAnswer* out) {
+  if (socket->get() < 0) {
+    Result opened = OpenNetlink(NETLINK_ROUTE, 0);
+    if (!opened.ok()) return opened;
+    *socket = Fd(opened.value);
+  }
   const std::vector<uint8_t> request = EncodeRouteQuery(query, kSequence);
-  Result result = os::Send(fd.get(), request.data(), request.size());
-  if (!result.ok()) return result;
+  Result result = os::Send(socket->get(), request.data(), request.size());
   // The kernel answers within send(2); a route with its metrics stays far below this size.
   uint8_t answer[8192];
-  result = os::Recv(fd.get(), answer, sizeof answer);
-  if (!result.ok()) return result;
-  if (static_cast<size_t>(result.value) > sizeof answer) return BadMessage();
+  if (result.ok()) result = os::Recv(socket->get(), answer, sizeof answer);
+  if (result.ok() && static_cast<size_t>(result.value) > sizeof answer) result = BadMessage();
+  if (!result.ok()) {
+    // No belated answer shall meet the next question.
+    socket->Reset();
+    return result;
+  }
   return DecodeRouteAnswer(answer, static_cast<size_t>(result.value), kSequence, query.destination.family(), out);
 }
 

@@ -74,10 +74,18 @@ Result DecodeDiagAnswer(const uint8_t* bytes, size_t length, uint32_t sequence, 
   out->found = true;
   out->state = body.idiag_state;
   out->cookie = static_cast<uint64_t>(body.id.idiag_cookie[1]) << 32 | body.id.idiag_cookie[0];
+  // Here nothing is swapped: the destination is the remote end.
+  out->remote_port = ntohs(body.id.idiag_dport);
+  std::memcpy(out->remote_ip.data(), static_cast<const void*>(body.id.idiag_dst), out->remote_ip.size());
   out->interface = body.id.idiag_if;
   out->inode = body.idiag_inode;
   out->uid = body.idiag_uid;
   return Result::Ok();
+}
+
+bool DiagAnswer::IsConnectedTo(const Address& remote) const {
+  return found && state == kEstablished && remote_port == remote.port() &&
+         std::memcmp(remote_ip.data(), remote.ip(), remote.ip_length()) == 0;
 }
 
 Result SockDiag::Ask(const DiagQuery& query, DiagAnswer* out) {

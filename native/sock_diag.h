@@ -25,9 +25,16 @@ struct DiagAnswer {
   // (include/net/tcp_states.h).
   uint8_t state = 0;
   uint64_t cookie = 0;  // SO_COOKIE
+  // The remote end that the found socket is connected to; of the family of the question.
+  uint16_t remote_port = 0;
+  std::array<uint8_t, 16> remote_ip = {};
   uint32_t interface = 0;
   uint32_t inode = 0;
   uint32_t uid = 0;
+
+  // Connected, and to this remote end: a socket may have been found unconnected and be connected elsewhere by the time
+  // the kernel writes the answer.
+  bool IsConnectedTo(const Address& remote) const;
 };
 
 constexpr uint8_t kEstablished = 1;

@@ -49,9 +49,41 @@ Result Inspect(Oracle* oracle, const UdpPlan& plan, uint64_t cookie) {
     if (!result.ok()) return result;
     if (!answer.found) return Verdict(UdpVerdict::kUnseen);
     if (answer.cookie == cookie) continue;
-    return Verdict(answer.state == kEstablished ? UdpVerdict::kTupleInUse : UdpVerdict::kContended);
+    return Verdict(answer.IsConnectedTo(query.remote) ? UdpVerdict::kTupleInUse : UdpVerdict::kContended);
   }
   return Verdict(UdpVerdict::kConnected);
+}
+
+// bind(2) reads the SO_REUSEADDR of the sockets on its port, and then takes its own place among them, under the lock of
+// the port's hash chain; setsockopt(2) and the lookup do not take that lock (udp_lib_get_port). So a bind that had read
+// SO_REUSEADDR = 1 of our socket may still be about to take its place when we look. Another bind of the same address
+// and port, that must fail, returns only after it has had that lock: by then every bind before it has taken its place,
+// where the lookup sees it, and every later one finds the port locked.
+//
+// value is a UdpVerdict: kConnected when the barrier is passed.
+Result Barrier(Oracle* oracle, const UdpPlan& plan) {
+  const int family = plan.source.family();
+  // A link-local address leaves its device on a socket, and the options make a difference to what can be bound.
+  const bool special = plan.source.scope() != 0 || plan.options.free_bind || plan.options.transparent;
+  Fd once;
+  Fd* scratch = special ? &once : family == AF_INET6 ? &oracle->scratch6 : &oracle->scratch4;
+  if (scratch->get() < 0) {
+    Result opened = os::Socket(family, SOCK_DGRAM, IPPROTO_UDP);
+    if (!opened.ok()) return opened;
+    *scratch = Fd(opened.value);
+    if (special) {
+      SocketOptions options;
+      options.free_bind = plan.options.free_bind;
+      options.transparent = plan.options.transparent;
+      Result result = SetOptions(scratch->get(), family, options);
+      if (!result.ok()) return result;
+    }
+  }
+  Result result = os::Bind(scratch->get(), plan.source.get(), plan.source.length());
+  if (result.error == EADDRINUSE) return Verdict(UdpVerdict::kConnected);
+  // Whatever else it says, the port is not locked as it must be.
+  scratch->Reset();
+  return result.ok() || result.error == EADDRNOTAVAIL ? Verdict(UdpVerdict::kContended) : result;
 }
 
 // From bind(2) to the unlock. When it fails or the verdict is not kConnected, the socket may be bound and locked.
@@ -70,7 +102,10 @@ Result Dance(Oracle* oracle, const UdpPlan& plan, int fd, bool* bound) {
   if (plan.shared) {
     result = os::Setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, 0);
     if (!result.ok()) return result;
-    result = Inspect(oracle, plan, cookie);
+    result = Barrier(oracle, plan);
+    if (result.ok() && result.value == static_cast<int>(UdpVerdict::kConnected)) {
+      result = Inspect(oracle, plan, cookie);
+    }
     if (!result.ok() || result.value != static_cast<int>(UdpVerdict::kConnected)) return result;
   }
   result = os::Connect(fd, plan.remote.get(), plan.remote.length());
@@ -90,8 +125,6 @@ void DropStrangers(int fd, const Address& remote) {
     uint8_t byte;
     auto* name = reinterpret_cast<sockaddr*>(&from);
     Result peeked = os::RecvFrom(fd, &byte, sizeof byte, MSG_PEEK, name, &length);
-    // An error that is queued on the socket (ECONNREFUSED) belongs to this connection and is left for its user: reading
-    // it has cleared it only when it was not the last one, and the next send tells.
     if (!peeked.ok()) return;
     Address sender;
     if (Address::From(from, length, &sender) && sender.port() == remote.port() && sender.SameIp(remote)) return;
@@ -111,9 +144,20 @@ Result Renew(int target, int family) {
   return opened;
 }
 
-bool Moved(const SockDiag& diag, int fd) {
-  const uint64_t asked = diag.NamespaceCookie();
-  return asked != 0 && asked != NamespaceCookieOf(fd);
+// A verdict that is not kConnected may come of sockets that were opened in another network namespace.
+Result Review(Oracle* oracle, const UdpPlan& plan, int fd, Result result) {
+  const uint64_t asked = oracle->diag.NamespaceCookie();
+  const bool known = asked != 0;
+  if (known && asked != NamespaceCookieOf(fd)) return Verdict(UdpVerdict::kMoved);
+  if (!result.ok() || result.value != static_cast<int>(UdpVerdict::kUnseen)) return result;
+  // A socket that is found, but is just being closed, is answered with ENOENT as well. A new question tells, asked over
+  // a new socket: on kernels without SO_NETNS_COOKIE the old one may be of another namespace.
+  oracle->Close();
+  uint64_t cookie = 0;
+  Result again = CookieOf(fd, &cookie);
+  if (again.ok()) again = Inspect(oracle, plan, cookie);
+  if (!again.ok() || again.value == static_cast<int>(UdpVerdict::kUnseen)) return result;
+  return Verdict(known ? UdpVerdict::kContended : UdpVerdict::kMoved);
 }
 
 }  // namespace
@@ -123,28 +167,17 @@ Result UdpConnect(Oracle* oracle, const UdpPlan& plan, int target) {
   if (!result.ok()) return result;
   bool bound = false;
   result = Dance(oracle, plan, target, &bound);
-  const bool unseen = result.ok() && result.value == static_cast<int>(UdpVerdict::kUnseen);
   if (result.ok() && result.value == static_cast<int>(UdpVerdict::kConnected)) {
     DropStrangers(target, plan.remote);
     return result;
   }
-  bool moved = Moved(oracle->diag, target);
-  if (unseen && !moved) {
-    // On kernels without SO_NETNS_COOKIE a new socket tells: it sees our own where the old one did not.
-    oracle->Close();
-    uint64_t cookie = 0;
-    if (CookieOf(target, &cookie).ok()) {
-      Result again = Inspect(oracle, plan, cookie);
-      moved = again.ok() && again.value != static_cast<int>(UdpVerdict::kUnseen);
-    }
-  }
+  result = Review(oracle, plan, target, result);
+  if (result.ok() && result.value == static_cast<int>(UdpVerdict::kMoved)) oracle->Close();
   if (bound) {
     Result renewed = Renew(target, plan.source.family());
     if (!renewed.ok()) return renewed;
   }
-  if (!moved) return result;
-  oracle->Close();
-  return Verdict(UdpVerdict::kMoved);
+  return result;
 }
 
 Result UdpOwner(Oracle* oracle, const UdpPlan& plan) {
@@ -160,7 +193,9 @@ Result UdpOwner(Oracle* oracle, const UdpPlan& plan) {
     DiagAnswer answer;
     result = oracle->diag.Ask(query, &answer);
     if (!result.ok()) return result;
-    if (answer.found && state != kEstablished) state = answer.state;
+    if (!answer.found || state == kEstablished) continue;
+    // Established elsewhere is as good as not connected.
+    state = answer.IsConnectedTo(query.remote) ? kEstablished : kClosed;
   }
   return Result::Ok(state);
 }

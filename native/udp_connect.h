@@ -33,7 +33,7 @@ enum class UdpVerdict : int {
   kPortLocked = 1,
   // A connected socket has this 4-tuple.
   kTupleInUse = 2,
-  // Another socket has just bound this port, too; one of the two has to give way.
+  // Another socket is about to connect from this port, too, or one was just closed: to be tried again.
   kContended = 3,
   // sock_diag does not see our own socket: it cannot answer for UDP here.
   kUnseen = 4,
@@ -45,11 +45,18 @@ enum class UdpVerdict : int {
 struct Oracle {
   SockDiag diag;
   Links links;
+  Fd route;  // for RouteLookup
+  // For the barrier (see udp_connect.cc): sockets that are never bound, one for each family.
+  Fd scratch4;
+  Fd scratch6;
   std::vector<uint32_t> interfaces;  // scratch space
 
   void Close() {
     diag.Close();
     links.Close();
+    route.Reset();
+    scratch4.Reset();
+    scratch6.Reset();
   }
 };
 

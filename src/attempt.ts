@@ -338,7 +338,7 @@ export class Attempt {
     const mapped = this.#isMapped();
     const target = mapped ? (parseAddress(address)?.ip ?? address) : address;
     const domain = mapped ? AF_INET : this.#domain;
-    return this.#native.routeLookup(domain, target, Math.max(index, 0), extras?.mark ?? 0);
+    return this.#native.routeLookup(domain, target, Math.max(index, 0), extras?.mark ?? 0, false);
   }
 
   #isMapped(): boolean {

@@ -115,7 +115,14 @@ export interface Native {
     remotePort: number,
     interfaceIndex: number,
   ): SocketOwner | null | number;
-  routeLookup(family: number, destination: string, interfaceIndex: number, mark: number): Route | number;
+  /** `remembered`: on a socket that is kept, and so of the namespace that the thread was in when it was opened. */
+  routeLookup(
+    family: number,
+    destination: string,
+    interfaceIndex: number,
+    mark: number,
+    remembered: boolean,
+  ): Route | number;
   readFile(path: string): string | number;
   interfaceIndex(name: string): number;
   replace(from: number, to: number): number;

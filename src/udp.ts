@@ -109,6 +109,22 @@ interface Plan {
   readonly dgramOptions: DgramOptions;
 }
 
+const TYPES: ReadonlySet<unknown> = new Set(['udp4', 'udp6']);
+
+/**
+ * Options that are part of the lock (SO_REUSEADDR, SO_REUSEPORT, SO_BINDTODEVICE) or that change which of several sockets the
+ * kernel finds (SO_INCOMING_CPU).
+ */
+const LOCK_OPTIONS: ReadonlySet<number> = new Set([2, 15, 25, 49]);
+
+function refuseLockOptions(options: readonly SocketOption[] | undefined): void {
+  for (const { level, name } of options ?? []) {
+    if (level === SOL_SOCKET && LOCK_OPTIONS.has(name)) {
+      throw invalidValue('options.socketOptions', { level, name }, 'would break the lock that UDP ports are shared by');
+    }
+  }
+}
+
 function readOptions(options: UdpConnectOptions): Plan {
   if (typeof options !== 'object' || (options as unknown) === null)
     throw invalidType('options', 'of type object', options);
@@ -117,9 +133,7 @@ function readOptions(options: UdpConnectOptions): Plan {
   if (host === '' || host.includes('\0')) throw invalidValue('options.host', host, 'must be a host name or an address');
   if (typeof port !== 'number') throw invalidType('options.port', 'of type number', port);
   if (!Number.isInteger(port) || port < 1 || port > 65535) throw badPort('options.port', port);
-  if (type !== undefined && type !== 'udp4' && type !== 'udp6') {
-    throw invalidValue('options.type', type, "must be 'udp4' or 'udp6'");
-  }
+  if (type !== undefined && !TYPES.has(type)) throw invalidValue('options.type', type, "must be 'udp4' or 'udp6'");
   checkType('exclusive', 'boolean', exclusive);
   checkType('ipv6Only', 'boolean', ipv6Only);
   checkType('lookup', 'function', lookup);
@@ -130,7 +144,9 @@ function readOptions(options: UdpConnectOptions): Plan {
   }
   if ('fastOpen' in options && options.fastOpen) throw invalidValue('options.fastOpen', true, 'is for TCP only');
   const native = nativeOrFallback();
-  const source = withSocketOptions(readSource(options), { recvBufferSize, sendBufferSize, ipv6Only }, native);
+  const plain = readSource(options);
+  refuseLockOptions(plain.extras?.socketOptions);
+  const source = withSocketOptions(plain, { recvBufferSize, sendBufferSize, ipv6Only }, native);
   if (native === undefined) refuseOnFallback(source);
   return {
     native,
@@ -237,7 +253,7 @@ class Adoption implements Target {
     this.#socket = undefined;
     socket[kLease] = lease;
     // The lookup answers at once, so connect(2) is made within this call, to the peer that the socket has already.
-    socket.connect(destination.port, destination.address, done as () => void);
+    socket.connect(destination.port, destination.address, done);
     return socket;
   }
 }
@@ -301,10 +317,13 @@ function connectNow(plan: Plan, address: string, done: (error?: Error) => void):
   const { native } = plan;
   if (native === undefined) return connectFallback(createSocket(plan, request.destination.family), request, done);
   const target = new Adoption(plan, request.destination.family);
-  const steps = new UdpSteps(native, memoryOf(native), request, target).run();
+  const steps = new UdpSteps(native, memoryOf(native), request, target);
   try {
+    const lease = steps.first();
+    if (lease !== undefined) return target.take(lease, request.destination, done);
+    const rest = steps.run();
     for (;;) {
-      const step = steps.next();
+      const step = rest.next();
       if (step.done === true) return target.take(step.value, request.destination, done);
       if (step.value > 0) block(step.value);
     }
@@ -324,10 +343,13 @@ async function connectInTurns(plan: Plan, address: string): Promise<dgram.Socket
     return whenDone((done) => connectFallback(createSocket(plan, request.destination.family), request, done));
   }
   const target = new Adoption(plan, request.destination.family);
-  const steps = new UdpSteps(native, memoryOf(native), request, target).run();
+  const steps = new UdpSteps(native, memoryOf(native), request, target);
   try {
+    const lease = steps.first();
+    if (lease !== undefined) return await whenDone((done) => target.take(lease, request.destination, done));
+    const rest = steps.run();
     for (;;) {
-      const step = steps.next();
+      const step = rest.next();
       if (step.done === true) {
         return await whenDone((done) => target.take(step.value, request.destination, done));
       }
@@ -365,8 +387,6 @@ function whenDone(start: (done: (error?: Error) => void) => dgram.Socket): Promi
 }
 
 function resolveHost({ host, type, lookup }: Plan): Promise<LookupAddress[]> {
-  const numeric = isIP(host);
-  if (numeric !== 0) return Promise.resolve([{ address: host, family: numeric }]);
   return new Promise((resolve, reject) => {
     lookup(host, { all: true, family: familyOfType(type) ?? 0 }, (error, addresses: unknown, family?: number) => {
       if (error) reject(error);
@@ -406,6 +426,7 @@ async function connectByName(plan: Plan): Promise<dgram.Socket> {
   const { signal } = plan;
   try {
     signal?.throwIfAborted();
+    if (isIP(plan.host) !== 0) return await connectInTurns(plan, plan.host);
     const addresses = await abortable(resolveHost(plan), signal);
     if (addresses.length === 0) throw noAddress(plan);
     let failure: unknown;

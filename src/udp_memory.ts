@@ -60,13 +60,13 @@ export class UdpMemory {
 
   /** Whether sock_diag answers for UDP, as far as that can be told now. */
   canShare(): boolean {
-    if (this.shared && this.#native.udpProbe() === 0) this.giveUpSharing();
+    this.doubtSharing();
     return this.shared;
   }
 
-  /** sock_diag does not answer for UDP: from now on no port is shared. Said once. */
-  giveUpSharing(): void {
-    if (!this.shared) return;
+  /** A socket was not seen. Where sock_diag does not answer for UDP, no port is shared from now on; that is said once. */
+  doubtSharing(): void {
+    if (!this.shared || this.#native.udpProbe() !== 0) return;
     this.shared = false;
     process.emitWarning(
       'sock_diag(7) does not answer for UDP here (a sandbox, or a kernel without CONFIG_INET_UDP_DIAG). connectx never hands ' +

@@ -2,7 +2,7 @@
 // a generator, so that the same steps serve a caller who blocks and one who does not.
 import { constants } from 'node:os';
 import { isMapped, parseAddress, toMapped } from './address';
-import { type ErrorDetails, errnoName, type Reason, ConnectxError } from './errors';
+import { ConnectxError, type ErrorDetails, errnoName } from './errors';
 import {
   addressNotLocal,
   type Explanation,
@@ -72,6 +72,21 @@ export class UdpSteps {
     this.#domain = request.destination.family === 6 ? AF_INET6 : AF_INET;
   }
 
+  /** The first step alone, as it mostly is the last one, too; undefined when {@link run} has to go on. */
+  first(): Lease | undefined {
+    const { source } = this.#request;
+    this.#localAddress = this.#findSource();
+    if (source.port !== 0) {
+      if (this.#connect(source.port) !== UdpVerdict.connected) return undefined;
+      return { ports: undefined, localAddress: this.#localAddress, localPort: source.port };
+    }
+    const ports = this.#memory.portsTowards(this.#key(), source.range);
+    const port = ports.take();
+    if (port === undefined) return undefined;
+    const lease = this.#tryPort(ports, port);
+    return lease === MISSED ? undefined : lease;
+  }
+
   /** Connects the target. Throws a {@link ConnectxError}. */
   *run(): Generator<Pause, Lease, void> {
     const { source } = this.#request;
@@ -101,7 +116,7 @@ export class UdpSteps {
         case UdpVerdict.contended:
           break;
         default:
-          return this.#startOver(verdict);
+          { this.#startOver(verdict); return; }
       }
       yield pauseAfter(tries, Math.random);
     }
@@ -168,7 +183,7 @@ export class UdpSteps {
         ports.isLocked(port, performance.now());
         return MISSED;
       default:
-        return this.#startOver(verdict);
+        { this.#startOver(verdict); return; }
     }
   }
 
@@ -177,7 +192,7 @@ export class UdpSteps {
       this.#memory.forget();
       return undefined;
     }
-    this.#memory.giveUpSharing();
+    this.#memory.doubtSharing();
     return undefined;
   }
 
@@ -236,7 +251,7 @@ export class UdpSteps {
     const name = source.extras?.interface;
     const index = name === undefined ? 0 : this.#native.interfaceIndex(name);
     const domain = mapped ? AF_INET : this.#domain;
-    const route = this.#native.routeLookup(domain, target, Math.max(index, 0), source.extras?.mark ?? 0);
+    const route = this.#native.routeLookup(domain, target, Math.max(index, 0), source.extras?.mark ?? 0, true);
     if (typeof route === 'number') throw this.#failed(route, 'connect');
     if (route.source === undefined) throw this.#error(errno.EADDRNOTAVAIL, 'connect', addressNotLocal(null));
     if (mapped) return toMapped(route.source);
@@ -272,7 +287,7 @@ export class UdpSteps {
       port: destination.port,
       localAddress: local,
       localPort,
-      reason: reason as Reason | undefined,
+      reason: reason,
     };
     const message = `${syscall} ${name} ${destination.address}:${destination.port}${from}${advice && `; ${advice}`}`;
     return new ConnectxError(message, details);
