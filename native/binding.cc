@@ -165,7 +165,7 @@ Napi::Value RouteLookupJs(const Napi::CallbackInfo& info) {
   return object;
 }
 
-enum UdpFlag : int { kShared = 1, kExclusive = 2 };
+enum UdpFlag : int { kShared = 1, kExclusive = 2, kAlone = 4 };
 
 // The arguments from `first` on: family, source, sourcePort, remote, remotePort, flags, extras | null
 Result UdpPlanArgument(const Napi::CallbackInfo& info, size_t first, UdpPlan* plan) {
@@ -176,6 +176,7 @@ Result UdpPlanArgument(const Napi::CallbackInfo& info, size_t first, UdpPlan* pl
   const int flags = Int(info, first + 5);
   plan->shared = (flags & kShared) != 0;
   plan->exclusive = (flags & kExclusive) != 0;
+  plan->alone = (flags & kAlone) != 0;
   if (!info[first + 6].IsObject()) return Result::Ok();
   ReadExtras(info[first + 6].As<Napi::Object>(), &plan->options);
   if (plan->options.interface.empty()) return Result::Ok();

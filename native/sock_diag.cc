@@ -107,8 +107,6 @@ Result SockDiag::Ask(const DiagQuery& query, DiagAnswer* out) {
   return result;
 }
 
-uint64_t SockDiag::NamespaceCookie() const { return fd_.get() < 0 ? 0 : NamespaceCookieOf(fd_.get()); }
-
 uint64_t NamespaceCookieOf(int fd) {
   uint64_t cookie = 0;
   socklen_t length = sizeof cookie;

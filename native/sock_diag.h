@@ -53,8 +53,6 @@ class SockDiag {
   Result Ask(const DiagQuery& query, DiagAnswer* out);
   // The next question opens a new socket, in the network namespace that the thread is in then.
   void Close() { fd_.Reset(); }
-  // Which network namespace the answers come from; 0 when that is unknown.
-  uint64_t NamespaceCookie() const;
 
  private:
   Fd fd_;

@@ -11,6 +11,12 @@ namespace {
 
 Result Verdict(UdpVerdict verdict) { return Result::Ok(static_cast<int>(verdict)); }
 
+bool Says(const Result& result, UdpVerdict verdict) { return result.ok() && result.value == static_cast<int>(verdict); }
+
+bool IsConnected(const Result& result) {
+  return Says(result, UdpVerdict::kConnected) || Says(result, UdpVerdict::kConnectedAlone);
+}
+
 // An IPv4-mapped destination lives in the IPv4 table, which an AF_INET6 question is not answered from (udp_dump_one).
 Address Unmapped(const Address& address) {
   if (address.family() != AF_INET6) return address;
@@ -86,35 +92,47 @@ Result Barrier(Oracle* oracle, const UdpPlan& plan) {
   return result.ok() || result.error == EADDRNOTAVAIL ? Verdict(UdpVerdict::kContended) : result;
 }
 
-// From bind(2) to the unlock. When it fails or the verdict is not kConnected, the socket may be bound and locked.
-Result Dance(Oracle* oracle, const UdpPlan& plan, int fd, bool* bound) {
-  uint64_t cookie = 0;
-  Result result = CookieOf(fd, &cookie);
-  if (!result.ok()) return result;
-  // Both sockets of a 2-tuple need SO_REUSEADDR, at the time of the second one's bind: so a socket without it locks the
-  // 2-tuple, and one that wants to get in must have it.
-  result = os::Setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, plan.shared ? 1 : 0);
+// A bind without SO_REUSEADDR succeeds only where nobody is bound to this address and port, and it keeps everybody out
+// from the moment on in which the kernel found that: there is nothing to look up. value is a UdpVerdict.
+Result BindAlone(const UdpPlan& plan, int fd, bool* bound) {
+  Result result = os::Setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, 0);
   if (!result.ok()) return result;
   result = os::Bind(fd, plan.source.get(), plan.source.length());
   if (result.error == EADDRINUSE) return Verdict(UdpVerdict::kPortLocked);
   if (!result.ok()) return result;
   *bound = true;
-  if (plan.shared) {
-    result = os::Setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, 0);
-    if (!result.ok()) return result;
-    result = Barrier(oracle, plan);
-    if (result.ok() && result.value == static_cast<int>(UdpVerdict::kConnected)) {
-      result = Inspect(oracle, plan, cookie);
-    }
-    if (!result.ok() || result.value != static_cast<int>(UdpVerdict::kConnected)) return result;
-  }
-  result = os::Connect(fd, plan.remote.get(), plan.remote.length());
+  return Verdict(UdpVerdict::kConnectedAlone);
+}
+
+// Both sockets of a 2-tuple need SO_REUSEADDR, at the time of the second one's bind: so a socket without it locks the
+// 2-tuple, and one that wants to get in must have it. value is a UdpVerdict.
+Result BindShared(Oracle* oracle, const UdpPlan& plan, int fd, bool* bound) {
+  uint64_t cookie = 0;
+  Result result = CookieOf(fd, &cookie);
+  if (result.ok()) result = os::Setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, 1);
   if (!result.ok()) return result;
-  if (plan.shared && !plan.exclusive) {
-    result = os::Setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, 1);
-    if (!result.ok()) return result;
+  result = os::Bind(fd, plan.source.get(), plan.source.length());
+  if (result.error == EADDRINUSE) return Verdict(UdpVerdict::kPortLocked);
+  if (!result.ok()) return result;
+  *bound = true;
+  result = os::Setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, 0);
+  if (!result.ok()) return result;
+  result = Barrier(oracle, plan);
+  if (!Says(result, UdpVerdict::kConnected)) return result;
+  return Inspect(oracle, plan, cookie);
+}
+
+// From bind(2) to the unlock. When it fails or the verdict does not say connected, the socket may be bound and locked.
+Result Dance(Oracle* oracle, const UdpPlan& plan, int fd, bool* bound) {
+  Result result = Verdict(UdpVerdict::kPortLocked);
+  if (plan.alone || !plan.shared) result = BindAlone(plan, fd, bound);
+  if (plan.shared && Says(result, UdpVerdict::kPortLocked)) result = BindShared(oracle, plan, fd, bound);
+  if (!IsConnected(result)) return result;
+  Result connected = os::Connect(fd, plan.remote.get(), plan.remote.length());
+  if (connected.ok() && plan.shared && !plan.exclusive) {
+    connected = os::Setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, 1);
   }
-  return Verdict(UdpVerdict::kConnected);
+  return connected.ok() ? result : connected;
 }
 
 // Datagrams from anyone were queued between bind and connect. The peer's own stay; the rest goes.
@@ -144,35 +162,42 @@ Result Renew(int target, int family) {
   return opened;
 }
 
-// A verdict that is not kConnected may come of sockets that were opened in another network namespace.
-Result Review(Oracle* oracle, const UdpPlan& plan, int fd, Result result) {
-  const uint64_t asked = oracle->diag.NamespaceCookie();
-  const bool known = asked != 0;
-  if (known && asked != NamespaceCookieOf(fd)) return Verdict(UdpVerdict::kMoved);
-  if (!result.ok() || result.value != static_cast<int>(UdpVerdict::kUnseen)) return result;
-  // A socket that is found, but is just being closed, is answered with ENOENT as well. A new question tells, asked over
-  // a new socket: on kernels without SO_NETNS_COOKIE the old one may be of another namespace.
+// Our own socket was not seen. It may have been found while it was not quite there (a socket that is just being closed
+// is answered with ENOENT as well), and on kernels without SO_NETNS_COOKIE the question may have gone to another
+// namespace. A new question, over a new socket, tells.
+Result Review(Oracle* oracle, const UdpPlan& plan, int fd) {
+  const bool known = oracle->namespace_cookie != 0;
   oracle->Close();
   uint64_t cookie = 0;
   Result again = CookieOf(fd, &cookie);
   if (again.ok()) again = Inspect(oracle, plan, cookie);
-  if (!again.ok() || again.value == static_cast<int>(UdpVerdict::kUnseen)) return result;
+  if (!again.ok() || Says(again, UdpVerdict::kUnseen)) return Verdict(UdpVerdict::kUnseen);
   return Verdict(known ? UdpVerdict::kContended : UdpVerdict::kMoved);
+}
+
+// Whether the thread has changed its network namespace since the last call.
+bool Moved(Oracle* oracle, int fd) {
+  const uint64_t before = oracle->namespace_cookie;
+  oracle->namespace_cookie = NamespaceCookieOf(fd);
+  return before != 0 && before != oracle->namespace_cookie;
 }
 
 }  // namespace
 
 Result UdpConnect(Oracle* oracle, const UdpPlan& plan, int target) {
+  if (Moved(oracle, target)) {
+    oracle->Close();
+    return Verdict(UdpVerdict::kMoved);
+  }
   Result result = SetOptions(target, plan.source.family(), plan.options);
   if (!result.ok()) return result;
   bool bound = false;
   result = Dance(oracle, plan, target, &bound);
-  if (result.ok() && result.value == static_cast<int>(UdpVerdict::kConnected)) {
+  if (IsConnected(result)) {
     DropStrangers(target, plan.remote);
     return result;
   }
-  result = Review(oracle, plan, target, result);
-  if (result.ok() && result.value == static_cast<int>(UdpVerdict::kMoved)) oracle->Close();
+  if (Says(result, UdpVerdict::kUnseen)) result = Review(oracle, plan, target);
   if (bound) {
     Result renewed = Renew(target, plan.source.family());
     if (!renewed.ok()) return renewed;

@@ -21,6 +21,8 @@ struct UdpPlan {
   uint32_t interface = 0;
   // False: the port is not to be shared at all, and sock_diag is not asked (where it is not to be had).
   bool shared = true;
+  // Try first whether nobody is on this port at all, which is cheaper to find out (see udp_connect.cc).
+  bool alone = false;
   // Keep the local 2-tuple locked for as long as the socket lives.
   bool exclusive = false;
   SocketOptions options;
@@ -39,10 +41,14 @@ enum class UdpVerdict : int {
   kUnseen = 4,
   // The thread has changed its network namespace since the last call: what was known of ports is void.
   kMoved = 5,
+  // Connected, and nobody else was on this port.
+  kConnectedAlone = 6,
 };
 
 // What the kernel is asked with. One for each environment.
 struct Oracle {
+  // SO_NETNS_COOKIE of the last socket that was connected; 0: unknown.
+  uint64_t namespace_cookie = 0;
   SockDiag diag;
   Links links;
   Fd route;  // for RouteLookup
@@ -60,9 +66,9 @@ struct Oracle {
   }
 };
 
-// Connects `target`, which is a UDP socket that is not bound. value is a UdpVerdict; where it is not kConnected, and on
-// failure too, `target` is an unbound socket again (or closed to all use, when no new one could be opened), and no port
-// is locked.
+// Connects `target`, which is a UDP socket that is not bound. value is a UdpVerdict; where it does not say connected,
+// and on failure too, `target` is an unbound socket again (or closed to all use, when no new one could be opened), and
+// no port is locked.
 Result UdpConnect(Oracle* oracle, const UdpPlan& plan, int target);
 
 // Without a lock, and so only a hint: the state of the socket that would get datagrams of this 4-tuple, 0 when nobody

@@ -140,10 +140,10 @@ export interface Native {
 export const Verdict = { asAsked: 0, selfConnected: 1, otherAddress: 2, otherPort: 3 } as const;
 
 /** What `udpConnect` answers; the numbers are those of `native/udp_connect.h`. */
-export const UdpVerdict = { connected: 0, portLocked: 1, tupleInUse: 2, contended: 3, unseen: 4, moved: 5 } as const;
+export const UdpVerdict = { connected: 0, portLocked: 1, tupleInUse: 2, contended: 3, unseen: 4, moved: 5, connectedAlone: 6 } as const;
 
 /** What `udpConnect` takes; the bits are those of `native/binding.cc`. */
-export const UdpFlag = { shared: 1, exclusive: 2 } as const;
+export const UdpFlag = { shared: 1, exclusive: 2, alone: 4 } as const;
 
 /** States of `include/net/tcp_states.h`; UDP uses the first two: connected, and only bound. */
 export const SocketState = { established: 1, closed: 7, listening: 10 } as const;

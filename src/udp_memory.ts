@@ -13,6 +13,7 @@ const DEFAULT_RANGE: PortRange = { low: 32768, high: 60999 };
 export class UdpMemory {
   /** Whether sock_diag answers for UDP here, so that ports can be shared. Until it is known not to, it does. */
   shared = true;
+  #notAlone = 0;
   readonly #native: Native;
   readonly #table = new PortTable(Math.random);
   readonly #lists = new Map<string, Uint16Array>();
@@ -23,6 +24,20 @@ export class UdpMemory {
 
   constructor(native: Native) {
     this.#native = native;
+  }
+
+  /**
+   * Whether to try first if nobody is on a port at all: a cheaper way in, and a cheap failure. After it has failed a few
+   * times in a row, only now and then.
+   */
+  expectsToBeAlone(): boolean {
+    if (this.#notAlone < 4) return true;
+    this.#notAlone++;
+    return this.#notAlone % 32 === 0;
+  }
+
+  wasAlone(alone: boolean): void {
+    this.#notAlone = alone ? 0 : this.#notAlone + 1;
   }
 
   /** The ephemeral range, or the given one, in words. */

@@ -198,7 +198,10 @@ export class UdpSteps {
 
   #connect(port: number): number {
     const { destination, source, exclusive } = this.#request;
-    const flags = (this.#memory.shared ? UdpFlag.shared : 0) | (exclusive ? UdpFlag.exclusive : 0);
+    const memory = this.#memory;
+    const alone = memory.expectsToBeAlone();
+    const flags =
+      (memory.shared ? UdpFlag.shared : 0) | (exclusive ? UdpFlag.exclusive : 0) | (alone ? UdpFlag.alone : 0);
     this.#questions++;
     const outcome = this.#native.udpConnect(
       this.#target.fd(),
@@ -210,7 +213,11 @@ export class UdpSteps {
       flags,
       source.extras,
     );
-    if (outcome >= 0) return outcome;
+    if (outcome >= 0) {
+      const wasAlone = outcome === UdpVerdict.connectedAlone;
+      if (alone) memory.wasAlone(wasAlone);
+      return wasAlone ? UdpVerdict.connected : outcome;
+    }
     const syscall = syscallOf(this.#native, outcome);
     // sock_diag is refused here, or is not there at all.
     if (syscall === 'netlink' || syscall === 'send' || syscall === 'recv' || syscall === 'socket') {
