@@ -12,6 +12,7 @@
           "sources": [
             "native/os.cc",
             "native/address.cc",
+            "native/device_check.cc",
             "native/links.cc",
             "native/netlink.cc",
             "native/route.cc",

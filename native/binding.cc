@@ -13,6 +13,8 @@
 #include <vector>
 
 #include "address.h"
+#include "device_check.h"
+#include "oracle.h"
 #include "os.h"
 #include "route.h"
 #include "sock_diag.h"
@@ -144,7 +146,15 @@ Napi::Value ReplaceJs(const Napi::CallbackInfo& info) {
 }
 
 // What an environment keeps between calls; its descriptors are closed with it.
-Oracle* OracleOf(const Napi::CallbackInfo& info) { return info.Env().GetInstanceData<Oracle>(); }
+struct Environment {
+  Oracle udp;
+  // Apart, because each of them tells its user when the thread has changed its network namespace.
+  Oracle tcp;
+};
+
+Environment* EnvironmentOf(const Napi::CallbackInfo& info) { return info.Env().GetInstanceData<Environment>(); }
+
+Oracle* UdpOracle(const Napi::CallbackInfo& info) { return &EnvironmentOf(info)->udp; }
 
 // routeLookup(family, destination, interfaceIndex, mark, remembered) -> { type, interface, source?: string } | number
 // `remembered`: on a socket that is kept, which answers for the namespace that the thread was in when it was opened.
@@ -156,7 +166,7 @@ Napi::Value RouteLookupJs(const Napi::CallbackInfo& info) {
   query.mark = info[3].As<Napi::Number>().Uint32Value();
   RouteAnswer answer;
   Fd once;
-  result = RouteLookup(query, info[4].ToBoolean() ? &OracleOf(info)->route : &once, &answer);
+  result = RouteLookup(query, info[4].ToBoolean() ? &UdpOracle(info)->route : &once, &answer);
   if (!result.ok()) return ToJs(info, result);
   Napi::Object object = Napi::Object::New(info.Env());
   object.Set("type", Napi::Number::New(info.Env(), answer.type));
@@ -191,7 +201,7 @@ Napi::Value UdpConnectJs(const Napi::CallbackInfo& info) {
   UdpPlan plan;
   Result parsed = UdpPlanArgument(info, 1, &plan);
   if (!parsed.ok()) return ToJs(info, parsed);
-  return ToJs(info, UdpConnect(OracleOf(info), plan, Int(info, 0)));
+  return ToJs(info, UdpConnect(UdpOracle(info), plan, Int(info, 0)));
 }
 
 // udpOwner(family, source, sourcePort, remote, remotePort, flags, extras | null) -> state, 0 for nobody
@@ -199,10 +209,22 @@ Napi::Value UdpOwnerJs(const Napi::CallbackInfo& info) {
   UdpPlan plan;
   Result parsed = UdpPlanArgument(info, 0, &plan);
   if (!parsed.ok()) return ToJs(info, parsed);
-  return ToJs(info, UdpOwner(OracleOf(info), plan));
+  return ToJs(info, UdpOwner(UdpOracle(info), plan));
 }
 
 Napi::Value UdpProbeJs(const Napi::CallbackInfo& info) { return ToJs(info, UdpProbe()); }
+
+// tcpHeldWithOtherDevice(fd, family, local, localPort, remote, remotePort, interface) -> 0 or 1
+Napi::Value TcpHeldWithOtherDeviceJs(const Napi::CallbackInfo& info) {
+  const int family = Int(info, 1);
+  Address local;
+  Address remote;
+  Result result = AddressArgument(info, 2, family, Port(info, 3), &local);
+  if (result.ok()) result = AddressArgument(info, 4, family, Port(info, 5), &remote);
+  if (!result.ok()) return ToJs(info, result);
+  const auto interface = static_cast<uint32_t>(Int(info, 6));
+  return ToJs(info, HeldWithOtherDevice(&EnvironmentOf(info)->tcp, Int(info, 0), local, remote, interface));
+}
 
 // diagLookup(protocol, family, local, localPort, remote, remotePort, interface)
 //   -> { state, cookie, interface, inode, uid } | null | number
@@ -287,13 +309,14 @@ Napi::Value GetsocknameJs(const Napi::CallbackInfo& info) { return Endpoint(info
 Napi::Value GetpeernameJs(const Napi::CallbackInfo& info) { return Endpoint(info, PeerAddress); }
 
 Napi::Object Init(Napi::Env env, Napi::Object exports) {
-  env.SetInstanceData(new Oracle());
+  env.SetInstanceData(new Environment());
   const auto add = [&](const char* name, Napi::Value (*call)(const Napi::CallbackInfo&)) {
     exports.Set(name, Napi::Function::New(env, call, name));
   };
   add("tcpPrepare", TcpPrepareJs);
   add("tcpCheck", TcpCheckJs);
   add("tcpFeatures", TcpFeaturesJs);
+  add("tcpHeldWithOtherDevice", TcpHeldWithOtherDeviceJs);
   add("udpConnect", UdpConnectJs);
   add("udpOwner", UdpOwnerJs);
   add("udpProbe", UdpProbeJs);

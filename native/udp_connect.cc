@@ -175,20 +175,10 @@ Result Review(Oracle* oracle, const UdpPlan& plan, int fd) {
   return Verdict(known ? UdpVerdict::kContended : UdpVerdict::kMoved);
 }
 
-// Whether the thread has changed its network namespace since the last call.
-bool Moved(Oracle* oracle, int fd) {
-  const uint64_t before = oracle->namespace_cookie;
-  oracle->namespace_cookie = NamespaceCookieOf(fd);
-  return before != 0 && before != oracle->namespace_cookie;
-}
-
 }  // namespace
 
 Result UdpConnect(Oracle* oracle, const UdpPlan& plan, int target) {
-  if (Moved(oracle, target)) {
-    oracle->Close();
-    return Verdict(UdpVerdict::kMoved);
-  }
+  if (oracle->Moved(target)) return Verdict(UdpVerdict::kMoved);
   Result result = SetOptions(target, plan.source.family(), plan.options);
   if (!result.ok()) return result;
   bool bound = false;

@@ -4,12 +4,10 @@
 #define CONNECTX_UDP_CONNECT_H
 
 #include <cstdint>
-#include <vector>
 
 #include "address.h"
-#include "links.h"
+#include "oracle.h"
 #include "os.h"
-#include "sock_diag.h"
 #include "socket_options.h"
 
 namespace connectx {
@@ -43,27 +41,6 @@ enum class UdpVerdict : int {
   kMoved = 5,
   // Connected, and nobody else was on this port.
   kConnectedAlone = 6,
-};
-
-// What the kernel is asked with. One for each environment.
-struct Oracle {
-  // SO_NETNS_COOKIE of the last socket that was connected; 0: unknown.
-  uint64_t namespace_cookie = 0;
-  SockDiag diag;
-  Links links;
-  Fd route;  // for RouteLookup
-  // For the barrier (see udp_connect.cc): sockets that are never bound, one for each family.
-  Fd scratch4;
-  Fd scratch6;
-  std::vector<uint32_t> interfaces;  // scratch space
-
-  void Close() {
-    diag.Close();
-    links.Close();
-    route.Reset();
-    scratch4.Reset();
-    scratch6.Reset();
-  }
 };
 
 // Connects `target`, which is a UDP socket that is not bound. value is a UdpVerdict; where it does not say connected,

@@ -12,6 +12,7 @@ import {
   otherAddress,
   otherPort,
   SELF_CONNECT,
+  TUPLE_IN_USE,
   wildcardOf,
 } from './explain';
 import { ephemeralRange, kernelOf } from './kernel';
@@ -211,6 +212,9 @@ export class Attempt {
     const { address, port } = this.destination;
     this.#tries = 0;
     if (this.#next === LATER) this.#next = this.#advance();
+    if (this.#source.port !== 0 && this.#isHeldWithOtherDevice()) {
+      return this.#fail(errno.EADDRNOTAVAIL, 'connect', TUPLE_IN_USE);
+    }
     while (this.#next === READY) {
       const status = this.#coreConnect.call(this.#handle, request, address, port);
       if (status === 0) return this.#check(request);
@@ -220,6 +224,26 @@ export class Attempt {
     if (this.#next === LATER) return this.#postpone(request);
     if (this.#next !== NO_MORE) return this.#next;
     return this.#denied ? this.#fail(errno.EACCES, 'bind') : this.#fail(errno.EADDRNOTAVAIL, 'connect');
+  }
+
+  // The kernel refuses a 4-tuple that is in use, but not when a device makes a difference between the two.
+  #isHeldWithOtherDevice(): boolean {
+    const { address, port } = this.destination;
+    const source = this.#sourceToBind();
+    // No source: then connect(2) will say why.
+    if (typeof source === 'number') return false;
+    const { port: sourcePort } = this.#source;
+    const native = this.#native;
+    // Where sock_diag does not answer there is only the kernel's own check.
+    return (
+      native.tcpHeldWithOtherDevice(this.#fd, this.#domain, source, sourcePort, address, port, this.#device()) === 1
+    );
+  }
+
+  // The index of the interface that was asked for; 0: none.
+  #device(): number {
+    const name = this.#source.extras?.interface;
+    return name === undefined ? 0 : Math.max(this.#native.interfaceIndex(name), 0);
   }
 
   // READY, NO_MORE, LATER or a negative errno.
@@ -334,11 +358,10 @@ export class Attempt {
   #route(): ReturnType<Native['routeLookup']> {
     const { address } = this.destination;
     const { extras } = this.#source;
-    const index = extras?.interface === undefined ? 0 : this.#native.interfaceIndex(extras.interface);
     const mapped = this.#isMapped();
     const target = mapped ? (parseAddress(address)?.ip ?? address) : address;
     const domain = mapped ? AF_INET : this.#domain;
-    return this.#native.routeLookup(domain, target, Math.max(index, 0), extras?.mark ?? 0, false);
+    return this.#native.routeLookup(domain, target, this.#device(), extras?.mark ?? 0, false);
   }
 
   #isMapped(): boolean {

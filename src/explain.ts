@@ -38,7 +38,7 @@ export function explain(of: Circumstances): Explanation {
 function explainNotAvailable(of: Circumstances): Explanation {
   // EADDRNOTAVAIL is also what bind(2) and, on IPv6, connect(2) say of a source that cannot be used at all.
   if (of.syscall === 'bind' || !of.sourceIsUsable()) return addressNotLocal(of.localAddress);
-  if (of.source.port !== 0) return tupleInUse();
+  if (of.source.port !== 0) return TUPLE_IN_USE;
   return portsExhausted(of.source.range ?? of.ephemeral);
 }
 
@@ -52,13 +52,11 @@ function portsExhausted(range: PortRange | undefined): Explanation {
   };
 }
 
-function tupleInUse(): Explanation {
-  return {
-    reason: 'tuple-in-use',
-    advice:
-      'another connection has this exact 4-tuple (TIME-WAIT, FIN-WAIT-2 and CLOSE-WAIT count): use another localPort',
-  };
-}
+export const TUPLE_IN_USE: Explanation = {
+  reason: 'tuple-in-use',
+  advice:
+    'another connection has this exact 4-tuple (TIME-WAIT, FIN-WAIT-2 and CLOSE-WAIT count): use another localPort',
+};
 
 export function portLocked(port: number): Explanation {
   return {

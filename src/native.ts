@@ -83,6 +83,16 @@ export interface Native {
   ): number;
   /** A bit set, see {@link TcpFeature}. */
   tcpFeatures(): number;
+  /** 1: a socket with another device than `interfaceIndex` has the 4-tuple that `fd` is about to have. */
+  tcpHeldWithOtherDevice(
+    fd: number,
+    family: number,
+    local: string,
+    localPort: number,
+    remote: string,
+    remotePort: number,
+    interfaceIndex: number,
+  ): number;
   /** A {@link UdpVerdict}; see `native/udp_connect.h`. */
   udpConnect(
     fd: number,
@@ -140,7 +150,15 @@ export interface Native {
 export const Verdict = { asAsked: 0, selfConnected: 1, otherAddress: 2, otherPort: 3 } as const;
 
 /** What `udpConnect` answers; the numbers are those of `native/udp_connect.h`. */
-export const UdpVerdict = { connected: 0, portLocked: 1, tupleInUse: 2, contended: 3, unseen: 4, moved: 5, connectedAlone: 6 } as const;
+export const UdpVerdict = {
+  connected: 0,
+  portLocked: 1,
+  tupleInUse: 2,
+  contended: 3,
+  unseen: 4,
+  moved: 5,
+  connectedAlone: 6,
+} as const;
 
 /** What `udpConnect` takes; the bits are those of `native/binding.cc`. */
 export const UdpFlag = { shared: 1, exclusive: 2, alone: 4 } as const;

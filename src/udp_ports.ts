@@ -117,6 +117,8 @@ const DESTINATIONS = 256;
 export class PortTable {
   readonly #entries = new Map<string, DestinationPorts>();
   readonly #random: () => number;
+  #lastKey = '';
+  #last: DestinationPorts | undefined;
 
   constructor(random: () => number) {
     this.#random = random;
@@ -124,11 +126,14 @@ export class PortTable {
 
   /** `ports`: of a destination that is not remembered. */
   get(key: string, ports: Uint16Array): DestinationPorts {
+    if (this.#last !== undefined && key === this.#lastKey) return this.#last;
     let entry = this.#entries.get(key);
     // The last one used is the last one in the map.
     if (entry !== undefined) this.#entries.delete(key);
     else entry = new DestinationPorts(ports, this.#random);
     this.#entries.set(key, entry);
+    this.#lastKey = key;
+    this.#last = entry;
     if (this.#entries.size > DESTINATIONS) {
       for (const oldest of this.#entries.keys()) {
         this.#entries.delete(oldest);
@@ -140,5 +145,6 @@ export class PortTable {
 
   clear(): void {
     this.#entries.clear();
+    this.#last = undefined;
   }
 }

@@ -115,8 +115,10 @@ export class UdpSteps {
           break;
         case UdpVerdict.contended:
           break;
-        default:
-          { this.#startOver(verdict); return; }
+        default: {
+          this.#startOver(verdict);
+          return;
+        }
       }
       yield pauseAfter(tries, Math.random);
     }
@@ -182,8 +184,10 @@ export class UdpSteps {
       case UdpVerdict.contended:
         ports.isLocked(port, performance.now());
         return MISSED;
-      default:
-        { this.#startOver(verdict); return; }
+      default: {
+        this.#startOver(verdict);
+        return;
+      }
     }
   }
 

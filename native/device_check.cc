@@ -1,0 +1,32 @@
+#include "device_check.h"
+
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+
+#include "sock_diag.h"
+
+namespace connectx {
+
+Result HeldWithOtherDevice(Oracle* oracle, int fd, const Address& local, const Address& remote, uint32_t interface) {
+  oracle->Moved(fd);
+  Result result = oracle->links.Towards(remote, &oracle->interfaces);
+  if (!result.ok()) return result;
+  // A link-local address binds its socket to its link.
+  const uint32_t ours = interface != 0 ? interface : remote.scope();
+  DiagQuery query;
+  query.protocol = IPPROTO_TCP;
+  query.local = local;
+  query.remote = remote;
+  for (uint32_t index : oracle->interfaces) {
+    query.interface = index;
+    DiagAnswer answer;
+    result = oracle->diag.Ask(query, &answer);
+    if (!result.ok()) return result;
+    // A listener is what a packet would reach if nobody had the 4-tuple. One in TIME-WAIT is nobody's any more.
+    if (!answer.found || answer.state == TCP_LISTEN || answer.state == TCP_TIME_WAIT) continue;
+    if (answer.interface != ours) return Result::Ok(1);
+  }
+  return Result::Ok(0);
+}
+
+}  // namespace connectx

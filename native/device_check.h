@@ -1,0 +1,20 @@
+// A TCP 4-tuple can be connected twice: once by a socket that is bound to a device and once by one that is not, or by
+// two that are bound to different devices. The kernel does not mind, and one of the two dies in silence.
+#ifndef CONNECTX_DEVICE_CHECK_H
+#define CONNECTX_DEVICE_CHECK_H
+
+#include <cstdint>
+
+#include "address.h"
+#include "oracle.h"
+#include "os.h"
+
+namespace connectx {
+
+// value is 1 when a TCP socket with another device than `interface` (0: none) has the 4-tuple that `fd` is about to
+// have, else 0. Failure: the kernel did not answer.
+Result HeldWithOtherDevice(Oracle* oracle, int fd, const Address& local, const Address& remote, uint32_t interface);
+
+}  // namespace connectx
+
+#endif  // CONNECTX_DEVICE_CHECK_H

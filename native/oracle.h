@@ -1,0 +1,48 @@
+// What the kernel is asked about ports and tuples with: netlink sockets that are kept between calls, all of them of one
+// network namespace. Each environment has its own.
+#ifndef CONNECTX_ORACLE_H
+#define CONNECTX_ORACLE_H
+
+#include <cstdint>
+#include <vector>
+
+#include "links.h"
+#include "os.h"
+#include "sock_diag.h"
+
+namespace connectx {
+
+struct Oracle {
+  SockDiag diag;
+  Links links;
+  Fd route;  // for RouteLookup
+  // For the barrier (see udp_connect.cc): sockets that are never bound, one for each family.
+  Fd scratch4;
+  Fd scratch6;
+  std::vector<uint32_t> interfaces;  // scratch space
+  // SO_NETNS_COOKIE of the socket that the last question was about; 0: unknown.
+  uint64_t namespace_cookie = 0;
+
+  // The next question opens new sockets, in the network namespace that the thread is in then.
+  void Close() {
+    diag.Close();
+    links.Close();
+    route.Reset();
+    scratch4.Reset();
+    scratch6.Reset();
+  }
+
+  // Whether `fd` is of another network namespace than the socket that the last question was about. If so, all is
+  // closed.
+  bool Moved(int fd) {
+    const uint64_t before = namespace_cookie;
+    namespace_cookie = NamespaceCookieOf(fd);
+    if (before == 0 || before == namespace_cookie) return false;
+    Close();
+    return true;
+  }
+};
+
+}  // namespace connectx
+
+#endif  // CONNECTX_ORACLE_H
