@@ -1,5 +1,6 @@
 // Makes a fresh clone ready: dependencies, addon, JavaScript; whatever is up to date is left alone. No package is needed to
 // run it.
+import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { newest, root, run, works } from './lib.mjs';
 
@@ -10,8 +11,11 @@ if (newest(...at('node_modules/.package-lock.json')) < newest(...at('package.jso
 }
 
 if (process.platform === 'linux') {
-  const sources = newest(...at('native', 'binding.gyp', 'test/native/netns.cc', 'test/native/binding.gyp'));
-  const built = at('build/Release/connectx.node', 'test/native/build/Release/netns.node').map((file) => newest(file));
+  // Below test/native the build folder is no source.
+  const tests = readdirSync(join(root, 'test/native')).filter((name) => /\.(cc|gyp)$/.test(name));
+  const sources = newest(...at('native', 'binding.gyp'), ...tests.map((name) => join(root, 'test/native', name)));
+  const addons = ['netns', 'sandbox', 'answers', 'codec'].map((name) => `test/native/build/Release/${name}.node`);
+  const built = at('build/Release/connectx.node', ...addons).map((file) => newest(file));
   if (Math.min(...built) < sources) {
     const missing = [
       ['make', ['--version']],

@@ -262,12 +262,17 @@ export class UdpSteps {
     const name = source.extras?.interface;
     const index = name === undefined ? 0 : this.#native.interfaceIndex(name);
     const domain = mapped ? AF_INET : this.#domain;
-    const route = this.#native.routeLookup(domain, target, Math.max(index, 0), source.extras?.mark ?? 0, true);
+    const ask = (remembered: boolean) =>
+      this.#native.routeLookup(domain, target, Math.max(index, 0), source.extras?.mark ?? 0, remembered);
+    let route = ask(true);
+    // Answered for a network namespace that the thread may have left, which only the attempt that follows would show.
+    if (typeof route === 'number' || route.source === undefined) route = ask(false);
     if (typeof route === 'number') throw this.#failed(route, 'connect');
     if (route.source === undefined) throw this.#error(errno.EADDRNOTAVAIL, 'connect', addressNotLocal(null));
     if (mapped) return toMapped(route.source);
-    const linkLocal = destination.family === 6 && parseAddress(route.source)?.scope === 'link-local';
-    return linkLocal ? `${route.source}%${route.interface}` : route.source;
+    if (destination.family !== 6 || parseAddress(route.source)?.scope !== 'link-local') return route.source;
+    // An address of this machine is routed over the loopback interface, and yet its zone is the one it was asked for with.
+    return `${route.source}%${name ?? parseAddress(destination.address)?.zone ?? route.interface}`;
   }
 
   #failed(outcome: number, syscall: string): ConnectxError {

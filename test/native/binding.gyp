@@ -1,11 +1,45 @@
 {
   "variables": { "sanitize%": "" },
+  "target_defaults": {
+    "defines": ["NAPI_VERSION=8", "_GNU_SOURCE"],
+    "cflags_cc!": ["-std=gnu++14", "-std=gnu++17", "-std=gnu++20"],
+    "cflags_cc": ["-std=c++17", "-Wall", "-Wextra", "-Werror"]
+  },
   "targets": [
     {
       "target_name": "netns",
-      "sources": ["netns.cc"],
-      "defines": ["NAPI_VERSION=8", "_GNU_SOURCE"],
-      "cflags_cc": ["-std=c++17", "-Wall", "-Wextra", "-Werror"]
+      "sources": ["netns.cc"]
+    },
+    {
+      "target_name": "sandbox",
+      "sources": ["sandbox.cc"]
+    },
+    {
+      # Not an addon: for LD_PRELOAD.
+      "target_name": "answers",
+      "sources": ["answers.cc"]
+    },
+    {
+      # The addon's own sources, without the kernel.
+      "target_name": "codec",
+      "sources": [
+        "codec.cc",
+        "../../native/address.cc",
+        "../../native/links.cc",
+        "../../native/netlink.cc",
+        "../../native/os.cc",
+        "../../native/route.cc",
+        "../../native/sock_diag.cc"
+      ],
+      "include_dirs": ["<!@(node -p \"require('node-addon-api').include_dir\")"],
+      "defines": ["NAPI_DISABLE_CPP_EXCEPTIONS", "NODE_ADDON_API_DISABLE_DEPRECATED"],
+      "cflags_cc": ["-fvisibility=hidden"],
+      "conditions": [
+        ["sanitize!=''", {
+          "cflags_cc": ["-fsanitize=<(sanitize)", "-fno-omit-frame-pointer", "-g"],
+          "ldflags": ["-fsanitize=<(sanitize)"]
+        }]
+      ]
     }
   ]
 }

@@ -1,0 +1,145 @@
+// For the tests: the netlink codec of the addon, without the kernel. Bytes to decode lie right before a page that
+// cannot be read, so that reading one byte too many is a crash.
+#include <napi.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <cstring>
+#include <vector>
+
+#include "../../native/address.h"
+#include "../../native/links.h"
+#include "../../native/os.h"
+#include "../../native/route.h"
+#include "../../native/sock_diag.h"
+
+namespace {
+
+using namespace connectx;
+
+class Guarded {
+ public:
+  explicit Guarded(const Napi::Value& value) {
+    const auto array = value.As<Napi::Uint8Array>();
+    length_ = array.ByteLength();
+    const auto page = static_cast<size_t>(sysconf(_SC_PAGESIZE));
+    const size_t readable = (length_ + page - 1) / page * page;
+    mapped_ = readable + page;
+    map_ = static_cast<uint8_t*>(mmap(nullptr, mapped_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+    if (map_ == MAP_FAILED || mprotect(map_ + readable, page, PROT_NONE) != 0) {
+      Napi::Error::Fatal("Guarded", "no memory can be mapped");
+    }
+    bytes_ = map_ + readable - length_;
+    if (length_ > 0) std::memcpy(bytes_, array.Data(), length_);
+  }
+  ~Guarded() { munmap(map_, mapped_); }
+  Guarded(const Guarded&) = delete;
+  Guarded& operator=(const Guarded&) = delete;
+
+  const uint8_t* bytes() const { return bytes_; }
+  size_t length() const { return length_; }
+
+ private:
+  uint8_t* map_ = nullptr;
+  uint8_t* bytes_ = nullptr;
+  size_t mapped_ = 0;
+  size_t length_ = 0;
+};
+
+uint32_t Number(const Napi::Value& value) { return value.As<Napi::Number>().Uint32Value(); }
+
+Address AddressOf(const Napi::Env& env, const Napi::Value& family, const Napi::Value& ip, const Napi::Value& port) {
+  Address address;
+  const std::string text = ip.As<Napi::String>();
+  if (!Address::Parse(static_cast<int>(Number(family)), text.c_str(), static_cast<uint16_t>(Number(port)), &address)
+           .ok()) {
+    Napi::Error::New(env, "no address: " + text).ThrowAsJavaScriptException();
+  }
+  return address;
+}
+
+Napi::Object Outcome(const Napi::Env& env, const Result& result) {
+  Napi::Object object = Napi::Object::New(env);
+  object.Set("errno", Napi::Number::New(env, result.error));
+  object.Set("syscall", Napi::String::New(env, kSyscallNames[static_cast<size_t>(result.syscall)]));
+  return object;
+}
+
+// encodeDiagQuery(protocol, family, local, localPort, remote, remotePort, interface, sequence) -> Buffer
+Napi::Value EncodeDiagQueryJs(const Napi::CallbackInfo& info) {
+  DiagQuery query;
+  query.protocol = static_cast<uint8_t>(Number(info[0]));
+  query.local = AddressOf(info.Env(), info[1], info[2], info[3]);
+  query.remote = AddressOf(info.Env(), info[1], info[4], info[5]);
+  query.interface = Number(info[6]);
+  const auto bytes = EncodeDiagQuery(query, Number(info[7]));
+  return Napi::Buffer<uint8_t>::Copy(info.Env(), bytes.data(), bytes.size());
+}
+
+// decodeDiagAnswer(bytes, sequence, family, remote, remotePort): the remote end is for `isConnectedTo` only
+Napi::Value DecodeDiagAnswerJs(const Napi::CallbackInfo& info) {
+  const Guarded input(info[0]);
+  DiagAnswer answer;
+  Napi::Object object = Outcome(info.Env(), DecodeDiagAnswer(input.bytes(), input.length(), Number(info[1]), &answer));
+  object.Set("found", answer.found);
+  object.Set("state", Napi::Number::New(info.Env(), answer.state));
+  object.Set("cookie", Napi::BigInt::New(info.Env(), answer.cookie));
+  object.Set("interface", Napi::Number::New(info.Env(), answer.interface));
+  object.Set("inode", Napi::Number::New(info.Env(), answer.inode));
+  object.Set("uid", Napi::Number::New(info.Env(), answer.uid));
+  object.Set("isConnectedTo", answer.IsConnectedTo(AddressOf(info.Env(), info[2], info[3], info[4])));
+  return object;
+}
+
+// encodeRouteQuery(family, destination, interface, mark, sequence) -> Buffer
+Napi::Value EncodeRouteQueryJs(const Napi::CallbackInfo& info) {
+  RouteQuery query;
+  query.destination = AddressOf(info.Env(), info[0], info[1], Napi::Number::New(info.Env(), 0));
+  query.interface = Number(info[2]);
+  query.mark = Number(info[3]);
+  const std::vector<uint8_t> bytes = EncodeRouteQuery(query, Number(info[4]));
+  return Napi::Buffer<uint8_t>::Copy(info.Env(), bytes.data(), bytes.size());
+}
+
+// decodeRouteAnswer(bytes, sequence, family)
+Napi::Value DecodeRouteAnswerJs(const Napi::CallbackInfo& info) {
+  const Guarded input(info[0]);
+  RouteAnswer answer;
+  Napi::Object object = Outcome(info.Env(), DecodeRouteAnswer(input.bytes(), input.length(), Number(info[1]),
+                                                              static_cast<int>(Number(info[2])), &answer));
+  object.Set("type", Napi::Number::New(info.Env(), answer.type));
+  object.Set("interface", Napi::Number::New(info.Env(), answer.interface));
+  if (answer.source.has_value()) object.Set("source", Napi::String::New(info.Env(), answer.source->Text()));
+  return object;
+}
+
+// decodeLinks(bytes, sequence)
+Napi::Value DecodeLinksJs(const Napi::CallbackInfo& info) {
+  const Guarded input(info[0]);
+  std::vector<uint32_t> links;
+  const Result result = DecodeLinks(input.bytes(), input.length(), Number(info[1]), &links);
+  Napi::Object object = Outcome(info.Env(), result);
+  object.Set("over", result.ok() && result.value == 1);
+  Napi::Array array = Napi::Array::New(info.Env());
+  for (size_t i = 0; i < links.size(); i++) {
+    array.Set(static_cast<uint32_t>(i), Napi::Number::New(info.Env(), links[i]));
+  }
+  object.Set("links", array);
+  return object;
+}
+
+Napi::Object Init(Napi::Env env, Napi::Object exports) {
+  const auto add = [&](const char* name, Napi::Value (*call)(const Napi::CallbackInfo&)) {
+    exports.Set(name, Napi::Function::New(env, call, name));
+  };
+  add("encodeDiagQuery", EncodeDiagQueryJs);
+  add("decodeDiagAnswer", DecodeDiagAnswerJs);
+  add("encodeRouteQuery", EncodeRouteQueryJs);
+  add("decodeRouteAnswer", DecodeRouteAnswerJs);
+  add("decodeLinks", DecodeLinksJs);
+  return exports;
+}
+
+}  // namespace
+
+NODE_API_MODULE(NODE_GYP_MODULE_NAME, Init)
