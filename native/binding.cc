@@ -4,10 +4,18 @@
 //
 // A system call's outcome crosses as one number: the value, or -(errno + 4096 * index in `syscalls`). It costs no
 // allocation, and the one place that turns it into an Error is src/errors.ts.
+
+// worker.terminate() can come while a call is under way: from then on every Node-API call that could run JavaScript
+// fails, and no exception can be thrown any more. Without this, node-addon-api ends the whole process.
+#define NODE_API_SWALLOW_UNTHROWABLE_EXCEPTIONS
+#include <linux/filter.h>
 #include <napi.h>
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <cerrno>
+#include <climits>
+#include <cstring>
 #include <optional>
 #include <string>
 #include <vector>
@@ -50,12 +58,13 @@ constexpr size_t kAddressText = 64;
 bool Text(napi_env env, napi_value value, char (&text)[kAddressText]) {
   size_t length = 0;
   if (napi_get_value_string_utf8(env, value, text, sizeof text, &length) != napi_ok) return false;
-  return length < sizeof text - 1;
+  return length < sizeof text - 1 && std::strlen(text) == length;
 }
 
 Result AddressArgument(const Napi::CallbackInfo& info, size_t index, int family, uint16_t port, Address* out) {
   char text[kAddressText];
-  if (!Text(info.Env(), info[index], text)) return Result::Fail(Syscall::kNone, EINVAL);
+  // What is too long in an address that src/ has checked is the name of an interface.
+  if (!Text(info.Env(), info[index], text)) return Result::Fail(Syscall::kIfNameToIndex, ENODEV);
   return Address::Parse(family, text, port, out);
 }
 
@@ -65,18 +74,27 @@ Result OptionalAddressArgument(const Napi::CallbackInfo& info, size_t index, int
   return AddressArgument(info, index, family, port, &out->emplace());
 }
 
-std::vector<uint8_t> Bytes(const Napi::Value& value) {
-  if (value.IsTypedArray()) {
-    Napi::TypedArray array = value.As<Napi::TypedArray>();
-    const auto* data = static_cast<const uint8_t*>(array.ArrayBuffer().Data()) + array.ByteOffset();
-    return std::vector<uint8_t>(data, data + array.ByteLength());
+// A Uint8Array, or a number as a C int. False when there are more bytes than setsockopt(2) can be told of.
+bool Bytes(const Napi::Value& value, std::vector<uint8_t>* out) {
+  int32_t number = 0;
+  void* data = &number;
+  size_t length = sizeof number;
+  bool is_array = false;
+  napi_is_typedarray(value.Env(), value, &is_array);
+  if (is_array) {
+    // Napi::ArrayBuffer does not understand a SharedArrayBuffer; this does.
+    napi_typedarray_type type = napi_uint8_array;
+    napi_get_typedarray_info(value.Env(), value, &type, &length, &data, nullptr, nullptr);
+    if (type != napi_uint8_array || length > INT_MAX) return false;
+  } else {
+    napi_get_value_int32(value.Env(), value, &number);
   }
-  const int32_t number = value.As<Napi::Number>().Int32Value();
-  const auto* data = reinterpret_cast<const uint8_t*>(&number);
-  return std::vector<uint8_t>(data, data + sizeof number);
+  const auto* bytes = static_cast<const uint8_t*>(data);
+  if (length > 0) out->assign(bytes, bytes + length);
+  return true;
 }
 
-void ReadExtras(const Napi::Object& extras, SocketOptions* plan) {
+Result ReadExtras(const Napi::Object& extras, SocketOptions* plan) {
   plan->free_bind = extras.Get("freeBind").ToBoolean();
   plan->transparent = extras.Get("transparent").ToBoolean();
   Napi::Value interface = extras.Get("interface");
@@ -84,13 +102,16 @@ void ReadExtras(const Napi::Object& extras, SocketOptions* plan) {
   Napi::Value mark = extras.Get("mark");
   if (mark.IsNumber()) plan->mark = mark.As<Napi::Number>().Uint32Value();
   Napi::Value options = extras.Get("socketOptions");
-  if (!options.IsArray()) return;
+  if (!options.IsArray()) return Result::Ok();
   Napi::Array array = options.As<Napi::Array>();
   for (uint32_t i = 0; i < array.Length(); i++) {
     Napi::Object option = array.Get(i).As<Napi::Object>();
-    plan->others.push_back({option.Get("level").As<Napi::Number>().Int32Value(),
-                            option.Get("name").As<Napi::Number>().Int32Value(), Bytes(option.Get("value"))});
+    SocketOption& read = plan->others.emplace_back();
+    read.level = option.Get("level").As<Napi::Number>();
+    read.name = option.Get("name").As<Napi::Number>();
+    if (!Bytes(option.Get("value"), &read.value)) return Result::Fail(Syscall::kSetsockopt, EINVAL);
   }
+  return Result::Ok();
 }
 
 // tcpPrepare(family, source | null, port, low, high, extras | null) -> fd
@@ -105,7 +126,8 @@ Napi::Value TcpPrepareJs(const Napi::CallbackInfo& info) {
   if (info[5].IsObject()) {
     Napi::Object extras = info[5].As<Napi::Object>();
     plan.fast_open = extras.Get("fastOpen").ToBoolean();
-    ReadExtras(extras, &plan.options);
+    Result read = ReadExtras(extras, &plan.options);
+    if (!read.ok()) return ToJs(info, read);
   }
   return ToJs(info, TcpPrepare(plan));
 }
@@ -188,7 +210,8 @@ Result UdpPlanArgument(const Napi::CallbackInfo& info, size_t first, UdpPlan* pl
   plan->exclusive = (flags & kExclusive) != 0;
   plan->alone = (flags & kAlone) != 0;
   if (!info[first + 6].IsObject()) return Result::Ok();
-  ReadExtras(info[first + 6].As<Napi::Object>(), &plan->options);
+  result = ReadExtras(info[first + 6].As<Napi::Object>(), &plan->options);
+  if (!result.ok()) return result;
   if (plan->options.interface.empty()) return Result::Ok();
   Result index = os::IfNameToIndex(plan->options.interface.c_str());
   if (!index.ok()) return Result::Fail(Syscall::kSetsockopt, ENODEV);
@@ -265,7 +288,8 @@ Napi::Value CloseJs(const Napi::CallbackInfo& info) {
 }
 
 Napi::Value SetsockoptJs(const Napi::CallbackInfo& info) {
-  const std::vector<uint8_t> value = Bytes(info[3]);
+  std::vector<uint8_t> value;
+  if (!Bytes(info[3], &value)) return ToJs(info, Result::Fail(Syscall::kSetsockopt, EINVAL));
   return ToJs(info, os::Setsockopt(Int(info, 0), Int(info, 1), Int(info, 2), value.data(),
                                    static_cast<socklen_t>(value.size())));
 }
@@ -273,12 +297,17 @@ Napi::Value SetsockoptJs(const Napi::CallbackInfo& info) {
 // getsockopt(fd, level, name, capacity) -> Buffer | number
 Napi::Value GetsockoptJs(const Napi::CallbackInfo& info) {
   const int capacity = Int(info, 3);
+  const int level = Int(info, 1);
+  const int name = Int(info, 2);
+  // The one option whose length is not in bytes, but in instructions of 8 bytes (sk_get_filter, Linux 6.12): told of
+  // bytes, the kernel would write beyond them.
+  const size_t unit = level == SOL_SOCKET && name == SO_GET_FILTER ? sizeof(sock_filter) : 1;
   std::vector<uint8_t> value(static_cast<size_t>(capacity < 0 ? 0 : capacity));
-  auto length = static_cast<socklen_t>(value.size());
-  Result result = os::Getsockopt(Int(info, 0), Int(info, 1), Int(info, 2), value.data(), &length);
+  auto length = static_cast<socklen_t>(value.size() / unit);
+  Result result = os::Getsockopt(Int(info, 0), level, name, value.data(), &length);
   if (!result.ok()) return ToJs(info, result);
   // Some options report the length that they would have needed.
-  const size_t filled = length < value.size() ? length : value.size();
+  const size_t filled = std::min(length * unit, value.size());
   return Napi::Buffer<uint8_t>::Copy(info.Env(), value.data(), filled);
 }
 

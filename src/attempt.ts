@@ -25,6 +25,8 @@ const { errno } = constants;
 
 /** The parts of Node's internal TCP handle that connectx relies on; see `assertHandle` in tcp.ts. */
 export interface TcpHandle {
+  /** -1 while there is none. */
+  readonly fd: number;
   open(fd: number): number;
   bind(address: string, port: number): number;
   bind6(address: string, port: number, flags: number): number;
@@ -74,6 +76,7 @@ const NO_ROUTE_SERVICE: ReadonlySet<number> = new Set([
 
 const NO_RANGE: PortRange = { low: 0, high: 0 };
 const NOTHING_TO_ADD: Explanation = { reason: undefined, advice: '' };
+const SOURCE_THREW: Explanation = { reason: undefined, advice: 'localAddress() threw' };
 
 const SOL_SOCKET = 1;
 const SO_LINGER = 13;
@@ -113,14 +116,14 @@ export class Attempt {
   }
 
   /**
-   * To be called just before core connects the handle. Gives the handle a descriptor with the source bound; where that is
-   * not possible, core's connect of this handle will return the errno.
+   * To be called when core announces that it will connect the handle. When it then does (a listener or a block list may
+   * prevent it), the handle gets a descriptor with the source bound first.
    */
   begin(): void {
-    const status = this.#prepare();
     this.#shadow((request) => {
       // Back to core's own, so that the handle does not keep the attempt alive.
       this.#shadow(this.#coreConnect);
+      const status = this.#prepare();
       return status === 0 ? this.#run(request) : status;
     });
   }
@@ -138,7 +141,7 @@ export class Attempt {
       resolved = resolveSource(this.#source, destination);
     } catch (error) {
       this.thrown = { error };
-      return -errno.EINVAL;
+      return this.#fail(errno.EINVAL, 'bind', SOURCE_THREW);
     }
     if (resolved === undefined) {
       return this.#fail(errno.EAFNOSUPPORT, 'connect', familyMismatch(destination.address, this.#source));
@@ -157,7 +160,7 @@ export class Attempt {
     const source = this.localAddress;
     if (source === null) return 0;
     if (lacksZone(this.#source, source)) return this.#fail(errno.EINVAL, 'bind', MISSING_ZONE);
-    if (source === address && this.#source.port === port) {
+    if (source === address && port !== 0 && this.#source.port === port) {
       return this.#fail(errno.ECONNREFUSED, 'connect', SELF_CONNECT);
     }
     // IPv4 says EINVAL by itself; IPv6 sends SYNs that nobody answers.
@@ -223,6 +226,7 @@ export class Attempt {
     }
     if (this.#next === LATER) return this.#postpone(request);
     if (this.#next !== NO_MORE) return this.#next;
+    this.localPort = this.#source.port;
     return this.#denied ? this.#fail(errno.EACCES, 'bind') : this.#fail(errno.EADDRNOTAVAIL, 'connect');
   }
 
@@ -345,13 +349,16 @@ export class Attempt {
     if (this.localAddress !== null) return this.localAddress;
     const route = this.#route();
     if (typeof route === 'number') {
-      if (!NO_ROUTE_SERVICE.has(errnoOf(route))) return route;
+      // What connect(2) would have said.
+      if (!NO_ROUTE_SERVICE.has(errnoOf(route))) return -errnoOf(route);
       return wildcardOf(this.destination.family, this.#isMapped());
     }
     if (route.source === undefined) return -errno.EADDRNOTAVAIL;
     const linkLocal = parseAddress(route.source)?.scope === 'link-local' && route.source.includes(':');
     const source = this.#isMapped() ? toMapped(route.source) : route.source;
-    this.localAddress = linkLocal ? `${source}%${route.interface}` : source;
+    // To an address of this machine the route leads over lo, whatever its zone.
+    const zone = parseAddress(this.destination.address)?.zone ?? route.interface;
+    this.localAddress = linkLocal ? `${source}%${zone}` : source;
     return this.localAddress;
   }
 

@@ -1,4 +1,5 @@
 // Every Error that connectx makes or completes, and nothing else: values, no I/O.
+import { constants } from 'node:os';
 import { getSystemErrorName, inspect } from 'node:util';
 
 /** Why a connection could not be made, where `code` alone does not tell. */
@@ -68,7 +69,10 @@ function assignDefined(target: object, details: ErrorDetails): void {
 
 /** The name of a positive errno, e.g. `EADDRINUSE`. */
 export function errnoName(errno: number): string {
-  return getSystemErrorName(-errno);
+  const name = getSystemErrorName(-errno);
+  if (/^E[A-Z0-9]+$/.test(name)) return name;
+  // libuv has no name for some, EINPROGRESS among them.
+  return Object.entries(constants.errno).find(([, value]) => value === errno)?.[0] ?? name;
 }
 
 /** An error for a failed system call that has no remote end, as `connectx/sys` throws it. */
@@ -107,8 +111,10 @@ export function complete(
   const prototype: object = ConnectxError.prototype;
   Object.setPrototypeOf(error, prototype);
   const { syscall, reason, advice } = failure;
-  const local = localAddress === null && localPort === 0 ? '' : ` - Local (${localAddress ?? '*'}:${localPort})`;
   const before = error.message;
+  // What core could say of the local end of a descriptor that has no source.
+  const [bare = ''] = / - Local \((?!undefined).*\)$/.exec(before) ?? [];
+  const local = localAddress === null && localPort === 0 ? bare : ` - Local (${localAddress ?? '*'}:${localPort})`;
   error.message = `${syscall} ${code} ${destination.address}:${destination.port}${local}${advice && `; ${advice}`}`;
   // V8 wrote the message into the stack when core made the error.
   if (error.stack !== undefined) error.stack = error.stack.replace(before, () => error.message);
@@ -156,7 +162,9 @@ export function invalidValue(name: string, value: unknown, why: string): TypeErr
 
 /** `ERR_OUT_OF_RANGE`, with Node's wording. `range` completes "It must be". */
 export function outOfRange(name: string, range: string, value: unknown): RangeError & { code: string } {
-  const message = `The value of "${name}" is out of range. It must be ${range}. Received ${inspect(value)}`;
+  const large = Number.isInteger(value) && Math.abs(value as number) > 2 ** 32;
+  const shown = inspect(value, { numericSeparator: large });
+  const message = `The value of "${name}" is out of range. It must be ${range}. Received ${shown}`;
   return withCode(new RangeError(message), 'ERR_OUT_OF_RANGE');
 }
 

@@ -1,6 +1,6 @@
 // What a failed attempt means and what to do about it: errno and circumstances in, words out.
 import { constants } from 'node:os';
-import { toMapped } from './address';
+import { parseAddress, toMapped } from './address';
 import { formatRange, type PortRange } from './range';
 import type { Source } from './source';
 
@@ -32,6 +32,10 @@ export function explain(of: Circumstances): Explanation {
   if (of.errno === errno.EADDRINUSE && of.syscall === 'bind') return portLocked(of.source.port);
   if (of.errno === errno.EADDRNOTAVAIL) return explainNotAvailable(of);
   if (of.syscall === 'setsockopt') return explainOption(of);
+  if (of.errno === errno.ENODEV) return noSuchZone(of.localAddress);
+  if (of.errno === errno.EACCES && of.syscall === 'bind') return PRIVILEGED_PORT;
+  // What IPv4 says by itself; see LOOPBACK_SOURCE for IPv6.
+  if (of.errno === errno.EINVAL && of.syscall === 'connect' && isLoopback(of.localAddress)) return LOOPBACK_SOURCE;
   return NOTHING;
 }
 
@@ -75,6 +79,15 @@ export function addressNotLocal(address: string | null): Explanation {
   return { reason: 'address-not-local', advice };
 }
 
+function isLoopback(address: string | null): boolean {
+  return address !== null && parseAddress(address)?.scope === 'loopback';
+}
+
+// From bind(2) for an index, from if_nametoindex(3) for a name.
+function noSuchZone(address: string | null): Explanation {
+  return { reason: undefined, advice: `there is no interface of the zone in "${address}"` };
+}
+
 function explainOption(of: Circumstances): Explanation {
   const { extras } = of.source;
   if (of.errno === errno.ENODEV && extras?.interface !== undefined) {
@@ -107,10 +120,16 @@ export const UDP_TUPLE_IN_USE: Explanation = {
 
 /** There is no source of the destination's family. */
 export function familyMismatch(destination: string, source: Source): Explanation {
-  const family = destination.includes(':') ? 'IPv6' : 'IPv4';
+  // An IPv4-mapped destination needs an IPv4 source.
+  const family = parseAddress(destination)?.family === 6 ? 'IPv6' : 'IPv4';
   const why = typeof source.address === 'function' ? 'localAddress() gave none for it' : 'localAddress has none';
   return { reason: 'family-mismatch', advice: `the destination needs an ${family} source address, and ${why}` };
 }
+
+const PRIVILEGED_PORT: Explanation = {
+  reason: undefined,
+  advice: 'source ports below net.ipv4.ip_unprivileged_port_start need CAP_NET_BIND_SERVICE',
+};
 
 export const MISSING_ZONE: Explanation = {
   reason: undefined,

@@ -196,11 +196,11 @@ export type Loaded = { readonly native: Native } | { readonly native: undefined;
  */
 export const DISABLE_VARIABLE = 'CONNECTX_DISABLE_NATIVE';
 
-let loaded: Loaded | undefined;
+// At import, for at the first connection the process may be out of descriptors, and one more is needed to open the addon.
+const loaded = loadNow();
 
-/** Loads the addon on first use. Never throws: without the addon, `error` says why (undefined: none is expected here). */
+/** Never throws: without the addon, `error` says why (undefined: none is expected here). */
 export function load(): Loaded {
-  loaded ??= loadNow();
   return loaded;
 }
 
@@ -217,30 +217,32 @@ function loadNow(): Loaded {
 type NodeGypBuild = ((directory: string) => unknown) & { resolve(directory: string): string };
 
 function loadAddon(root: string): Native {
-  const nodeGypBuild = require('node-gyp-build') as NodeGypBuild;
   const here = `${process.platform}-${process.arch}, Node ${process.versions.node}`;
   let path: string;
   try {
-    path = nodeGypBuild.resolve(root);
+    path = (require('node-gyp-build') as NodeGypBuild).resolve(root);
   } catch (cause) {
     throw unsupported(
       'native-addon',
-      `no connectx binary for ${here} in ${root}. Reinstall connectx; if there is no prebuilt binary for this platform, build ` +
-        'one with `npx node-gyp rebuild` in that folder (Python, make and a C++17 compiler are needed)',
+      `no connectx binary for ${here} in ${root} (${firstLine(cause)}). Reinstall connectx; if there is no prebuilt binary for ` +
+        'this platform, build one with `npx node-gyp rebuild` in that folder (Python, make and a C++17 compiler are needed)',
       cause,
     );
   }
   try {
     return require(path) as Native;
   } catch (cause) {
-    const message = cause instanceof Error ? cause.message : String(cause);
     throw unsupported(
       'native-addon',
-      `${path} did not load on ${here}: ${message}. If it was built for another C library or machine, rebuild it with ` +
+      `${path} did not load on ${here}: ${firstLine(cause)}. If it was built for another C library or machine, rebuild it with ` +
         '`npx node-gyp rebuild` in the package folder',
       cause,
     );
   }
+}
+
+function firstLine(error: unknown): string {
+  return (error instanceof Error ? error.message : String(error)).replace(/\n.*/s, '');
 }
 
 /** The addon, undefined off Linux; throws on a Linux where it should have loaded and did not. */

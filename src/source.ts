@@ -1,4 +1,5 @@
 // The source options: checked once, at the call, and then resolved for each destination that is attempted.
+import { isIPv6 } from 'node:net';
 import { type Family, isMapped, type ParsedAddress, parseAddress, toMapped } from './address';
 import { badPort, invalidAddress, invalidType, invalidValue, outOfRange, unsupported } from './errors';
 import type { SocketOption, TcpExtras } from './native';
@@ -60,9 +61,29 @@ export interface Resolved {
 
 const PLAIN: Source = { address: undefined, port: 0, range: undefined, extras: null };
 
+const SOURCE_OPTIONS = [
+  'localAddress',
+  'localPort',
+  'localPortRange',
+  'interface',
+  'mark',
+  'freeBind',
+  'transparent',
+  'fastOpen',
+  'reuseTimeWait',
+  'socketOptions',
+] as const;
+
+/** The source options of `over`, and those of `base` that it lacks. Either may have them from its prototype. */
+export function mergeSource(base: object, over: object): SourceOptions {
+  const [below, above] = [base, over] as Record<string, unknown>[];
+  return Object.fromEntries(SOURCE_OPTIONS.map((name) => [name, above?.[name] ?? below?.[name]]));
+}
+
 /** Throws one of Node's argument errors when an option is wrong. */
 export function readSource(options: SourceOptions | undefined): Source {
-  if (options === undefined) return PLAIN;
+  // `new net.Socket()` takes null and, from of old, a number.
+  if (typeof options !== 'object' || (options as unknown) === null) return PLAIN;
   refuseUnbuilt(options);
   const address = readAddress(options.localAddress, options.interface !== undefined);
   const port = readPort(options.localPort);
@@ -88,6 +109,11 @@ export function familyOf(source: Source): Family | undefined {
   return ipv4 !== undefined ? 4 : 6;
 }
 
+/** The family of the source that a destination needs: an IPv4-mapped one is reached by IPv4. */
+export function neededFamily({ address, family }: { readonly address: string; readonly family: number }): number {
+  return family === 6 && isIPv6(address) && isMapped(address) ? 4 : family;
+}
+
 /**
  * The source address for this destination; undefined when there is none of its family.
  *
@@ -96,8 +122,8 @@ export function familyOf(source: Source): Family | undefined {
 export function resolveSource(source: Source, destination: Destination): Resolved | undefined {
   const { address } = source;
   if (address === undefined) return { address: null };
-  const mapped = destination.family === 6 && isMapped(destination.address);
-  const wanted = mapped ? 4 : destination.family;
+  const wanted = neededFamily(destination);
+  const mapped = wanted !== destination.family;
   let chosen: ParsedAddress | undefined;
   if (typeof address === 'function') {
     chosen = askFunction(address, destination, source.extras?.interface !== undefined);
@@ -248,7 +274,7 @@ function readSocketOption(name: string, option: unknown): SocketOption {
   if (typeof option !== 'object' || option === null) throw invalidType(name, 'of type object', option);
   const { level, name: optname, value } = option as Partial<Record<keyof SocketOption, unknown>>;
   if (value instanceof Uint8Array) {
-    return { level: int32(`${name}.level`, level), name: int32(`${name}.name`, optname), value: value.slice() };
+    return { level: int32(`${name}.level`, level), name: int32(`${name}.name`, optname), value: new Uint8Array(value) };
   }
   if (typeof value !== 'number') {
     throw invalidType(`${name}.value`, 'of type number or an instance of Uint8Array', value);

@@ -44,12 +44,15 @@ function addon(): Native {
   return nativeFor('connectx/sys');
 }
 
-function descriptor(value: unknown): number {
-  if (typeof value !== 'number') throw invalidType('fd', 'of type number', value);
-  if (!Number.isInteger(value) || value < 0 || value > 0x7fffffff) {
-    throw outOfRange('fd', '>= 0 && <= 2147483647', value);
-  }
+function integer(name: string, value: unknown, low: number, high: number): number {
+  if (typeof value !== 'number') throw invalidType(name, 'of type number', value);
+  if (!Number.isInteger(value)) throw outOfRange(name, 'an integer', value);
+  if (value < low || value > high) throw outOfRange(name, `>= ${low} && <= ${high}`, value);
   return value;
+}
+
+function descriptor(value: unknown): number {
+  return integer('fd', value, 0, 0x7fffffff);
 }
 
 function checkedAddress(value: SocketAddress): { family: Family; address: string; port: number } {
@@ -125,18 +128,13 @@ export function getsockopt(fd: number, level: number, name: number): number;
 export function getsockopt(fd: number, level: number, name: number, length: number): Buffer;
 export function getsockopt(fd: number, level: number, name: number, length?: number): number | Buffer {
   const native = addon();
-  if (length !== undefined) {
-    if (typeof length !== 'number') throw invalidType('length', 'of type number', length);
-    if (!Number.isInteger(length) || length < 1 || length > 65536)
-      throw outOfRange('length', '>= 1 && <= 65536', length);
-  }
-  const answer = native.getsockopt(descriptor(fd), int32('level', level), int32('name', name), length ?? 4);
+  const capacity = length === undefined ? 4 : integer('length', length, 1, 65536);
+  const answer = native.getsockopt(descriptor(fd), int32('level', level), int32('name', name), capacity);
   const bytes = unwrap<Buffer>(native, answer);
   if (length !== undefined) return bytes;
-  // Some options answer with a single byte where 1 would do (ip(7)).
-  return bytes.length === 4
-    ? (new Int32Array(bytes.buffer, bytes.byteOffset, 1)[0] ?? 0)
-    : bytes.readUIntLE(0, bytes.length);
+  if (bytes.length === 4) return new Int32Array(Uint8Array.from(bytes).buffer)[0] ?? 0;
+  // ip(7) lets an option answer with one byte; SO_BINDTODEVICE answers with none where there is no device.
+  return bytes[0] ?? 0;
 }
 
 /**

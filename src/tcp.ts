@@ -5,11 +5,11 @@ import * as net from 'node:net';
 import { constants } from 'node:os';
 import type { Family } from './address';
 import { Attempt, type HandleOwner, type TcpHandle } from './attempt';
-import { ConnectxError, complete, unsupported } from './errors';
+import { ConnectxError, complete, invalidValue, unsupported } from './errors';
 import { familyMismatch } from './explain';
 import { FallbackAttempt, refuseOnFallback } from './fallback';
 import { type Native, nativeOrFallback } from './native';
-import { familyOf, readSource, type Source, type SourceOptions } from './source';
+import { familyOf, isPlain, mergeSource, neededFamily, readSource, type Source, type SourceOptions } from './source';
 
 /** Options of {@link connect}: those of `net.connect` for TCP, and the source options. */
 export type ConnectOptions = Omit<net.TcpNetConnectOpts, 'localAddress' | 'localPort'> & SourceOptions;
@@ -25,6 +25,8 @@ interface Connecting {
   readonly source: Source;
   readonly native: Native | undefined;
   readonly attempts: AnyAttempt[];
+  /** Whether core has announced an attempt. */
+  announced: boolean;
 }
 
 // Not a private field: net.Socket's constructor already emits and destroys, before private fields exist.
@@ -41,7 +43,7 @@ const kConnecting = Symbol('connectx.connecting');
  */
 export class Socket extends net.Socket {
   declare [kSource]: Source;
-  declare [kOptions]: SocketOptions | undefined;
+  declare [kOptions]: (SocketOptions & { handle?: unknown }) | undefined;
   declare [kConnecting]: Connecting | undefined;
 
   /** Throws one of Node's argument errors when a source option is wrong. */
@@ -61,22 +63,25 @@ export class Socket extends net.Socket {
     const { options, listener } = readConnectArguments(args);
     if (options.path) {
       this[kConnecting] = undefined;
-      callCore(this, options, listener);
-      return this;
+      return super.connect(options as net.IpcNetConnectOpts, listener);
     }
     const source = this.#sourceFor(options);
     const native = nativeOrFallback();
     if (native === undefined) refuseOnFallback(source);
-    this[kConnecting] = { source, native, attempts: [] };
-    callCore(this, forCore(options, source), listener);
+    this[kConnecting] = { source, native, attempts: [], announced: false };
+    super.connect(forCore(options, source) as net.TcpNetConnectOpts, listener);
     assertHandle(this);
     return this;
   }
 
   #sourceFor(options: ConnectOptions): Source {
     const own = this[kOptions];
-    if (own === undefined) return readSource(options);
-    return own === options ? this[kSource] : readSource({ ...own, ...options });
+    const source = own === options ? this[kSource] : readSource(own ? mergeSource(own, options) : options);
+    // Core then connects that very descriptor.
+    if (!isPlain(source) && own && (own.fd !== undefined || own.handle)) {
+      throw invalidValue('options', options, 'must not have source options beside fd or handle');
+    }
+    return source;
   }
 
   /** @internal */
@@ -87,7 +92,7 @@ export class Socket extends net.Socket {
       else if (event === 'connectionAttemptFailed') completeError(connecting, args[3]);
       else if (event === 'connect') {
         this[kConnecting] = undefined;
-        if (connecting.attempts.length === 0) {
+        if (!connecting.announced) {
           this.destroy(unsupported('connectionAttempt', hookIsGone));
           return false;
         }
@@ -96,19 +101,11 @@ export class Socket extends net.Socket {
     return super.emit(event, ...args);
   }
 
-  /** @internal */
-  override _destroy(error: Error | null, callback: (error?: Error | null) => void): void {
+  // Not _destroy(): by then the error is already what `socket.errored` says.
+  override destroy(error?: Error): this {
     const connecting = this[kConnecting];
-    if (connecting !== undefined) {
-      this[kConnecting] = undefined;
-      if (error !== null) completeErrors(connecting, error);
-      const thrown = connecting.attempts.find((attempt) => attempt.thrown !== undefined)?.thrown;
-      if (thrown !== undefined && error !== null) {
-        super._destroy(asError(thrown.error), callback);
-        return;
-      }
-    }
-    super._destroy(error, callback);
+    this[kConnecting] = undefined;
+    return super.destroy(connecting && error ? finalError(connecting, error) : error);
   }
 }
 
@@ -123,10 +120,10 @@ interface ConnectArguments {
   listener: ConnectionListener | undefined;
 }
 
-// As net._normalizeArgs does it. An array comes from core's own net.connect() and http: [options, listener].
+// As net._normalizeArgs does it, whose answer is also taken: [options, listener], marked with a symbol.
 function readConnectArguments(args: readonly unknown[]): ConnectArguments {
   const [first] = args;
-  if (Array.isArray(first)) return readConnectArguments(first);
+  if (Array.isArray(first) && Object.getOwnPropertySymbols(first).length > 0) return readConnectArguments(first);
   const last = args.at(-1);
   const listener = typeof last === 'function' ? (last as ConnectionListener) : undefined;
   if (typeof first === 'object' && first !== null) return { options: first as ConnectArguments['options'], listener };
@@ -143,16 +140,6 @@ function isPipeName(value: unknown): value is string {
   return typeof value === 'string' && !(Number(value) >= 0);
 }
 
-const coreConnect = net.Socket.prototype.connect as (
-  this: net.Socket,
-  options: object,
-  listener: ConnectionListener | undefined,
-) => net.Socket;
-
-function callCore(socket: Socket, options: object, listener: ConnectionListener | undefined): void {
-  coreConnect.call(socket, options, listener);
-}
-
 /**
  * The options for core: without the source, which core would bind a second time, and for which it would turn Happy
  * Eyeballs off; and with a lookup that leaves out the families for which there is no source.
@@ -166,7 +153,7 @@ function forCore(options: ConnectOptions, source: Source): object {
   copy.localAddress = undefined;
   copy.localPort = undefined;
   if (family !== undefined && (options.host === undefined || net.isIP(options.host) === 0)) {
-    copy.lookup = lookupOf(family, options.lookup ?? dnsLookup, source);
+    copy.lookup = lookupOf(family, options.lookup ?? dnsLookup, source, options.port);
   }
   return copy;
 }
@@ -174,9 +161,10 @@ function forCore(options: ConnectOptions, source: Source): object {
 type Lookup = NonNullable<net.TcpNetConnectOpts['lookup']>;
 type LookupCallback = Parameters<Lookup>[2];
 
-function lookupOf(family: Family, lookup: unknown, source: Source): unknown {
+function lookupOf(family: Family, lookup: unknown, source: Source, port: unknown): unknown {
   // Core complains about it.
   if (typeof lookup !== 'function') return lookup;
+  const other = family === 4 ? 6 : 4;
   return (host: string, options: Parameters<Lookup>[1], callback: LookupCallback): void => {
     // Only dns.lookup is known to keep to `all`; another function may answer as it likes.
     const single = lookup === dnsLookup && options.all !== true;
@@ -186,26 +174,22 @@ function lookupOf(family: Family, lookup: unknown, source: Source): unknown {
         callback(error, answer, answerFamily);
         return;
       }
-      const usable = answer.filter((address) => address.family === family);
+      // An answer that makes no sense is left to core, which complains about it.
+      const usable = answer.filter((address) => neededFamily(address) !== other);
       const [first] = usable;
-      if (first === undefined && answer.length > 0) callback(noSourceFor(host, answer, source), []);
+      if (first === undefined && answer.length > 0) callback(noSourceFor(answer, source, Number(port)), []);
       else if (first !== undefined && single) callback(null, first.address, first.family);
       else callback(null, usable);
     });
   };
 }
 
-function noSourceFor(host: string, answer: LookupAddress[], source: Source): ConnectxError {
-  const address = answer[0]?.address ?? '';
+function noSourceFor([first]: LookupAddress[], source: Source, port: number): ConnectxError {
+  const address = first?.address ?? '';
   const { reason, advice } = familyMismatch(address, source);
   const code = 'EAFNOSUPPORT';
-  return new ConnectxError(`connect ${code} ${host} (${address}); ${advice}`, {
-    code,
-    errno: -constants.errno[code],
-    syscall: 'connect',
-    address,
-    reason,
-  });
+  const details = { code, errno: -constants.errno[code], syscall: 'connect', address, port, reason };
+  return new ConnectxError(`connect ${code} ${address}:${port}; ${advice}`, details);
 }
 
 function handleOf(socket: Socket): Partial<TcpHandle> | null {
@@ -224,41 +208,51 @@ function assertHandle(socket: Socket): void {
 }
 
 function beginAttempt(socket: Socket, connecting: Connecting, args: readonly unknown[]): void {
+  connecting.announced = true;
+  const handle = handleOf(socket) as TcpHandle;
+  // An adopted descriptor, or one that is connecting or connected already: core knows what to do or to say.
+  if (handle.fd >= 0) return;
   const [address, port, family] = args as [string, number, Family];
   const { native, source } = connecting;
   const destination = { address, port, family };
   const attempt =
     native === undefined
-      ? new FallbackAttempt(source, handleOf(socket) as TcpHandle, destination)
+      ? new FallbackAttempt(source, handle, destination)
       : new Attempt(native, source, socket as unknown as HandleOwner, destination);
   connecting.attempts.push(attempt);
   attempt.begin();
 }
 
-function completeErrors(connecting: Connecting, error: Error): void {
-  if (!(error instanceof AggregateError)) {
-    completeError(connecting, error);
-    return;
+/** The error that a connecting socket ends with: core's own, completed, or what a source function has thrown. */
+function finalError(connecting: Connecting, error: Error): Error {
+  const errors: unknown[] = error instanceof AggregateError ? error.errors : [error];
+  for (const one of errors) {
+    const thrown = completeError(connecting, one)?.thrown;
+    if (thrown !== undefined) return asError(thrown.error);
   }
-  for (const one of error.errors) completeError(connecting, one);
-  // As core does it with the code.
-  const first: unknown = error.errors[0];
-  if (first instanceof ConnectxError && first.reason !== undefined) Object.assign(error, { reason: first.reason });
+  if (error instanceof AggregateError) {
+    // As core does it with the code.
+    const [first] = errors;
+    if (first instanceof ConnectxError && first.reason !== undefined) Object.assign(error, { reason: first.reason });
+  }
+  return error;
 }
 
-function completeError(connecting: Connecting, error: unknown): void {
-  if (!(error instanceof Error)) return;
+function completeError(connecting: Connecting, error: unknown): AnyAttempt | undefined {
+  if (!(error instanceof Error)) return undefined;
   const { address, port } = error as NodeJS.ErrnoException & { address?: string; port?: number };
   const attempt = connecting.attempts.find(
-    ({ destination, failure }) => failure !== undefined && destination.address === address && destination.port === port,
+    ({ destination, failure, thrown }) =>
+      (failure ?? thrown) !== undefined && destination.address === address && destination.port === port,
   );
   if (attempt?.failure !== undefined) complete(error, attempt, attempt.failure);
+  return attempt;
 }
 
 const clientSockets = channel('net.client.socket');
 
 // Where Socket.prototype.connect does not announce the socket itself (Node 20), net.connect does.
-const coreAnnounces = /netClientSocketChannel/.test(net.Socket.prototype.connect.toString());
+const netConnectAnnounces = /netClientSocketChannel/.test(net.connect.toString());
 
 /**
  * Like `net.connect()`, and more: a connection whose source is pinned without taking its port away from every other
@@ -280,7 +274,7 @@ export function connect(path: string, connectionListener?: ConnectionListener): 
 export function connect(...args: unknown[]): Socket {
   const { options, listener } = readConnectArguments(args);
   const socket = new Socket(options);
-  if (!coreAnnounces && clientSockets.hasSubscribers) clientSockets.publish({ socket });
+  if (netConnectAnnounces && clientSockets.hasSubscribers) clientSockets.publish({ socket });
   if (options.timeout) socket.setTimeout(options.timeout);
   return socket.connect(options, listener);
 }

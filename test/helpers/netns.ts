@@ -1,6 +1,6 @@
 // A fresh network namespace for each test, with a tiny ephemeral range, so that exhaustion costs nothing.
 import { execFileSync } from 'node:child_process';
-import { writeFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe } from 'vitest';
@@ -38,9 +38,52 @@ export function sysctl(name: string, value: string | number): void {
   writeFileSync(`/proc/sys/net/${name.replaceAll('.', '/')}`, `${value}`);
 }
 
-/** Runs a shell command in the calling thread's namespace. */
+/** Runs a shell command in the calling thread's namespace; the addresses that it adds with `nodad` are usable at once. */
 export function shell(command: string): string {
-  return execFileSync('sh', ['-ec', command], { encoding: 'utf8' });
+  const output = execFileSync('sh', ['-ec', command], { encoding: 'utf8' });
+  awaitRoutes();
+  return output;
+}
+
+// linux/if_addr.h, linux/ipv6_route.h
+const IFA_F_NODAD = 0x02;
+const RTF_LOCAL = 0x80000000;
+
+/**
+ * The kernel adds the route to an IPv6 address of its own in a work item (addrconf_dad_work), and so, on a busy machine, after
+ * `ip` has ended. Until then a connect is ENETUNREACH.
+ */
+function awaitRoutes(): void {
+  const read = (name: string) =>
+    readFileSync(`/proc/thread-self/net/${name}`, 'utf8')
+      .split('\n')
+      .map((line) => line.split(/\s+/));
+  for (let n = 0; n < 5000; n++) {
+    const local = read('ipv6_route').filter(([, , , , , , , , flags = '']) => Number.parseInt(flags, 16) >= RTF_LOCAL);
+    const routed = new Set(local.map(([destination]) => destination));
+    const missing = read('if_inet6').filter(
+      ([address, , , , flags = '']) => (Number.parseInt(flags, 16) & IFA_F_NODAD) !== 0 && !routed.has(address),
+    );
+    if (missing.length === 0) return;
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 1);
+  }
+  throw new Error('the kernel does not route to all of its addresses');
+}
+
+/** A TCP socket as ss(8) of iproute2 shows it, e.g. `TIME-WAIT` from `127.0.0.1:20000` to `127.0.0.2:5353`. */
+export interface TcpState {
+  state: string;
+  local: string;
+  remote: string;
+}
+
+/** Every TCP socket of the calling thread's namespace that is no listener. */
+export function tcpStates(): TcpState[] {
+  const lines = shell('ss -Htan state connected state time-wait').split('\n').filter(Boolean);
+  return lines.map((line) => {
+    const [state = '', , , local = '', remote = ''] = line.trim().split(/\s+/);
+    return { state, local, remote };
+  });
 }
 
 /** Enters a fresh namespace; what it returns leaves it again. */

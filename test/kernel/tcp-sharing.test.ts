@@ -2,21 +2,16 @@
 import * as net from 'node:net';
 import { connect } from 'connectx';
 import { describe, expect, test } from 'vitest';
+import { families, PORTS, RANGE, SERVER, smallNetwork } from '../helpers/families.js';
 import { describeIsolated, useNetwork } from '../helpers/netns.js';
 import { assertEcho, connected, echoServer, failure } from '../helpers/sockets.js';
 
-const families = [
-  { family: 'IPv4', any: '0.0.0.0', source: '127.0.0.1', destinations: ['127.0.0.2', '127.0.0.3', '127.0.0.4'] },
-  { family: 'IPv6', any: '::', source: '2001:db8::1', destinations: ['2001:db8::2', '2001:db8::3', '2001:db8::4'] },
-];
-const RANGE = [20000, 20003] as const;
-const PORTS = [20000, 20001, 20002, 20003];
-const SERVER = 5353;
-
 describeIsolated('4 ports, 3 destinations', () => {
-  useNetwork({ range: RANGE, addresses: ['2001:db8::1', '2001:db8::2', '2001:db8::3', '2001:db8::4'] });
+  useNetwork(smallNetwork);
 
-  describe.each(families)('$family', ({ any, source, destinations }) => {
+  describe.each(families)('$family', ({ any, source, remote, remote2, remote3 }) => {
+    const destinations = [remote, remote2, remote3];
+
     test('control: net.connect({ localAddress }) stops at 4', async () => {
       await echoServer(SERVER, any);
       let made = 0;

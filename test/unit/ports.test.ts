@@ -1,0 +1,166 @@
+// Which techniques are tried, in which order: source options x kernel.
+import { describe, expect, test } from 'vitest';
+import { type Kernel, planPorts, PortSearch, type Technique } from '../../dist/ports.js';
+import type { PortRange } from '../../dist/range.js';
+import type { Source } from '../../dist/source.js';
+
+const EPHEMERAL: PortRange = { low: 100, high: 109 };
+const ANY: PortRange = { low: 1, high: 65535 };
+
+interface KernelCase {
+  hasPortRange?: boolean;
+  hasNoPort?: boolean;
+  ephemeral?: PortRange | undefined;
+  reserved?: PortRange[];
+}
+
+function kernel(given: KernelCase): Kernel {
+  const { hasPortRange = true, hasNoPort = true, reserved = [] } = given;
+  const ephemeral = 'ephemeral' in given ? given.ephemeral : EPHEMERAL;
+  return { hasPortRange, hasNoPort, ephemeralRange: () => ephemeral, reservedPorts: () => reserved };
+}
+
+interface SourceCase {
+  port?: number;
+  range?: PortRange;
+}
+
+function source({ port = 0, range }: SourceCase): Source {
+  return { address: undefined, port, range, extras: null };
+}
+
+/** The plan with its searches carried out, so that it can be compared. */
+function plan(of: SourceCase, pinned: boolean, on: KernelCase): unknown[] {
+  return planPorts(source(of), pinned, kernel(on)).map((technique: Technique) =>
+    technique.kind === 'search' ? { kind: 'search', ports: technique.ports() } : technique,
+  );
+}
+
+const assign = (range: PortRange | undefined) => ({ kind: 'assign', range });
+const bind = (port: number) => ({ kind: 'bind', port });
+const search = (...ports: number[]) => ({ kind: 'search', ports });
+const upTo = (low: number, high: number) => Array.from({ length: high - low + 1 }, (_, index) => low + index);
+
+const modern: KernelCase = {};
+const noRange: KernelCase = { hasPortRange: false };
+const noNoPort: KernelCase = { hasNoPort: false };
+const neither: KernelCase = { hasPortRange: false, hasNoPort: false };
+const noProc: KernelCase = { ephemeral: undefined };
+
+describe.each([true, false])('the source address is pinned: %s', (pinned) => {
+  test.each([
+    // Any port.
+    { on: modern, of: {}, expected: [assign(ANY)] },
+    { on: noRange, of: {}, expected: [assign(undefined)] },
+    { on: noProc, of: {}, expected: [assign(ANY)] },
+    // One port.
+    { on: modern, of: { port: 105 }, expected: [assign({ low: 105, high: 105 }), bind(105)] },
+    { on: modern, of: { port: 100 }, expected: [assign({ low: 100, high: 100 }), bind(100)] },
+    { on: modern, of: { port: 109 }, expected: [assign({ low: 109, high: 109 }), bind(109)] },
+    { on: modern, of: { port: 99 }, expected: [bind(99)] },
+    { on: modern, of: { port: 110 }, expected: [bind(110)] },
+    { on: noRange, of: { port: 105 }, expected: [bind(105)] },
+    { on: noProc, of: { port: 105 }, expected: [bind(105)] },
+    // A range of ports: inside, the whole, overlapping at either end or both, and beside the ephemeral one.
+    { on: modern, of: { range: { low: 102, high: 104 } }, expected: [assign({ low: 102, high: 104 })] },
+    { on: modern, of: { range: EPHEMERAL }, expected: [assign(EPHEMERAL)] },
+    {
+      on: modern,
+      of: { range: { low: 98, high: 101 } },
+      expected: [assign({ low: 100, high: 101 }), search(98, 99)],
+    },
+    {
+      on: modern,
+      of: { range: { low: 108, high: 111 } },
+      expected: [assign({ low: 108, high: 109 }), search(110, 111)],
+    },
+    { on: modern, of: { range: { low: 99, high: 110 } }, expected: [assign(EPHEMERAL), search(99, 110)] },
+    { on: modern, of: { range: { low: 10, high: 12 } }, expected: [search(10, 11, 12)] },
+    { on: modern, of: { range: { low: 110, high: 110 } }, expected: [search(110)] },
+    // Without the option the kernel may assign only where it cannot assign anything else.
+    { on: noRange, of: { range: { low: 102, high: 104 } }, expected: [search(102, 103, 104)] },
+    { on: noRange, of: { range: { low: 98, high: 101 } }, expected: [search(98, 99, 100, 101)] },
+    { on: noRange, of: { range: EPHEMERAL }, expected: [assign(undefined)] },
+    { on: noRange, of: { range: { low: 99, high: 110 } }, expected: [assign(undefined), search(99, 110)] },
+    { on: noProc, of: { range: { low: 102, high: 104 } }, expected: [search(102, 103, 104)] },
+  ])('$on $of', ({ on, of, expected }) => {
+    expect(plan(of, pinned, on)).toEqual(expected);
+  });
+});
+
+describe('without IP_BIND_ADDRESS_NO_PORT a pinned address cannot be assigned a port at connect', () => {
+  test.each([
+    { on: noNoPort, of: {}, expected: [search(...upTo(100, 109))] },
+    { on: neither, of: {}, expected: [search(...upTo(100, 109))] },
+    { on: noNoPort, of: { port: 105 }, expected: [bind(105)] },
+    { on: noNoPort, of: { range: { low: 99, high: 101 } }, expected: [search(99, 100, 101)] },
+  ])('$on $of', ({ on, of, expected }) => {
+    expect(plan(of, true, on)).toEqual(expected);
+  });
+
+  test('where /proc cannot be read, the default range of Linux is searched', () => {
+    expect(plan({}, true, { hasNoPort: false, ephemeral: undefined })).toEqual([search(...upTo(32768, 60999))]);
+  });
+
+  test('a destination-only connection does not need it', () => {
+    expect(plan({}, false, noNoPort)).toEqual([assign(ANY)]);
+    expect(plan({ port: 105 }, false, noNoPort)).toEqual([assign({ low: 105, high: 105 }), bind(105)]);
+  });
+});
+
+test('a search leaves reserved ports alone; an exact port is what was asked for', () => {
+  const reserved = [{ low: 98, high: 99 }];
+  expect(plan({ range: { low: 97, high: 100 } }, true, { reserved })).toEqual([
+    assign({ low: 100, high: 100 }),
+    search(97),
+  ]);
+  expect(plan({ port: 98 }, true, { reserved })).toEqual([bind(98)]);
+});
+
+test('no plan is empty, none assigns but at its beginning, and together they cover what was asked for, once', () => {
+  for (const hasPortRange of [true, false]) {
+    for (const pinned of [true, false]) {
+      for (let low = 97; low <= 112; low++) {
+        for (let high = low; high <= 112; high++) {
+          const steps = planPorts(source({ range: { low, high } }), pinned, kernel({ hasPortRange }));
+          expect(steps.length).toBeGreaterThan(0);
+          const ports = steps.flatMap((step, index) => {
+            if (step.kind === 'bind') return [step.port];
+            if (step.kind === 'search') return step.ports();
+            expect(index).toBe(0);
+            const range = step.range ?? EPHEMERAL;
+            return upTo(range.low, range.high);
+          });
+          expect(ports.sort((a, b) => a - b)).toEqual(upTo(low, high));
+        }
+      }
+    }
+  }
+});
+
+describe('PortSearch', () => {
+  test('gives each port once, from wherever it starts, and then no more', () => {
+    for (let count = 0; count <= 8; count++) {
+      const ports = upTo(1, count);
+      const starts = new Set<number | undefined>();
+      for (let step = 0; step < 64; step++) {
+        const found = new PortSearch(ports, step / 64);
+        const given = ports.map(() => found.next());
+        expect([...given].sort()).toEqual(ports);
+        expect(found.next()).toBeUndefined();
+        expect(found.next()).toBeUndefined();
+        starts.add(given[0]);
+      }
+      expect(starts.size).toBe(Math.max(count, 1));
+    }
+  });
+
+  test('goes round from its start', () => {
+    const found = new PortSearch([10, 20, 30, 40], 0.5);
+    expect([1, 2, 3, 4, 5].map(() => found.next())).toEqual([30, 40, 10, 20, undefined]);
+  });
+
+  test('the largest random number is still a port', () => {
+    expect(new PortSearch([10, 20, 30], 1 - Number.EPSILON / 2).next()).toBe(30);
+  });
+});
