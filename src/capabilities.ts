@@ -39,7 +39,7 @@ export function capabilities(): Capabilities {
     ephemeralRange: undefined,
   };
   if (native === undefined) return { ...nothing, native: false, nativeError: loaded.error };
-  const features = featuresOf(native);
+  const features = tcpFeatures(native);
   return {
     ...nothing,
     native: true,
@@ -50,13 +50,4 @@ export function capabilities(): Capabilities {
     udpShared: memoryOf(native).canShare(),
     ephemeralRange: ephemeralRange(native),
   };
-}
-
-function featuresOf(native: Parameters<typeof tcpFeatures>[0]): number {
-  try {
-    return tcpFeatures(native);
-  } catch {
-    // Not even a socket could be opened (EMFILE): as of now, this process can do none of it.
-    return 0;
-  }
 }

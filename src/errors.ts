@@ -115,9 +115,10 @@ export function complete(
   // What core could say of the local end of a descriptor that has no source.
   const [bare = ''] = / - Local \((?!undefined).*\)$/.exec(before) ?? [];
   const local = localAddress === null && localPort === 0 ? bare : ` - Local (${localAddress ?? '*'}:${localPort})`;
+  // Read first: it is made of the message when it is first read.
+  const { stack } = error;
   error.message = `${syscall} ${code} ${destination.address}:${destination.port}${local}${advice && `; ${advice}`}`;
-  // V8 wrote the message into the stack when core made the error.
-  if (error.stack !== undefined) error.stack = error.stack.replace(before, () => error.message);
+  if (stack !== undefined) error.stack = stack.replace(before, () => error.message);
   assignDefined(error, {
     code,
     syscall,

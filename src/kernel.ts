@@ -1,7 +1,7 @@
 // What the running kernel can do and has been told, asked when it matters. Only what cannot change while the process runs
 // is remembered.
 import { readFileSync } from 'node:fs';
-import { type Native, TcpFeature, unwrap } from './native';
+import { type Native, TcpFeature } from './native';
 import type { Kernel } from './ports';
 import { type PortRange, parseEphemeralRange, parseReservedPorts } from './range';
 
@@ -24,19 +24,28 @@ export function reservedPorts(): PortRange[] {
   }
 }
 
+const FEATURES_OF_OLD = TcpFeature.bindAddressNoPort | TcpFeature.fastOpenConnect;
+
 let known: { readonly native: Native; readonly features: number; readonly kernel: Kernel } | undefined;
 
-function knownOf(native: Native): NonNullable<typeof known> {
-  if (known?.native === native) return known;
-  // A failure (EMFILE, say) is thrown, and asked again next time.
-  const features = unwrap<number>(native, native.tcpFeatures());
-  const kernel: Kernel = {
+function describe(native: Native, features: number): Kernel {
+  return {
     hasPortRange: (features & TcpFeature.localPortRange) !== 0,
     hasNoPort: (features & TcpFeature.bindAddressNoPort) !== 0,
     ephemeralRange: () => ephemeralRange(native),
     reservedPorts,
   };
-  known = { native, features, kernel };
+}
+
+function knownOf(native: Native): NonNullable<typeof known> {
+  if (known?.native === native) return known;
+  const features = native.tcpFeatures();
+  if (features < 0) {
+    // Not even a socket could be opened (EMFILE, say), and so none will be connected. What every kernel has that Node runs
+    // on is assumed for this call, and the next one asks again.
+    return { native, features: FEATURES_OF_OLD, kernel: describe(native, FEATURES_OF_OLD) };
+  }
+  known = { native, features, kernel: describe(native, features) };
   return known;
 }
 

@@ -196,9 +196,6 @@ export type Loaded = { readonly native: Native } | { readonly native: undefined;
  */
 export const DISABLE_VARIABLE = 'CONNECTX_DISABLE_NATIVE';
 
-// At import, for at the first connection the process may be out of descriptors, and one more is needed to open the addon.
-const loaded = loadNow();
-
 /** Never throws: without the addon, `error` says why (undefined: none is expected here). */
 export function load(): Loaded {
   return loaded;
@@ -216,6 +213,10 @@ function loadNow(): Loaded {
 
 type NodeGypBuild = ((directory: string) => unknown) & { resolve(directory: string): string };
 
+const HOW_TO_BUILD =
+  'build one: `npm install node-addon-api` in your project, and `npx node-gyp rebuild` in the folder of connectx (with ' +
+  'Python, make and a C++17 compiler)';
+
 function loadAddon(root: string): Native {
   const here = `${process.platform}-${process.arch}, Node ${process.versions.node}`;
   let path: string;
@@ -225,7 +226,7 @@ function loadAddon(root: string): Native {
     throw unsupported(
       'native-addon',
       `no connectx binary for ${here} in ${root} (${firstLine(cause)}). Reinstall connectx; if there is no prebuilt binary for ` +
-        'this platform, build one with `npx node-gyp rebuild` in that folder (Python, make and a C++17 compiler are needed)',
+        `this platform, ${HOW_TO_BUILD}`,
       cause,
     );
   }
@@ -234,8 +235,7 @@ function loadAddon(root: string): Native {
   } catch (cause) {
     throw unsupported(
       'native-addon',
-      `${path} did not load on ${here}: ${firstLine(cause)}. If it was built for another C library or machine, rebuild it with ` +
-        '`npx node-gyp rebuild` in the package folder',
+      `${path} did not load on ${here}: ${firstLine(cause)}. Reinstall connectx, or ${HOW_TO_BUILD}`,
       cause,
     );
   }
@@ -244,6 +244,9 @@ function loadAddon(root: string): Native {
 function firstLine(error: unknown): string {
   return (error instanceof Error ? error.message : String(error)).replace(/\n.*/s, '');
 }
+
+// At import, for at the first connection the process may be out of descriptors, and one more is needed to open the addon.
+const loaded = loadNow();
 
 /** The addon, undefined off Linux; throws on a Linux where it should have loaded and did not. */
 export function nativeOrFallback(): Native | undefined {

@@ -8,7 +8,8 @@ import { Attempt, type HandleOwner, type TcpHandle } from './attempt';
 import { ConnectxError, complete, invalidValue, unsupported } from './errors';
 import { familyMismatch } from './explain';
 import { FallbackAttempt, refuseOnFallback } from './fallback';
-import { type Native, nativeOrFallback } from './native';
+import { tcpFeatures } from './kernel';
+import { type Native, nativeOrFallback, TcpFeature } from './native';
 import { familyOf, isPlain, mergeSource, neededFamily, readSource, type Source, type SourceOptions } from './source';
 
 /** Options of {@link connect}: those of `net.connect` for TCP, and the source options. */
@@ -68,6 +69,7 @@ export class Socket extends net.Socket {
     const source = this.#sourceFor(options);
     const native = nativeOrFallback();
     if (native === undefined) refuseOnFallback(source);
+    else if (source.extras?.fastOpen === true) requireFastOpen(native);
     this[kConnecting] = { source, native, attempts: [], announced: false };
     super.connect(forCore(options, source) as net.TcpNetConnectOpts, listener);
     assertHandle(this);
@@ -194,6 +196,11 @@ function noSourceFor([first]: LookupAddress[], source: Source, port: number): Co
 
 function handleOf(socket: Socket): Partial<TcpHandle> | null {
   return (socket as unknown as { _handle: Partial<TcpHandle> | null })._handle;
+}
+
+function requireFastOpen(native: Native): void {
+  if ((tcpFeatures(native) & TcpFeature.fastOpenConnect) !== 0) return;
+  throw unsupported('fastOpen', 'this kernel has no TCP_FASTOPEN_CONNECT (Linux 4.11)');
 }
 
 /** Fails loudly where a Node release no longer has what an attempt relies on. */
