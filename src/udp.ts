@@ -6,9 +6,10 @@ import { constants } from 'node:os';
 import type { Family } from './address';
 import { badPort, ConnectxError, invalidType, invalidValue, outOfRange } from './errors';
 import { familyMismatch } from './explain';
+import { refuseOnFallback } from './fallback';
 import { AF_INET, AF_INET6, type Native, nativeOrFallback, type SocketOption, unwrap } from './native';
 import { readSource, resolveSource, type Source, type SourceOptions } from './source';
-import { connectFallback, refuseOnFallback } from './udp_fallback';
+import { connectFallback } from './udp_fallback';
 import { UdpMemory } from './udp_memory';
 import { type Lease, type Pause, type Target, type UdpRequest, UdpSteps } from './udp_steps';
 

@@ -1,9 +1,6 @@
 // UDP where there is no addon: an exclusive bind, as dgram makes it.
 import type * as dgram from 'node:dgram';
-import { refuseOnFallback } from './fallback';
 import type { UdpRequest } from './udp_steps';
-
-export { refuseOnFallback };
 
 /** Binds and connects the socket; `done` hears of the end of it. */
 export function connectFallback<S extends dgram.Socket>(

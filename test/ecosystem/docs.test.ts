@@ -1,6 +1,7 @@
 // The documentation is true: its examples run, its tables are measured, its links lead somewhere, and the demo shows what it
 // says that it shows.
 import { execFile, execFileSync, spawn } from 'node:child_process';
+import * as dgram from 'node:dgram';
 import { once } from 'node:events';
 import { existsSync, mkdirSync, readdirSync, readFileSync, readlinkSync, symlinkSync } from 'node:fs';
 import * as http from 'node:http';
@@ -14,7 +15,7 @@ import { folderWith, leftOutWithout } from '../helpers/programs.js';
 import { connected, echoServer, exhaust, track } from '../helpers/sockets.js';
 
 const root = join(import.meta.dirname, '../..');
-const pages = ['README.md', 'CHANGELOG.md', 'CONTRIBUTING.md', 'docs/tcp.md', 'docs/errors.md'];
+const pages = ['README.md', 'CHANGELOG.md', 'CONTRIBUTING.md', 'docs/tcp.md', 'docs/udp.md', 'docs/errors.md'];
 const read = (page: string) => readFileSync(join(root, page), 'utf8');
 
 interface Block {
@@ -65,6 +66,10 @@ describeIsolated('the examples', () => {
       const server = track(http.createServer((_, response) => response.end('hello\n')).listen(80, host));
       server.on('connection', (socket) => track(socket));
       await once(server, 'listening');
+      const echo = track(dgram.createSocket(host.includes(':') ? 'udp6' : 'udp4'));
+      echo.on('message', (message, { port, address }) => echo.send(message, port, address));
+      echo.bind(5300, host);
+      await once(echo, 'listening');
     }
   });
 
