@@ -1,0 +1,23 @@
+// Order statistics: what a run on a shared machine can honestly say. No means, which one stall would move.
+
+/** The q-quantile (0 to 1) by linear interpolation; NaN for nothing. */
+export function quantile(values, q) {
+  if (values.length === 0) return NaN;
+  const sorted = Float64Array.from(values).sort();
+  const at = (sorted.length - 1) * q;
+  const below = Math.floor(at);
+  const above = Math.min(below + 1, sorted.length - 1);
+  return sorted[below] + (sorted[above] - sorted[below]) * (at - below);
+}
+
+export const median = (values) => quantile(values, 0.5);
+
+/** The median and the quartiles around it. */
+export function summary(values) {
+  return { median: median(values), low: quantile(values, 0.25), high: quantile(values, 0.75), count: values.length };
+}
+
+/** Round by round a[i] / b[i]: two that ran side by side share what else the machine was doing. */
+export function pairedRatio(a, b) {
+  return summary(a.map((value, round) => value / b[round]));
+}

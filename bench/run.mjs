@@ -1,0 +1,81 @@
+// Measures connectx beside node:net: `npm run bench`, `node bench/run.mjs --help`. See bench/README.md for what the figures mean.
+import { mkdirSync, readdirSync, writeFileSync } from 'node:fs';
+import { cpus, release } from 'node:os';
+import { dirname, join, resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+import { enterNamespace } from './lib/namespace.mjs';
+import { isMet, table, verdict } from './lib/report.mjs';
+
+const here = dirname(fileURLToPath(import.meta.url));
+const cases = readdirSync(join(here, 'cases')).map((file) => file.replace(/\.mjs$/, ''));
+
+const help = `node bench/run.mjs [options]
+  --only NAME      only this case (${cases.join(', ')}); may be repeated
+  --quick          fewer rounds: a look, not a measurement
+  --family 4|6     only this address family (default: both)
+  --against DIR    the connectx built in DIR takes part too, for a comparison of two checkouts
+  --json FILE      where the figures go (default: bench/results/<time>.json)
+  --check          exit with 1 when a target is missed`;
+
+const { values } = parseArgs({
+  options: {
+    only: { type: 'string', multiple: true },
+    quick: { type: 'boolean', default: false },
+    family: { type: 'string' },
+    against: { type: 'string' },
+    json: { type: 'string' },
+    check: { type: 'boolean', default: false },
+    help: { type: 'boolean', default: false },
+  },
+});
+const wanted = values.only ?? cases;
+const unknown = wanted.find((name) => !cases.includes(name));
+if (values.help || unknown !== undefined || ![undefined, '4', '6'].includes(values.family)) {
+  console.log(help);
+  process.exit(values.help ? 0 : 2);
+}
+
+enterNamespace();
+
+const checkout = join(here, '..');
+const options = {
+  quick: values.quick,
+  families: values.family === undefined ? [4, 6] : [Number(values.family)],
+  checkout,
+  /** A setting for each of these peers; with --against, a second one for each that is connectx. */
+  contestants(peers) {
+    const ours = peers.map((peer) => ({ peer, label: peer, checkout }));
+    if (values.against === undefined) return ours;
+    const theirs = peers.filter((peer) => peer.startsWith('connectx'));
+    return [
+      ...ours,
+      ...theirs.map((peer) => ({ peer, label: `${peer} [${values.against}]`, checkout: resolve(values.against) })),
+    ];
+  },
+};
+
+const machine = `Node ${process.version}, Linux ${release()}, ${cpus().length} x ${cpus()[0]?.model.trim()}`;
+console.log(machine);
+const results = {};
+let missed = 0;
+for (const name of wanted) {
+  const { run, title } = await import(`./cases/${name}.mjs`);
+  console.log(`\n${title}`);
+  const result = await run(options);
+  for (const { setting, columns, rows } of result.sections) console.log(`\n  ${setting}\n${table(columns, rows)}`);
+  if (result.targets.length > 0) console.log(`\n${result.targets.map(verdict).join('\n')}`);
+  missed += result.targets.filter((target) => !isMet(target)).length;
+  results[name] = {
+    title,
+    targets: result.targets.map((target) => ({ ...target, met: isMet(target) })),
+    sections: result.sections.map(({ setting, data }) => ({ setting, ...data })),
+  };
+}
+
+const now = new Date().toISOString();
+const file = values.json ?? join(here, 'results', `${now.replaceAll(/[:.]/g, '-')}.json`);
+mkdirSync(dirname(file), { recursive: true });
+writeFileSync(file, `${JSON.stringify({ time: now, machine, quick: values.quick, cases: results }, null, 2)}\n`);
+console.log(`\n${file}`);
+if (values.check && missed > 0) process.exit(1);
