@@ -350,7 +350,7 @@ export class Attempt {
     const route = this.#route();
     if (typeof route === 'number') {
       // What connect(2) would have said.
-      if (!NO_ROUTE_SERVICE.has(errnoOf(route))) return -errnoOf(route);
+      if (!NO_ROUTE_SERVICE.has(errnoOf(route))) return this.#isAnswer(route) ? -errnoOf(route) : route;
       return wildcardOf(this.destination.family, this.#isMapped());
     }
     if (route.source === undefined) return -errno.EADDRNOTAVAIL;
@@ -371,6 +371,11 @@ export class Attempt {
     return this.#native.routeLookup(domain, target, this.#device(), extras?.mark ?? 0, false);
   }
 
+  // Whether the kernel has said so of the route; otherwise it could not even be asked (EMFILE, say).
+  #isAnswer(outcome: number): boolean {
+    return syscallOf(this.#native, outcome) === 'netlink';
+  }
+
   #isMapped(): boolean {
     return this.destination.family === 6 && isMapped(this.destination.address);
   }
@@ -382,7 +387,7 @@ export class Attempt {
       else if (errnoOf(probe) === errno.EADDRNOTAVAIL) return false;
     }
     const route = this.#route();
-    if (typeof route === 'number') return NO_ROUTE_SERVICE.has(errnoOf(route));
+    if (typeof route === 'number') return !this.#isAnswer(route) || NO_ROUTE_SERVICE.has(errnoOf(route));
     return this.localAddress !== null || route.source !== undefined;
   }
 

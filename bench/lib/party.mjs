@@ -78,14 +78,16 @@ export async function withParties(settings, use) {
 
 /**
  * Round after round, each party in turn, and each round begins with another one. What `take(party)` resolves with is
- * gathered by party; the first `warmup` rounds, in which the JIT compiles, are thrown away.
+ * gathered by party; the first `warmup` rounds, in which the JIT compiles, are thrown away. What `good` does not like is taken
+ * again, three times at most.
  */
-export async function interleave(parties, { warmup, rounds }, take) {
+export async function interleave(parties, { warmup, rounds }, take, good = () => true) {
   const taken = parties.map(() => []);
   for (let round = 0; round < warmup + rounds; round++) {
     for (let turn = 0; turn < parties.length; turn++) {
       const index = (round + turn) % parties.length;
-      const value = await take(parties[index]);
+      let value = await take(parties[index]);
+      for (let again = 0; again < 3 && round >= warmup && !good(value); again++) value = await take(parties[index]);
       if (round >= warmup) taken[index].push(value);
     }
   }

@@ -1,6 +1,7 @@
 // net.connect() and connectx.connect() side by side: the ways to call it, and connections that are made.
 import * as net from 'node:net';
 import { expect, test } from 'vitest';
+import { Socket } from 'connectx';
 import { socket as descriptor, constants } from 'connectx/sys';
 import { describeIsolated } from '../helpers/netns.js';
 import {
@@ -15,7 +16,7 @@ import {
   serve,
   useParityNetwork,
 } from '../helpers/parity.js';
-import { track } from '../helpers/sockets.js';
+import { connected, fdOf, track } from '../helpers/sockets.js';
 
 const GREETED = 'connectionAttempt connect ready data end close';
 const FOUND = `lookup ${GREETED}`;
@@ -233,6 +234,16 @@ describeIsolated('connections that are made', () => {
       await close(side.connect(Object.freeze(options)).resume());
     },
   );
+
+  test('new Socket() with what core also takes', async () => {
+    await serve(greet);
+    for (const nothing of [undefined, null]) {
+      await connected(new Socket(nothing as undefined).connect(SERVER, '127.0.0.1'));
+    }
+    const fd = descriptor(constants.AF_INET, constants.SOCK_STREAM);
+    const socket = await connected(new Socket(fd as unknown as object).connect(SERVER, '127.0.0.1'));
+    expect(fdOf(socket)).toBe(fd);
+  });
 
   test('the options are left as they were', async () => {
     await serve(greet);

@@ -340,7 +340,7 @@ describeIsolated('the stream', () => {
 
   parity(
     'a Unix socket',
-    { reaches: 'connectionAttempt connect ready data end close', sources: [{}, { localAddress: '127.0.0.1' }] },
+    { reaches: 'connectionAttempt connect ready data end close', sources: [{}, { localAddress: '127.0.0.1' }], setUp },
     async (side) => {
       const listener = () => side.note('listener');
       const forms = [

@@ -549,6 +549,66 @@ describeIsolated('addresses', () => {
   });
 });
 
+describeIsolated('udpLookup', () => {
+  useNetwork(smallNetwork);
+
+  const [BOUND, CONNECTED] = [7, 1];
+
+  describe.each(families)('$family', ({ version, source, remote, remote2 }) => {
+    const domain = version === 6 ? AF_INET6 : AF_INET;
+    const local = { address: source, port: 2000 };
+    const peer = { address: remote, port: 9 };
+
+    test('nobody, then the socket that is bound, then the one that is connected', () => {
+      expect(sys.udpLookup(local, peer)).toBeUndefined();
+      const fd = socket(domain, SOCK_DGRAM);
+      sys.bind(fd, local);
+      const cookie = sys.getsockopt(fd, SOL_SOCKET, sys.constants.SO_COOKIE, 8).readBigUInt64LE();
+      const owner = { cookie, inode: fstatSync(fd).ino, uid: process.getuid?.(), interface: 0 };
+      expect(sys.udpLookup(local, peer)).toEqual({ ...owner, state: BOUND });
+      sys.connect(fd, peer);
+      expect(sys.udpLookup(local, peer)).toEqual({ ...owner, state: CONNECTED });
+      // A datagram from anybody else does not reach it.
+      expect(sys.udpLookup(local, { ...peer, address: remote2 })).toBeUndefined();
+      expect(sys.udpLookup(local, { ...peer, port: 10 })).toBeUndefined();
+      close(fd);
+      expect(sys.udpLookup(local, peer)).toBeUndefined();
+    });
+
+    test('a socket that is bound to a device is found when that device is named, by name or by index', () => {
+      const fd = socket(domain, SOCK_DGRAM);
+      sys.setsockopt(fd, SOL_SOCKET, sys.constants.SO_BINDTODEVICE, Buffer.from('lo'));
+      sys.bind(fd, local);
+      expect(sys.udpLookup(local, peer)).toBeUndefined();
+      for (const interface_ of ['lo', 1]) {
+        expect(sys.udpLookup(local, peer, { interface: interface_ })).toMatchObject({ state: BOUND, interface: 1 });
+      }
+    });
+
+    test('leaves no descriptor', () => {
+      const before = descriptorCount();
+      for (let call = 0; call < 100; call++) sys.udpLookup(local, peer);
+      expect(descriptorCount()).toBe(before);
+    });
+  });
+
+  test.each<[string, object, () => unknown]>([
+    ['two families', { code: 'ERR_INVALID_ARG_VALUE' }, () => sys.udpLookup(v4End, v6End)],
+    ['no address', { code: 'ERR_INVALID_ARG_TYPE' }, () => sys.udpLookup(undefined as never, v4End)],
+    ['a name', { code: 'ERR_INVALID_IP_ADDRESS' }, () => sys.udpLookup(v4End, { address: 'localhost', port: 1 })],
+    ['no port', { code: 'ERR_SOCKET_BAD_PORT' }, () => sys.udpLookup({ address: '::1', port: 65536 }, v6End)],
+    ['an interface that is neither', { code: 'ERR_INVALID_ARG_TYPE' }, () => lookupOn(true)],
+    ['an index that is none', { code: 'ERR_OUT_OF_RANGE' }, () => lookupOn(-1)],
+    ['an interface that is not there', { code: 'ENODEV', syscall: 'if_nametoindex' }, () => lookupOn('nosuch0')],
+  ])('%s: %o', async (_, expected, call) => {
+    expect(await errorOf(call)).toMatchObject(expected);
+  });
+
+  const v4End = { address: '127.0.0.1', port: 1 };
+  const v6End = { address: '::1', port: 1 };
+  const lookupOn = (value: unknown) => sys.udpLookup(v4End, v4End, { interface: value as string });
+});
+
 function interfaceIndex(name: string): number {
   const line = execFileSync('ip', ['-o', 'link', 'show', name], { encoding: 'utf8' });
   return Number.parseInt(line, 10);

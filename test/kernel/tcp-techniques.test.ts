@@ -158,6 +158,17 @@ describeIsolated('techniques', () => {
       });
     });
 
+    test.each([20001, 30000])('port %d alone: a lock on another address is no hindrance', async (localPort) => {
+      // (source2, port) unconnected
+      // (-, port, remote)       --> # 1
+      // (source2, port, remote) --> # ERR
+      await echoServer(SERVER, any);
+      rawBind({ address: source2, port: localPort });
+      expect((await open(remote, { localPort })).localPort).toBe(localPort);
+      const error = await failure(connect({ host: remote, port: SERVER, localAddress: source2, localPort }));
+      expect(error).toMatchObject({ code: 'EADDRINUSE', syscall: 'bind', reason: 'port-locked' });
+    });
+
     describe('a range of ports', () => {
       test.each<{ given: string; range: [number, number]; reserved?: string; ports: number[] }>([
         { given: 'inside the ephemeral range', range: [20001, 20002], ports: [20001, 20002] },

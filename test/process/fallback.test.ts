@@ -51,6 +51,7 @@ test('both are what they are taken for', () => {
     bindAddressNoPort: false,
     localPortRange: false,
     fastOpen: false,
+    udpShared: false,
     ephemeralRange: undefined,
   });
   expect(load('').capabilities().native).toBe(true);
@@ -205,7 +206,7 @@ describeIsolated('alike', () => {
       await new Promise<void>((resolve) => server.listen(path, resolve));
       const socket = await connected(connect({ path }));
       const [hello] = await Promise.all([
-        new Promise((resolve) => socket.once('data', (data) => resolve(`${data}`))),
+        new Promise((resolve) => socket.once('data', (data) => resolve(String(data)))),
         closed(socket),
       ]);
       expect(hello).toBe('hello');

@@ -34,7 +34,7 @@ describeIsolated('contest', () => {
       CONTESTED.map((localPort) => ({ host, port: SERVER, localAddress: source, localPort }));
 
     test.each([
-      { kind: 'processes', start: processClient, rounds: 250 },
+      { kind: 'processes', start: processClient, rounds: 150 },
       { kind: 'cluster workers', start: clusterClient, rounds: 30 },
       { kind: 'worker threads', start: threads, rounds: 30 },
     ])('4 $kind, 8 four-tuples, $rounds rounds: one winner each time', async ({ start, rounds }) => {

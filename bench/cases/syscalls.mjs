@@ -1,0 +1,108 @@
+// Which system calls does a connection make, from the call to 'connect'? Counted by strace, so it needs no repetition.
+import { spawnSync } from 'node:child_process';
+import { closeSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { openAll, resetAll } from '../lib/connections.mjs';
+import { Party } from '../lib/party.mjs';
+import { number } from '../lib/report.mjs';
+
+const PLAIN = 'net.connect';
+const CORE = 'net.connect, localAddress';
+const CORE_PORT = 'net.connect, localAddress + localPort';
+/** Each beside what core does for the same. */
+const PAIRS = new Map([
+  ['connectx', PLAIN],
+  ['connectx, localAddress', CORE],
+  ['connectx, localAddress + localPort', CORE_PORT],
+]);
+const PEERS = [PLAIN, CORE, CORE_PORT, ...PAIRS.keys()];
+const CONNECTIONS = 200;
+
+// No descriptor has this number: closing it shows in the trace, and does nothing.
+const NOWHERE = 0x7fffffff;
+function mark() {
+  try {
+    closeSync(NOWHERE);
+  } catch {
+    // EBADF, as meant.
+  }
+}
+
+/** In the party's process. */
+export const tasks = {
+  async connections({ connect }, count) {
+    await resetAll(await openAll(connect, 20, 1));
+    mark();
+    const sockets = await openAll(connect, count, 1);
+    mark();
+    await resetAll(sockets);
+  },
+};
+
+/** Calls by name, between the two marks. Waiting for events is left out: it depends on what else is going on. */
+function count(trace) {
+  const calls = {};
+  let inside = false;
+  for (const line of trace.split('\n')) {
+    if (line.startsWith(`close(${NOWHERE})`)) inside = !inside;
+    else if (inside) {
+      const name = /^(\w+)\(/.exec(line)?.[1];
+      if (name !== undefined && !/^epoll_p?wait/.test(name)) calls[name] = (calls[name] ?? 0) + 1;
+    }
+  }
+  return calls;
+}
+
+export const title = `syscalls: system calls a connection, from the call to 'connect' (strace, ${CONNECTIONS} connections, one at a time)`;
+
+export async function run({ families, contestants }) {
+  if (spawnSync('strace', ['-V']).status !== 0) {
+    return {
+      sections: [{ setting: 'left out: strace is not installed', columns: [''], rows: [], data: {} }],
+      targets: [],
+    };
+  }
+  const directory = mkdtempSync(join(tmpdir(), 'connectx-bench-'));
+  const sections = [];
+  const targets = [];
+  try {
+    for (const family of families) {
+      const rows = [];
+      for (const setting of contestants(PEERS)) {
+        const file = join(directory, 'trace');
+        const wrap = ['strace', '-qq', '-o', file, '-e', 'trace=%network,%desc', '-s', '0'];
+        const party = await Party.start({ ...setting, family, tasks: 'syscalls' }, { wrap });
+        try {
+          await party.call('connections', CONNECTIONS);
+        } finally {
+          await party.stop();
+        }
+        const calls = Object.entries(count(readFileSync(file, 'utf8')))
+          .map(([name, times]) => [name, times / CONNECTIONS])
+          // What a timer or a thread of the pool does now and then belongs to no connection.
+          .filter(([, times]) => times >= 0.05);
+        rows.push({ peer: setting.label, calls, total: calls.reduce((sum, [, times]) => sum + times, 0) });
+      }
+      sections.push({
+        setting: `IPv${family}`,
+        columns: ['', 'a connection', ''],
+        rows: rows.map(({ peer, calls, total }) => [
+          peer,
+          number(total, 1),
+          calls
+            .map(([name, times]) => (times === 1 ? name : `${name} x${number(times, 1).replace('.0', '')}`))
+            .join(' '),
+        ]),
+        data: { family, connections: CONNECTIONS, rows },
+      });
+      const total = (peer) => rows.find((row) => row.peer === peer).total;
+      for (const [peer, core] of PAIRS) {
+        targets.push({ what: `IPv${family}: ${peer}, more than ${core}`, value: total(peer) - total(core), most: 2 });
+      }
+    }
+  } finally {
+    rmSync(directory, { recursive: true });
+  }
+  return { sections, targets };
+}
