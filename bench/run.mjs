@@ -63,7 +63,9 @@ for (const name of wanted) {
   const { run, title } = await import(`./cases/${name}.mjs`);
   console.log(`\n${title}`);
   const result = await run(options);
-  for (const { setting, columns, rows } of result.sections) console.log(`\n  ${setting}\n${table(columns, rows)}`);
+  for (const { setting, columns, rows, text } of result.sections) {
+    console.log(`\n  ${setting}\n${table(columns, rows, text)}`);
+  }
   if (result.targets.length > 0) console.log(`\n${result.targets.map(verdict).join('\n')}`);
   missed += result.targets.filter((target) => !isMet(target)).length;
   results[name] = {

@@ -1,10 +1,10 @@
 // dgram.Socket with a source: bound and connected by UdpSteps, everything else left to Node's core.
 import * as dgram from 'node:dgram';
 import { lookup as dnsLookup, type LookupAddress } from 'node:dns';
-import { isIP } from 'node:net';
+import { BlockList, isIP } from 'node:net';
 import { constants } from 'node:os';
 import type { Family } from './address';
-import { badPort, ConnectxError, invalidType, invalidValue, outOfRange } from './errors';
+import { badPort, ConnectxError, invalidAddress, invalidType, invalidValue, outOfRange } from './errors';
 import { familyMismatch } from './explain';
 import { refuseOnFallback } from './fallback';
 import { AF_INET, AF_INET6, type Native, nativeOrFallback, type SocketOption, unwrap } from './native';
@@ -19,6 +19,9 @@ const SOL_SOCKET = 1;
 const SO_SNDBUF = 7;
 const SO_RCVBUF = 8;
 const IPPROTO_IPV6 = 41;
+const IPV6_UNICAST_HOPS = 16;
+const IPV6_MULTICAST_HOPS = 18;
+const IPV6_MULTICAST_LOOP = 19;
 const IPV6_V6ONLY = 26;
 
 type DgramOptions = Omit<dgram.SocketOptions, 'type' | 'reuseAddr' | 'reusePort'>;
@@ -40,6 +43,7 @@ export interface UdpConnectOptions extends Omit<SourceOptions, 'fastOpen'>, Dgra
 
 const kLease = Symbol('connectx.lease');
 const kPeer = Symbol('connectx.peer');
+const kSetOption6 = Symbol('connectx.setOption6');
 
 interface Peer {
   readonly address: string;
@@ -54,11 +58,17 @@ class UdpSocket extends DgramSocket {
   declare [kLease]: Lease | undefined;
   /** Undefined: not known yet. Null: no peer any more. */
   declare [kPeer]: Peer | null | undefined;
+  /**
+   * Of a socket of type udp6: setsockopt(2). libuv does not look for the family of a descriptor that it adopts, and sets the
+   * options of IPv4 (uv__setsockopt).
+   */
+  declare [kSetOption6]: ((name: number, value: number) => void) | undefined;
 
   constructor(options: dgram.SocketOptions) {
     super(options);
     this[kLease] = undefined;
     this[kPeer] = undefined;
+    this[kSetOption6] = undefined;
   }
 
   /** @internal */
@@ -72,6 +82,24 @@ class UdpSocket extends DgramSocket {
     }
     // dgram.Socket has no emit() of its own to be typed by.
     return super.emit(event as 'message', ...(args as [Buffer, dgram.RemoteInfo]));
+  }
+
+  override setTTL(ttl: number): number {
+    const set = super.setTTL(ttl);
+    this[kSetOption6]?.(IPV6_UNICAST_HOPS, ttl);
+    return set;
+  }
+
+  override setMulticastTTL(ttl: number): number {
+    const set = super.setMulticastTTL(ttl);
+    this[kSetOption6]?.(IPV6_MULTICAST_HOPS, ttl);
+    return set;
+  }
+
+  override setMulticastLoopback(flag: boolean): boolean {
+    const set = super.setMulticastLoopback(flag);
+    this[kSetOption6]?.(IPV6_MULTICAST_LOOP, flag ? 1 : 0);
+    return set;
   }
 
   override disconnect(): void {
@@ -110,13 +138,16 @@ interface Plan {
   readonly dgramOptions: DgramOptions;
 }
 
+/** Options of `dgram.createSocket` that the Node releases which lack them pass over. */
+const BLOCK_LISTS = ['receiveBlockList', 'sendBlockList'] as const;
+
 const TYPES: ReadonlySet<unknown> = new Set(['udp4', 'udp6']);
 
 /**
- * Options that are part of the lock (SO_REUSEADDR, SO_REUSEPORT, SO_BINDTODEVICE) or that change which of several sockets the
- * kernel finds (SO_INCOMING_CPU).
+ * Options that are part of the lock (SO_REUSEADDR, SO_REUSEPORT, SO_BINDTODEVICE, SO_BINDTOIFINDEX) or that change which of
+ * several sockets the kernel finds (SO_INCOMING_CPU).
  */
-const LOCK_OPTIONS: ReadonlySet<number> = new Set([2, 15, 25, 49]);
+const LOCK_OPTIONS: ReadonlySet<number> = new Set([2, 15, 25, 62, 49]);
 
 function refuseLockOptions(options: readonly SocketOption[] | undefined): void {
   for (const { level, name } of options ?? []) {
@@ -142,6 +173,10 @@ function readOptions(options: UdpConnectOptions): Plan {
   checkBufferSize('sendBufferSize', sendBufferSize);
   if (signal !== undefined && typeof (signal as Partial<AbortSignal> | null)?.aborted !== 'boolean') {
     throw invalidType('options.signal', 'an instance of AbortSignal', signal);
+  }
+  for (const name of BLOCK_LISTS) {
+    const list = (options as unknown as Record<string, unknown>)[name];
+    if (list && !(list instanceof BlockList)) throw invalidType(`options.${name}`, 'an instance of BlockList', list);
   }
   if ('fastOpen' in options && options.fastOpen) throw invalidValue('options.fastOpen', true, 'is for TCP only');
   const native = nativeOrFallback();
@@ -192,7 +227,7 @@ function withSocketOptions(
 /** The options for `dgram.createSocket`: those that are not ours, whatever a Node release adds to them. */
 function dgramOptionsOf(options: UdpConnectOptions): DgramOptions {
   const rest: Record<string, unknown> = {};
-  for (const name of ['signal', 'receiveBlockList', 'sendBlockList'] as const) {
+  for (const name of ['signal', ...BLOCK_LISTS] as const) {
     const value = (options as unknown as Record<string, unknown>)[name];
     if (value !== undefined) rest[name] = value;
   }
@@ -253,6 +288,11 @@ class Adoption implements Target {
     const socket = this.#socket as UdpSocket;
     this.#socket = undefined;
     socket[kLease] = lease;
+    if (this.#family === 6) {
+      const native = this.#plan.native as Native;
+      const fd = this.#fd;
+      socket[kSetOption6] = (name, value) => unwrap(native, native.setsockopt(fd, IPPROTO_IPV6, name, value));
+    }
     // The lookup answers at once, so connect(2) is made within this call, to the peer that the socket has already.
     socket.connect(destination.port, destination.address, done);
     return socket;
@@ -432,7 +472,7 @@ async function connectByName(plan: Plan): Promise<dgram.Socket> {
     if (addresses.length === 0) throw noAddress(plan);
     let failure: unknown;
     for (const { address } of addresses) {
-      if (isIP(address) === 0) throw invalidValue('lookup()', address, 'must give numeric addresses');
+      if (isIP(address) === 0) throw invalidAddress(address);
       try {
         return await connectInTurns(plan, address);
       } catch (error) {

@@ -63,6 +63,8 @@ export class UdpSteps {
   readonly #domain: number;
   #localAddress = '';
   #questions = 0;
+  /** The outcome of the last question that the kernel refused to answer. */
+  #refusal = 0;
 
   constructor(native: Native, memory: UdpMemory, request: UdpRequest, target: Target) {
     this.#native = native;
@@ -83,7 +85,7 @@ export class UdpSteps {
     const ports = this.#memory.portsTowards(this.#key(), source.range);
     const port = ports.take();
     if (port === undefined) return undefined;
-    const lease = this.#tryPort(ports, port);
+    const lease = this.#tryOffered(ports, port);
     return lease === MISSED ? undefined : lease;
   }
 
@@ -96,6 +98,7 @@ export class UdpSteps {
       const lease = source.port === 0 ? yield* this.#anyPort() : yield* this.#onePort(source.port);
       if (lease !== undefined) return lease;
     }
+    if (this.#refusal !== 0) throw this.#failed(this.#refusal, syscallOf(this.#native, this.#refusal));
     throw this.#error(errno.EAGAIN, 'connect', udpPortsExhausted(this.#memory.rangeOf(source.range)));
   }
 
@@ -133,7 +136,7 @@ export class UdpSteps {
       // After a miss a question comes first: it is cheaper than a socket that is bound in vain.
       if (misses > 0 && this.#owner(port) === SocketState.established) ports.isTaken(port);
       else {
-        const lease = this.#tryPort(ports, port);
+        const lease = this.#tryOffered(ports, port);
         if (lease !== MISSED) return lease;
       }
       misses++;
@@ -161,13 +164,25 @@ export class UdpSteps {
       // While this one waited, another connect of this thread may have given a port back.
       const port = ports.take();
       if (port !== undefined) {
-        const lease = this.#tryPort(ports, port);
+        const lease = this.#tryOffered(ports, port);
         if (lease !== MISSED) return lease;
       } else if (!ports.mayUnlock(performance.now())) break;
       yield pauseAfter(tries, Math.random);
     }
     if (this.#memory.refresh()) return undefined;
     throw this.#error(errno.EAGAIN, 'connect', udpPortsExhausted(this.#memory.rangeOf(source.range)));
+  }
+
+  // As tryPort. What take() offered is never offered again, unless it is given back: also when the attempt came to nothing for
+  // another reason than the port.
+  #tryOffered(ports: DestinationPorts, port: number): Lease | undefined | typeof MISSED {
+    let lease: Lease | undefined | typeof MISSED;
+    try {
+      lease = this.#tryPort(ports, port);
+    } finally {
+      if (lease === undefined) ports.released(port);
+    }
+    return lease;
   }
 
   // MISSED: go on. Undefined: start over.
@@ -224,8 +239,9 @@ export class UdpSteps {
     }
     const syscall = syscallOf(this.#native, outcome);
     // sock_diag is refused here, or is not there at all.
-    if (syscall === 'netlink' || syscall === 'send' || syscall === 'recv' || syscall === 'socket') {
-      if (this.#memory.shared && REFUSED.has(errnoOf(outcome))) return UdpVerdict.unseen;
+    if (this.#memory.shared && isRefusal(syscall, errnoOf(outcome))) {
+      this.#refusal = outcome;
+      return UdpVerdict.unseen;
     }
     throw this.#failed(outcome, syscall);
   }
@@ -267,12 +283,39 @@ export class UdpSteps {
     let route = ask(true);
     // Answered for a network namespace that the thread may have left, which only the attempt that follows would show.
     if (typeof route === 'number' || route.source === undefined) route = ask(false);
-    if (typeof route === 'number') throw this.#failed(route, 'connect');
+    if (typeof route === 'number') {
+      if (isRefusal(syscallOf(this.#native, route), errnoOf(route))) return this.#scratchSource();
+      throw this.#failed(route, 'connect');
+    }
     if (route.source === undefined) throw this.#error(errno.EADDRNOTAVAIL, 'connect', addressNotLocal(null));
     if (mapped) return toMapped(route.source);
     if (destination.family !== 6 || parseAddress(route.source)?.scope !== 'link-local') return route.source;
     // An address of this machine is routed over the loopback interface, and yet its zone is the one it was asked for with.
     return `${route.source}%${name ?? parseAddress(destination.address)?.zone ?? route.interface}`;
+  }
+
+  // Where rtnetlink is refused: a socket is connected to the destination and asked where from. It needs a port for that moment,
+  // one that nobody else is on, so that it cannot overshadow anybody.
+  #scratchSource(): string {
+    const native = this.#native;
+    const { destination, source } = this.#request;
+    const must = (outcome: number): number => {
+      if (outcome >= 0) return outcome;
+      if (errnoOf(outcome) !== errno.EAGAIN) throw this.#failed(outcome, syscallOf(native, outcome));
+      throw this.#error(errno.EAGAIN, 'connect', udpPortsExhausted(this.#memory.rangeOf(undefined)));
+    };
+    const fd = must(native.socket(this.#domain, SOCK_DGRAM, 0));
+    try {
+      const { interface: name, mark } = source.extras ?? {};
+      if (name !== undefined) must(native.setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, Buffer.from(name)));
+      if (mark !== undefined) must(native.setsockopt(fd, SOL_SOCKET, SO_MARK, mark));
+      must(native.connect(fd, this.#domain, destination.address, destination.port));
+      const local = native.getsockname(fd);
+      if (typeof local === 'number') throw this.#failed(local, 'getsockname');
+      return local.scope === undefined ? local.address : `${local.address}%${local.scope}`;
+    } finally {
+      native.close(fd);
+    }
   }
 
   #failed(outcome: number, syscall: string): ConnectxError {
@@ -311,6 +354,18 @@ export class UdpSteps {
 }
 
 const MISSED = Symbol('missed');
+
+const SOCK_DGRAM = 2;
+const SOL_SOCKET = 1;
+const SO_BINDTODEVICE = 25;
+const SO_MARK = 36;
+
+/** Whether it looks as if netlink itself was refused. (EACCES may also be a route that prohibits.) */
+function isRefusal(syscall: string, code: number): boolean {
+  return NETLINK_CALLS.has(syscall) && REFUSED.has(code);
+}
+
+const NETLINK_CALLS: ReadonlySet<string> = new Set(['socket', 'send', 'recv', 'netlink']);
 
 /** What sandboxes and kernels without sock_diag for UDP answer. */
 const REFUSED: ReadonlySet<number> = new Set([

@@ -78,6 +78,7 @@ export async function run({ families, contestants, quick }) {
       });
       sections.push({
         setting: `IPv${family}, ${rounds} rounds of ${SAMPLES}, and of ${BURST} at once`,
+        text: [0, 1],
         columns: [
           '',
           'code',

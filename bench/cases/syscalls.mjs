@@ -87,6 +87,7 @@ export async function run({ families, contestants }) {
       sections.push({
         setting: `IPv${family}`,
         columns: ['', 'a connection', ''],
+        text: [0, 2],
         rows: rows.map(({ peer, calls, total }) => [
           peer,
           number(total, 1),

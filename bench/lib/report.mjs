@@ -8,12 +8,11 @@ export const ratio = (value) => `${number(value, 2)}x`;
 /** The quartiles of a summary. */
 export const spread = ({ low, high }, digits) => `${number(low, digits)}-${number(high, digits)}`;
 
-/** The first column to the left, numbers to the right. */
-export function table(columns, rows) {
+/** `text` has the columns that are aligned to the left; numbers go to the right. */
+export function table(columns, rows, text = [0]) {
   const widths = columns.map((head, at) => Math.max(head.length, ...rows.map((row) => row[at].length)));
-  const line = (row) =>
-    row.map((cell, at) => (at === 0 ? cell.padEnd(widths[at]) : cell.padStart(widths[at]))).join('  ');
-  return [line(columns), ...rows.map(line)].map((text) => `  ${text.trimEnd()}`).join('\n');
+  const cell = (content, at) => (text.includes(at) ? content.padEnd(widths[at]) : content.padStart(widths[at]));
+  return [columns, ...rows].map((row) => `  ${row.map(cell).join('  ')}`.trimEnd()).join('\n');
 }
 
 /** One line for a target: { what, value, least } or { what, value, most }. */

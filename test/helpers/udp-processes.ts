@@ -51,7 +51,8 @@ export class UdpClient {
   #asked = 0;
 
   constructor(env: NodeJS.ProcessEnv = {}) {
-    this.process = start('udp-client.mjs', [], env);
+    // It hears its warnings, and need not print them.
+    this.process = start('udp-client.mjs', [], { NODE_NO_WARNINGS: '1', ...env });
     this.process.on('message', (message) => {
       const { id, answer } = message as Reply;
       this.#waiting.get(id)?.(answer);

@@ -4,65 +4,25 @@ import { once } from 'node:events';
 import { readSync, writeSync } from 'node:fs';
 import { connectUdp, connectUdpSync, type UdpConnectOptions } from 'connectx';
 import * as sys from 'connectx/sys';
-import type { Network } from './netns.js';
-import { track } from './sockets.js';
+import { type Cast as PlainCast, families as plainFamilies, PORTS } from './families.js';
+import { track, until } from './sockets.js';
+
+export { type ConnectionError as UdpError, errorOf, exhaust, until } from './sockets.js';
 
 const { AF_INET, AF_INET6, IPPROTO_IP, IPPROTO_IPV6, SOCK_DGRAM, SOL_SOCKET } = sys.constants;
 const { IP_BIND_ADDRESS_NO_PORT, IP_FREEBIND, IPV6_FREEBIND, SO_BINDTODEVICE, SO_REUSEADDR } = sys.constants;
 
-/** The same cast for both families: two sources, and destinations that all lead to this machine. */
-export interface Cast {
-  family: 'IPv4' | 'IPv6';
-  version: 4 | 6;
+export { PORTS, RANGE, SERVER, smallNetwork as udpNetwork } from './families.js';
+
+/** As in ./families.js, with the type that `node:dgram` calls it by. */
+export interface Cast extends PlainCast {
   type: dgram.SocketType;
-  /** The wildcard address. */
-  any: string;
-  source: string;
-  /** Another source. */
-  source2: string;
-  /** The destinations. */
-  remote: string;
-  remote2: string;
-  remote3: string;
 }
 
-export const families: readonly Cast[] = [
-  {
-    family: 'IPv4',
-    version: 4,
-    type: 'udp4',
-    any: '0.0.0.0',
-    source: '127.0.0.1',
-    source2: '127.0.0.14',
-    remote: '127.0.0.2',
-    remote2: '127.0.0.3',
-    remote3: '127.0.0.4',
-  },
-  {
-    family: 'IPv6',
-    version: 6,
-    type: 'udp6',
-    any: '::',
-    source: '2001:db8::1',
-    source2: '2001:db8::14',
-    remote: '2001:db8::2',
-    remote2: '2001:db8::3',
-    remote3: '2001:db8::4',
-  },
-];
-
-/** The ephemeral range of {@link udpNetwork}. */
-export const RANGE = [20000, 20003] as const;
-export const PORTS = [20000, 20001, 20002, 20003];
-
-/** 4 ephemeral ports, and every address of {@link families}. */
-export const udpNetwork: Network = {
-  range: RANGE,
-  addresses: ['2001:db8::1', '2001:db8::14', '2001:db8::2', '2001:db8::3', '2001:db8::4'],
-};
-
-/** Where the servers of the tests are. */
-export const SERVER = 5353;
+export const families: readonly Cast[] = plainFamilies.map((cast) => ({
+  ...cast,
+  type: cast.version === 6 ? 'udp6' : 'udp4',
+}));
 
 /** Both functions, to be called alike. */
 export const ways: readonly { way: string; open: (options: UdpConnectOptions) => Promise<dgram.Socket> }[] = [
@@ -72,11 +32,14 @@ export const ways: readonly { way: string; open: (options: UdpConnectOptions) =>
 
 /** Closes the socket after the test, unless that was done before. */
 export function keep(socket: dgram.Socket): dgram.Socket {
-  let open = true;
-  socket.once('close', () => (open = false));
   track({
     close: () => {
-      if (open) socket.close();
+      try {
+        socket.close();
+      } catch (error) {
+        // dgram does not tell beforehand.
+        if ((error as NodeJS.ErrnoException).code !== 'ERR_SOCKET_DGRAM_NOT_RUNNING') throw error;
+      }
     },
   });
   return socket;
@@ -87,41 +50,6 @@ export async function closeNow(socket: dgram.Socket): Promise<void> {
   const closed = once(socket, 'close');
   socket.close();
   await closed;
-}
-
-/** Resolves as soon as the condition holds; asked again in each turn of the event loop. */
-export async function until(condition: () => boolean): Promise<void> {
-  for (let turn = 0; !condition(); turn++) {
-    if (turn === 1_000_000) throw new Error(`never true: ${String(condition)}`);
-    await new Promise(setImmediate);
-  }
-}
-
-/** What an error says of a socket that could not be connected. */
-export type UdpError = NodeJS.ErrnoException & Record<string, unknown>;
-
-/** What `act` throws, or rejects with. */
-export async function errorOf(act: () => unknown): Promise<UdpError> {
-  try {
-    await act();
-  } catch (error) {
-    return error as UdpError;
-  }
-  throw new Error('nothing failed');
-}
-
-/** Repeats `open` until it fails, `limit` times at most: what came of it before, and the error. */
-export async function exhaust<T>(
-  limit: number,
-  open: (n: number) => T | Promise<T>,
-): Promise<{ made: T[]; error: UdpError | undefined }> {
-  const made: T[] = [];
-  try {
-    while (made.length < limit) made.push(await open(made.length));
-  } catch (error) {
-    return { made, error: error as UdpError };
-  }
-  return { made, error: undefined };
 }
 
 /**
@@ -276,16 +204,7 @@ export class RawUdp {
 
   /** All that has been queued. */
   heard(): string[] {
-    const messages: string[] = [];
-    const buffer = Buffer.alloc(2048);
-    for (;;) {
-      try {
-        messages.push(buffer.toString('utf8', 0, readSync(this.fd, buffer)));
-      } catch (error) {
-        if ((error as NodeJS.ErrnoException).code !== 'EAGAIN') throw error;
-        return messages;
-      }
-    }
+    return queued(this.fd);
   }
 
   /** Sends a token and waits for it to come back; anything else that comes is an error. */
@@ -304,6 +223,20 @@ export class RawUdp {
   close(): void {
     if (this.#open) sys.close(this.fd);
     this.#open = false;
+  }
+}
+
+/** Takes what is queued for a descriptor, before Node sees it. */
+export function queued(fd: number): string[] {
+  const messages: string[] = [];
+  const buffer = Buffer.alloc(2048);
+  for (;;) {
+    try {
+      messages.push(buffer.toString('utf8', 0, readSync(fd, buffer)));
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'EAGAIN') throw error;
+      return messages;
+    }
   }
 }
 

@@ -17,33 +17,45 @@ namespace {
 
 using namespace connectx;
 
+// Memory before a page that cannot be read; one for each environment.
 class Guarded {
  public:
-  explicit Guarded(const Napi::Value& value) {
-    const auto array = value.As<Napi::Uint8Array>();
-    length_ = array.ByteLength();
+  static constexpr size_t kSize = 65536;
+
+  Guarded() {
     const auto page = static_cast<size_t>(sysconf(_SC_PAGESIZE));
-    const size_t readable = (length_ + page - 1) / page * page;
-    mapped_ = readable + page;
-    map_ = static_cast<uint8_t*>(mmap(nullptr, mapped_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
-    if (map_ == MAP_FAILED || mprotect(map_ + readable, page, PROT_NONE) != 0) {
-      Napi::Error::Fatal("Guarded", "no memory can be mapped");
-    }
-    bytes_ = map_ + readable - length_;
-    if (length_ > 0) std::memcpy(bytes_, array.Data(), length_);
+    mapped_ = kSize + page;
+    void* map = mmap(nullptr, mapped_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (map == MAP_FAILED) Napi::Error::Fatal("Guarded", "no memory can be mapped");
+    map_ = static_cast<uint8_t*>(map);
+    if (mprotect(map_ + kSize, page, PROT_NONE) != 0) Napi::Error::Fatal("Guarded", "no memory can be protected");
   }
   ~Guarded() { munmap(map_, mapped_); }
   Guarded(const Guarded&) = delete;
   Guarded& operator=(const Guarded&) = delete;
 
-  const uint8_t* bytes() const { return bytes_; }
-  size_t length() const { return length_; }
+  // A copy of the bytes, up to the very end.
+  const uint8_t* Put(const Napi::Uint8Array& bytes) {
+    if (bytes.ByteLength() > kSize) Napi::Error::Fatal("Guarded", "too many bytes");
+    uint8_t* copy = map_ + kSize - bytes.ByteLength();
+    if (bytes.ByteLength() > 0) std::memcpy(copy, bytes.Data(), bytes.ByteLength());
+    return copy;
+  }
 
  private:
   uint8_t* map_ = nullptr;
-  uint8_t* bytes_ = nullptr;
   size_t mapped_ = 0;
-  size_t length_ = 0;
+};
+
+struct Input {
+  explicit Input(const Napi::CallbackInfo& info) {
+    const auto array = info[0].As<Napi::Uint8Array>();
+    length = array.ByteLength();
+    bytes = info.Env().GetInstanceData<Guarded>()->Put(array);
+  }
+
+  const uint8_t* bytes;
+  size_t length;
 };
 
 uint32_t Number(const Napi::Value& value) { return value.As<Napi::Number>().Uint32Value(); }
@@ -78,9 +90,9 @@ Napi::Value EncodeDiagQueryJs(const Napi::CallbackInfo& info) {
 
 // decodeDiagAnswer(bytes, sequence, family, remote, remotePort): the remote end is for `isConnectedTo` only
 Napi::Value DecodeDiagAnswerJs(const Napi::CallbackInfo& info) {
-  const Guarded input(info[0]);
+  const Input input(info);
   DiagAnswer answer;
-  Napi::Object object = Outcome(info.Env(), DecodeDiagAnswer(input.bytes(), input.length(), Number(info[1]), &answer));
+  Napi::Object object = Outcome(info.Env(), DecodeDiagAnswer(input.bytes, input.length, Number(info[1]), &answer));
   object.Set("found", answer.found);
   object.Set("state", Napi::Number::New(info.Env(), answer.state));
   object.Set("cookie", Napi::BigInt::New(info.Env(), answer.cookie));
@@ -103,9 +115,9 @@ Napi::Value EncodeRouteQueryJs(const Napi::CallbackInfo& info) {
 
 // decodeRouteAnswer(bytes, sequence, family)
 Napi::Value DecodeRouteAnswerJs(const Napi::CallbackInfo& info) {
-  const Guarded input(info[0]);
+  const Input input(info);
   RouteAnswer answer;
-  Napi::Object object = Outcome(info.Env(), DecodeRouteAnswer(input.bytes(), input.length(), Number(info[1]),
+  Napi::Object object = Outcome(info.Env(), DecodeRouteAnswer(input.bytes, input.length, Number(info[1]),
                                                               static_cast<int>(Number(info[2])), &answer));
   object.Set("type", Napi::Number::New(info.Env(), answer.type));
   object.Set("interface", Napi::Number::New(info.Env(), answer.interface));
@@ -115,9 +127,9 @@ Napi::Value DecodeRouteAnswerJs(const Napi::CallbackInfo& info) {
 
 // decodeLinks(bytes, sequence)
 Napi::Value DecodeLinksJs(const Napi::CallbackInfo& info) {
-  const Guarded input(info[0]);
+  const Input input(info);
   std::vector<uint32_t> links;
-  const Result result = DecodeLinks(input.bytes(), input.length(), Number(info[1]), &links);
+  const Result result = DecodeLinks(input.bytes, input.length, Number(info[1]), &links);
   Napi::Object object = Outcome(info.Env(), result);
   object.Set("over", result.ok() && result.value == 1);
   Napi::Array array = Napi::Array::New(info.Env());
@@ -129,6 +141,7 @@ Napi::Value DecodeLinksJs(const Napi::CallbackInfo& info) {
 }
 
 Napi::Object Init(Napi::Env env, Napi::Object exports) {
+  env.SetInstanceData(new Guarded());
   const auto add = [&](const char* name, Napi::Value (*call)(const Napi::CallbackInfo&)) {
     exports.Set(name, Napi::Function::New(env, call, name));
   };
