@@ -151,7 +151,7 @@ export class Attempt {
     const refusal = this.#refuse();
     if (refusal !== 0) return refusal;
     this.#plan = planPorts(this.#source, this.localAddress !== null, kernelOf(this.#native));
-    return this.#adopt(this.#openFirst());
+    return this.#openFirst();
   }
 
   // What the kernel would take without complaint, or with a bare EINVAL, and then not do what was meant.
@@ -178,35 +178,35 @@ export class Attempt {
   }
 
   #openFirst(): number {
-    const { extras } = this.#source;
-    const domain = this.#domain;
     const technique = this.#technique();
     switch (technique.kind) {
       case 'assign': {
         const { low, high } = technique.range ?? NO_RANGE;
-        return this.#native.tcpPrepare(domain, this.localAddress, 0, low, high, extras);
+        return this.#open(this.localAddress, 0, low, high);
       }
       case 'bind': {
         const source = this.#sourceToBind();
-        if (typeof source === 'number') return source;
-        return this.#native.tcpPrepare(domain, source, technique.port, 0, 0, extras);
+        return typeof source === 'number' ? this.#failWith(source) : this.#open(source, technique.port, 0, 0);
       }
       case 'search':
         // Only the number of it: the search puts a descriptor in its place for each port that it tries.
         this.#step = -1;
         this.#next = LATER;
-        return this.#native.tcpPrepare(domain, null, 0, 0, 0, extras);
+        return this.#open(null, 0, 0, 0);
     }
   }
 
-  #adopt(outcome: number): number {
-    if (outcome < 0) return this.#failWith(outcome);
-    const status = this.#handle.open(outcome);
+  #open(source: string | null, port: number, low: number, high: number): number {
+    const fd = this.#native.tcpPrepare(this.#domain, source, port, low, high, this.#source.extras);
+    if (fd < 0) return this.#failWith(fd);
+    // No function of JavaScript is entered between the two: there V8 stops a worker thread that is being terminated, and
+    // the descriptor would be nobody's.
+    const status = this.#handle.open(fd);
     if (status !== 0) {
-      this.#native.close(outcome);
+      this.#native.close(fd);
       return status;
     }
-    this.#fd = outcome;
+    this.#fd = fd;
     return 0;
   }
 

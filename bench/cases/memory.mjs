@@ -7,14 +7,17 @@ import { pairedRatio, summary } from '../lib/statistics.mjs';
 const PLAIN = 'net.connect';
 const PEERS = [PLAIN, 'net.connect, localAddress', 'connectx', 'connectx, localAddress'];
 const SOCKETS = 5000;
+const WARM_UP = 200;
+// The young generation is free to grow by more than all these sockets weigh, and does so or does not by chance.
+const execArgv = ['--min-semi-space-size=1', '--max-semi-space-size=1'];
 
 /** In the party's process. */
 export const tasks = {
   /** Bytes a socket, of resident memory and of the JavaScript heap. */
   async weigh({ connect, server }, sockets) {
     // What grows once grows now: compiled code, the addon, the heap's first pages.
-    await resetAll(await openAll(connect, 1000));
-    await server.drain(1000);
+    await resetAll(await openAll(connect, WARM_UP));
+    await server.drain(WARM_UP);
     const before = await settled();
     const held = await openAll(connect, sockets);
     const after = await settled();
@@ -43,7 +46,7 @@ export async function run({ families, contestants, quick }) {
     const taken = settings.map(() => []);
     for (let round = 0; round < rounds; round++) {
       for (const [index, setting] of settings.entries()) {
-        const party = await Party.start(setting);
+        const party = await Party.start(setting, { execArgv });
         try {
           taken[index].push(await party.call('weigh', SOCKETS));
         } finally {
