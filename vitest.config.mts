@@ -10,6 +10,8 @@ export default defineConfig({
     server: { deps: { external: [/\/dist\//] } },
     testTimeout: 30_000,
     hookTimeout: 30_000,
+    // A test that only passes when it is run again is named at the end (test/helpers/reporter.ts).
+    retry: process.env.CI === 'true' ? 1 : 0,
     reporters: [['default', { summary: false }], './test/helpers/reporter.ts'],
   },
 });

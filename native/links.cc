@@ -44,7 +44,7 @@ void Links::Close() {
   links_.clear();
 }
 
-Result Links::List() {
+Result Links::List(std::vector<uint32_t>* out) {
   Result opened = OpenNetlink(NETLINK_ROUTE, 0);
   if (!opened.ok()) return opened;
   Fd fd(opened.value);
@@ -67,7 +67,7 @@ Result Links::List() {
     result = DecodeLinks(buffer.data(), static_cast<size_t>(result.value), kSequence, &links);
     if (!result.ok()) return result;
   } while (result.value == 0);
-  links_ = std::move(links);
+  *out = std::move(links);
   return Result::Ok();
 }
 
@@ -85,7 +85,7 @@ Result Links::Update() {
     changed = true;
   }
   if (result.error != EAGAIN) return result;
-  return changed ? List() : Result::Ok();
+  return changed ? List(&links_) : Result::Ok();
 }
 
 Result Links::Towards(const Address& remote, std::vector<uint32_t>* out) {

@@ -19,11 +19,12 @@ class Links {
  public:
   // The interfaces on which a packet from `remote` can arrive: never none.
   Result Towards(const Address& remote, std::vector<uint32_t>* out);
+  // All of them.
+  Result List(std::vector<uint32_t>* out);
   void Close();
 
  private:
   Result Update();
-  Result List();
 
   Fd watch_;
   std::vector<uint32_t> links_;

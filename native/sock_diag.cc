@@ -75,6 +75,7 @@ Result DecodeDiagAnswer(const uint8_t* bytes, size_t length, uint32_t sequence, 
   out->state = body.idiag_state;
   out->cookie = static_cast<uint64_t>(body.id.idiag_cookie[1]) << 32 | body.id.idiag_cookie[0];
   // Here nothing is swapped: the destination is the remote end.
+  out->family = body.idiag_family;
   out->remote_port = ntohs(body.id.idiag_dport);
   std::memcpy(out->remote_ip.data(), static_cast<const void*>(body.id.idiag_dst), out->remote_ip.size());
   out->interface = body.id.idiag_if;
@@ -84,8 +85,12 @@ Result DecodeDiagAnswer(const uint8_t* bytes, size_t length, uint32_t sequence, 
 }
 
 bool DiagAnswer::IsConnectedTo(const Address& remote) const {
-  return found && state == kEstablished && remote_port == remote.port() &&
-         std::memcmp(remote_ip.data(), remote.ip(), remote.ip_length()) == 0;
+  if (!found || state != kEstablished || remote_port != remote.port()) return false;
+  if (family == remote.family()) return std::memcmp(remote_ip.data(), remote.ip(), remote.ip_length()) == 0;
+  if (family != AF_INET6) return false;
+  in6_addr found_ip;
+  std::memcpy(&found_ip, remote_ip.data(), sizeof found_ip);
+  return IN6_IS_ADDR_V4MAPPED(&found_ip) && std::memcmp(found_ip.s6_addr + 12, remote.ip(), remote.ip_length()) == 0;
 }
 
 Result SockDiag::Ask(const DiagQuery& query, DiagAnswer* out) {

@@ -25,7 +25,9 @@ struct DiagAnswer {
   // (include/net/tcp_states.h).
   uint8_t state = 0;
   uint64_t cookie = 0;  // SO_COOKIE
-  // The remote end that the found socket is connected to; of the family of the question.
+  // The remote end that the found socket is connected to. An AF_INET question may find an AF_INET6 socket, of which the
+  // address is IPv4-mapped.
+  uint8_t family = 0;
   uint16_t remote_port = 0;
   std::array<uint8_t, 16> remote_ip = {};
   uint32_t interface = 0;

@@ -32,6 +32,22 @@ Address Unmapped(const Address& address) {
   return result;
 }
 
+// What sandboxes answer, and kernels that do not have what is asked for.
+bool IsRefusal(int error) {
+  switch (error) {
+    case EPERM:
+    case EACCES:
+    case EPROTONOSUPPORT:
+    case EAFNOSUPPORT:
+    case EOPNOTSUPP:
+    case EINVAL:
+    case ENOSYS:
+      return true;
+    default:
+      return false;
+  }
+}
+
 // The interfaces whose sockets could overshadow ours. A lookup by index sees sockets that are bound to that device and
 // those that are bound to none.
 Result Interfaces(Oracle* oracle, const UdpPlan& plan, const Address& remote) {
@@ -236,7 +252,12 @@ Result UdpProbe() {
     SockDiag diag;
     DiagAnswer answer;
     result = diag.Ask(query, &answer);
-    return Result::Ok(result.ok() && answer.found && answer.cookie == cookie ? 1 : 0);
+    if (result.ok() && (!answer.found || answer.cookie != cookie)) return Result::Ok(0);
+    Links links;
+    std::vector<uint32_t> interfaces;
+    if (result.ok()) result = links.List(&interfaces);
+    if (result.ok()) return Result::Ok(1);
+    return IsRefusal(result.error) ? Result::Ok(0) : result;
   }
   return Result::Fail(Syscall::kSocket, EAFNOSUPPORT);
 }

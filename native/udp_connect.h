@@ -52,7 +52,8 @@ Result UdpConnect(Oracle* oracle, const UdpPlan& plan, int target);
 // would.
 Result UdpOwner(Oracle* oracle, const UdpPlan& plan);
 
-// Does sock_diag see a UDP socket of ours? value is 1 or 0; a failure says that it could not be tried.
+// Does sock_diag see a UDP socket of ours, and rtnetlink name the interfaces? value is 1, or 0 when the kernel or a
+// sandbox refuses; a failure says that it could not be tried.
 Result UdpProbe();
 
 }  // namespace connectx

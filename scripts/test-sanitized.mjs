@@ -13,6 +13,7 @@ const left = new Set(['node_modules', '.git', '.nodes', 'build', 'prebuilds', 'c
 const directory = mkdtempSync(join(tmpdir(), 'connectx-sanitized-'));
 const copy = join(directory, 'connectx');
 const logs = join(directory, 'sanitizer');
+process.on('exit', () => rmSync(directory, { recursive: true, force: true }));
 
 /** What the sanitizers wrote, in whatever process. */
 function reports() {
@@ -22,7 +23,6 @@ function reports() {
 
 function fail(why) {
   console.error(`${reports()}\n${why}`);
-  rmSync(directory, { recursive: true });
   process.exit(1);
 }
 
@@ -84,5 +84,4 @@ const leak = `
   sys.close(fd);`;
 if (node(['-e', leak], 1).status !== 0 || reports() !== '') fail('With LeakSanitizer: failed.');
 
-rmSync(directory, { recursive: true });
 console.log('\nWith AddressSanitizer, UndefinedBehaviorSanitizer and LeakSanitizer: nothing found.');

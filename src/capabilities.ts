@@ -47,7 +47,7 @@ export function capabilities(): Capabilities {
     bindAddressNoPort: (features & TcpFeature.bindAddressNoPort) !== 0,
     localPortRange: (features & TcpFeature.localPortRange) !== 0,
     fastOpen: (features & TcpFeature.fastOpenConnect) !== 0,
-    udpShared: memoryOf(native).canShare(),
+    udpShared: memoryOf(native).shared,
     ephemeralRange: ephemeralRange(native),
   };
 }

@@ -11,8 +11,8 @@ const BELIEVED_MS = 1000;
 const DEFAULT_RANGE: PortRange = { low: 32768, high: 60999 };
 
 export class UdpMemory {
-  /** Whether sock_diag answers for UDP here, so that ports can be shared. Until it is known not to, it does. */
-  shared = true;
+  /** Undefined: not known yet. */
+  #shared: boolean | undefined;
   #notAlone = 0;
   readonly #native: Native;
   readonly #table = new PortTable(Math.random);
@@ -73,16 +73,26 @@ export class UdpMemory {
     return true;
   }
 
-  /** Whether sock_diag answers for UDP, as far as that can be told now. */
-  canShare(): boolean {
-    this.doubtSharing();
-    return this.shared;
+  /**
+   * Whether the kernel answers for UDP here, so that ports can be shared. Found out when it is first asked for; where that is
+   * not possible (EMFILE, say), it is taken for granted until next time.
+   */
+  get shared(): boolean {
+    if (this.#shared !== undefined) return this.#shared;
+    const seen = this.#native.udpProbe();
+    if (seen > 0) this.#shared = true;
+    else if (seen === 0) this.#giveUpSharing();
+    return this.#shared ?? true;
   }
 
-  /** A socket was not seen. Where sock_diag does not answer for UDP, no port is shared from now on; that is said once. */
+  /** A socket was not seen: that is found out again. */
   doubtSharing(): void {
-    if (!this.shared || this.#native.udpProbe() !== 0) return;
-    this.shared = false;
+    if (this.#shared === true) this.#shared = undefined;
+  }
+
+  // From now on no port is shared. Said once.
+  #giveUpSharing(): void {
+    this.#shared = false;
     process.emitWarning(
       'sock_diag(7) does not answer for UDP here (a sandbox, or a kernel without CONFIG_INET_UDP_DIAG). connectx never hands ' +
         'out a 4-tuple that it could not check, so from now on a UDP port is used for one destination at a time.',

@@ -2,7 +2,7 @@
 import { openAll } from '../lib/connections.mjs';
 import { interleave, withParties } from '../lib/party.mjs';
 import { number, ratio, spread } from '../lib/report.mjs';
-import { pairedRatio, quantile, summary } from '../lib/statistics.mjs';
+import { median, pairedRatio, percentiles } from '../lib/statistics.mjs';
 
 const PLAIN = 'net.connect';
 const CORE = 'net.connect, localAddress';
@@ -21,34 +21,32 @@ export const tasks = {
   async fill({ connect }, total) {
     for (const socket of await openAll(connect, total - held.length)) held.push(socket);
   },
-  /** Connections one after the other; each is reset, so that the occupancy stays. In microseconds. */
+  /** Connections one after the other, in microseconds; each is reset, so that the occupancy stays. */
   async sample({ connect }, count) {
-    const blocked = [];
-    const connected = [];
-    for (let i = 0; i < count; i++) {
-      const one = await timed(connect);
-      blocked.push(one.blocked * 1000);
-      connected.push(one.connected * 1000);
-    }
-    return { blocked, connected };
+    const samples = [];
+    for (let i = 0; i < count; i++) samples.push(await timed(connect));
+    return samples;
   },
 };
 
 function timed(connect) {
   return new Promise((resolve, reject) => {
     let blocked;
-    let connected;
+    let taken;
+    const cpu = process.cpuUsage();
     const start = performance.now();
     const socket = connect();
     // Core calls connect(2) in a tick of its own, which comes before this one.
-    process.nextTick(() => (blocked = performance.now() - start));
+    process.nextTick(() => (blocked = (performance.now() - start) * 1000));
     socket.once('connect', () => {
-      connected = performance.now() - start;
+      const connected = (performance.now() - start) * 1000;
+      const { user, system } = process.cpuUsage(cpu);
+      taken = { connected, cpu: user + system };
       socket.resetAndDestroy();
     });
     socket.once('error', reject);
     // In a turn of its own, not in the middle of the last one's end.
-    socket.once('close', () => setImmediate(resolve, { blocked, connected }));
+    socket.once('close', () => setImmediate(() => resolve({ blocked, ...taken })));
   });
 }
 
@@ -67,24 +65,41 @@ export async function run({ families, contestants, quick }) {
         const taken = Math.round((PORTS * level) / 100);
         for (const party of parties) await party.call('fill', taken);
         const slices = await interleave(parties, { warmup: 1, rounds }, (party) => party.call('sample', SAMPLES));
-        const medians = slices.map((some) => some.map(({ connected }) => quantile(connected, 0.5)));
+        const medians = slices.map((some) => some.map((samples) => median(samples.map(({ cpu }) => cpu))));
         const pinned = settings.findIndex(({ label }) => label === PINNED);
-        const rows = settings.map(({ label }, index) => ({
-          peer: label,
-          blocked: percentiles(slices[index].flatMap(({ blocked }) => blocked)),
-          connected: percentiles(slices[index].flatMap(({ connected }) => connected)),
-          overPinned: pairedRatio(medians[index], medians[pinned]),
-        }));
+        const rows = settings.map(({ label }, index) => {
+          const samples = slices[index].flat();
+          return {
+            peer: label,
+            blocked: percentiles(samples.map(({ blocked }) => blocked)),
+            connected: percentiles(samples.map(({ connected }) => connected)),
+            cpu: percentiles(samples.map(({ cpu }) => cpu)),
+            overPinned: pairedRatio(medians[index], medians[pinned]),
+          };
+        });
         sections.push({
           setting: `IPv${family}, ${level} % taken (${taken} ports), ${rounds} rounds of ${SAMPLES}`,
-          columns: ['', 'loop held p50', 'p99', "until 'connect' p50", 'quartiles', 'p99', `/ ${PINNED}`, 'quartiles'],
-          rows: rows.map(({ peer, blocked, connected, overPinned }) => [
+          columns: [
+            '',
+            'loop held p50',
+            'p99',
+            "'connect' p50",
+            'p99',
+            'CPU p50',
+            'quartiles',
+            'p99',
+            `CPU / ${PINNED}`,
+            'quartiles',
+          ],
+          rows: rows.map(({ peer, blocked, connected, cpu, overPinned }) => [
             peer,
-            number(blocked.median, 1),
-            number(blocked.p99, 1),
-            number(connected.median, 1),
-            spread(connected, 1),
-            number(connected.p99, 1),
+            number(blocked.median, 0),
+            number(blocked.p99, 0),
+            number(connected.median, 0),
+            number(connected.p99, 0),
+            number(cpu.median, 0),
+            spread(cpu, 0),
+            number(cpu.p99, 0),
             ratio(overPinned.median),
             spread(overPinned, 2),
           ]),
@@ -100,8 +115,4 @@ export async function run({ families, contestants, quick }) {
     });
   }
   return { sections, targets };
-}
-
-function percentiles(values) {
-  return { ...summary(values), p99: quantile(values, 0.99) };
 }

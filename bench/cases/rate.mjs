@@ -127,8 +127,8 @@ export async function run({ families, contestants, quick }) {
         if (!aims) continue;
         const pinned = rows.find(({ peer }) => peer === PINNED);
         targets.push(
-          { what: `IPv${family} ${shape}: ${PINNED} / ${CORE}`, value: pinned.overCore.median, least: 1.15 },
-          { what: `IPv${family} ${shape}: ${PINNED} / ${PLAIN}`, value: pinned.overPlain.median, least: 0.95 },
+          { what: `IPv${family} ${shape}: ${PINNED} / ${CORE}`, value: pinned.overCoreByCpu.median, least: 1.15 },
+          { what: `IPv${family} ${shape}: ${PINNED} / ${PLAIN}`, value: pinned.overPlainByCpu.median, least: 0.95 },
         );
       }
     });

@@ -2,7 +2,7 @@
 import { openAll } from '../lib/connections.mjs';
 import { interleave, withParties } from '../lib/party.mjs';
 import { number, spread } from '../lib/report.mjs';
-import { quantile, summary } from '../lib/statistics.mjs';
+import { percentiles, summary } from '../lib/statistics.mjs';
 
 const PEERS = ['net.connect', 'net.connect, localAddress', 'connectx', 'connectx, localAddress'];
 const RANGE = [20_000, 29_999];
@@ -19,24 +19,20 @@ export const tasks = {
   },
   /** Refusals one after the other, in microseconds. */
   async refused({ connect }, count) {
-    const blocked = [];
-    const told = [];
-    let code;
-    for (let i = 0; i < count; i++) {
-      const one = await refusal(connect);
-      blocked.push(one.blocked * 1000);
-      told.push(one.told * 1000);
-      code = one.code;
-    }
-    return { blocked, told, code };
+    const samples = [];
+    for (let i = 0; i < count; i++) samples.push(await refusal(connect));
+    return samples;
   },
-  /** Many calls in one turn of the event loop: milliseconds until the next turn. */
+  /** Many calls in one turn of the event loop: milliseconds until the next turn, and of CPU. */
   async burst({ connect }, count) {
+    const cpu = process.cpuUsage();
     const start = performance.now();
     const ends = Array.from({ length: count }, () => refusal(connect));
-    const delay = await new Promise((resolve) => setImmediate(() => resolve(performance.now() - start)));
+    await new Promise((resolve) => setImmediate(resolve));
+    const delay = performance.now() - start;
+    const { user, system } = process.cpuUsage(cpu);
     await Promise.all(ends);
-    return delay;
+    return { delay, cpu: (user + system) / 1000 };
   },
 };
 
@@ -44,13 +40,17 @@ function refusal(connect) {
   return new Promise((resolve, reject) => {
     let blocked;
     let told;
+    const cpu = process.cpuUsage();
     const start = performance.now();
     const socket = connect();
     // Core calls connect(2) in a tick of its own, which comes before this one.
-    process.nextTick(() => (blocked = performance.now() - start));
-    socket.once('error', (error) => (told = { told: performance.now() - start, code: error.code }));
+    process.nextTick(() => (blocked = (performance.now() - start) * 1000));
+    socket.once('error', ({ code }) => {
+      const { user, system } = process.cpuUsage(cpu);
+      told = { told: (performance.now() - start) * 1000, cpu: user + system, code };
+    });
     socket.once('connect', () => reject(new Error('there was a port left')));
-    socket.once('close', () => setImmediate(resolve, { blocked, ...told }));
+    socket.once('close', () => setImmediate(() => resolve({ blocked, ...told })));
   });
 }
 
@@ -67,37 +67,47 @@ export async function run({ families, contestants, quick }) {
       const slices = await interleave(parties, plan, (party) => party.call('refused', SAMPLES));
       const bursts = await interleave(parties, plan, (party) => party.call('burst', BURST));
       const rows = settings.map(({ label }, index) => {
-        const told = slices[index].flatMap((slice) => slice.told);
+        const samples = slices[index].flat();
         return {
           peer: label,
-          code: slices[index][0].code,
-          blocked: summary(slices[index].flatMap(({ blocked }) => blocked)),
-          told: { ...summary(told), p99: quantile(told, 0.99) },
-          burst: summary(bursts[index]),
+          code: samples[0].code,
+          blocked: percentiles(samples.map(({ blocked }) => blocked)),
+          told: percentiles(samples.map(({ told }) => told)),
+          cpu: percentiles(samples.map(({ cpu }) => cpu)),
+          burstDelay: summary(bursts[index].map(({ delay }) => delay)),
+          burstCpu: summary(bursts[index].map(({ cpu }) => cpu)),
         };
       });
       sections.push({
-        setting: `IPv${family}, ${rounds} rounds of ${SAMPLES}, and of ${BURST} at once`,
+        setting: `IPv${family}, ${rounds} rounds of ${SAMPLES}, in microseconds; and of ${BURST} calls in one turn, in milliseconds`,
         text: [0, 1],
         columns: [
           '',
           'code',
-          'loop held us p50',
-          "until 'error' us p50",
+          'loop held p50',
+          'p99',
+          "'error' p50",
+          'p99',
+          'CPU p50',
           'quartiles',
           'p99',
-          `${BURST} at once: loop held ms`,
+          `${BURST}: loop held`,
+          'CPU',
           'quartiles',
         ],
-        rows: rows.map(({ peer, code, blocked, told, burst }) => [
+        rows: rows.map(({ peer, code, blocked, told, cpu, burstDelay, burstCpu }) => [
           peer,
           code,
           number(blocked.median, 0),
+          number(blocked.p99, 0),
           number(told.median, 0),
-          spread(told, 0),
           number(told.p99, 0),
-          number(burst.median, 1),
-          spread(burst, 1),
+          number(cpu.median, 0),
+          spread(cpu, 0),
+          number(cpu.p99, 0),
+          number(burstDelay.median, 1),
+          number(burstCpu.median, 1),
+          spread(burstCpu, 1),
         ]),
         data: { family, range: RANGE, rounds, samples: SAMPLES, burst: BURST, rows },
       });

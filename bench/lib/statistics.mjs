@@ -17,6 +17,11 @@ export function summary(values) {
   return { median: median(values), low: quantile(values, 0.25), high: quantile(values, 0.75), count: values.length };
 }
 
+/** The same, and the 99th percentile. */
+export function percentiles(values) {
+  return { ...summary(values), p99: quantile(values, 0.99) };
+}
+
 /** Round by round a[i] / b[i]: two that ran side by side share what else the machine was doing. */
 export function pairedRatio(a, b) {
   return summary(a.map((value, round) => value / b[round]));

@@ -7,15 +7,18 @@ export default class Counts {
     let passed = 0;
     let failed = errors.length;
     const left: string[] = [];
+    const again: string[] = [];
     for (const module of modules) {
       failed += module.errors().length;
       for (const test of module.children.allTests()) {
         const { state } = test.result();
+        if ((test.diagnostic()?.retryCount ?? 0) > 0) again.push(test.fullName);
         if (state === 'passed') passed++;
         else if (state === 'failed') failed++;
         else left.push(test.fullName);
       }
     }
+    for (const name of again) console.log(`run again: ${name}`);
     for (const name of left) console.log(`left out: ${name}`);
     console.log(`\ntests: ${passed} passed, ${failed} failed, ${left.length} skipped`);
     const summary = process.env.CONNECTX_TEST_SUMMARY;
