@@ -38,11 +38,9 @@ function thread(name: string, workerData: unknown): Worker {
   return worker;
 }
 
-/** A stranger floods these ports until the returned function is called. */
-async function flood({ type, source2 }: Cast, to: string, ports: readonly number[]): Promise<() => Promise<unknown>> {
-  const worker = thread('udp-flood.mjs', { type, from: source2, to, ports });
-  await once(worker, 'message');
-  return () => worker.terminate();
+/** From now on, until the end of the test, a stranger floods these ports. */
+async function flood({ type, source2 }: Cast, to: string, ports: readonly number[]): Promise<void> {
+  await once(thread('udp-flood.mjs', { type, from: source2, to, ports }), 'message');
 }
 
 describeIsolated('a datagram from a stranger', () => {
@@ -111,7 +109,7 @@ describeIsolated('a datagram from a stranger', () => {
       const connect = async (host: string, n: number): Promise<dgram.Socket> => {
         const options = { host, port: SERVER, localAddress: source };
         const socket = n % 2 === 0 ? connectUdpSync(options) : await connectUdp(options);
-        left += queued(fdOf(socket)).length;
+        if (n % 2 === 0) left += queued(fdOf(socket)).length;
         socket.on('message', (message, { address, port }) => {
           if (address !== host || port !== SERVER) foreign.push(`${address}:${port} ${message.toString()}`);
         });
@@ -127,7 +125,8 @@ describeIsolated('a datagram from a stranger', () => {
         await Promise.all(sockets.map(closeNow));
       }
       expect(foreign).toEqual([]);
-      console.log('left', left);
+      // Whoever does not clear the queue finds some 1,000 in it; the few are what the kernel queued in the instant of connect(2).
+      expect(left).toBeLessThan(100);
     });
 
     // (remote, *) --> (lhost, lport), all the time
@@ -317,8 +316,8 @@ describeIsolated('two that start together for one 4-tuple, where 1,000 sockets s
 
     // (lhost, lport, remote) wanted by 2 --> # 1
     test('connectUdpSync: exactly one wins', async () => {
-      const { winners, reasons } = await race(true, 200);
-      expect(winners).toHaveLength(200);
+      const { winners, reasons } = await race(true, 300);
+      expect(winners).toHaveLength(300);
       expect(new Set(winners)).toEqual(new Set([1]));
       expect(reasons).toEqual(new Set(['tuple-in-use']));
     });

@@ -68,13 +68,12 @@ describeIsolated('a dgram.Socket', () => {
       });
 
       test('sends, calls back, and hears', async () => {
-        const [server] = await udpEcho(SERVER, [remote]);
+        await udpEcho(SERVER, [remote]);
         const socket = await open(options);
         const sent = await new Promise((resolve, reject) => {
           socket.send('hello', (error, bytes) => (error ? reject(error) : resolve(bytes)));
         });
         expect(sent).toBe(5);
-        await until(() => server !== undefined);
         const heard: [string, dgram.RemoteInfo][] = [];
         socket.on('message', (message, info) => heard.push([message.toString(), info]));
         await sendUntil(
@@ -171,7 +170,6 @@ describeIsolated('a dgram.Socket', () => {
         socket.connect(SERVER, remote2);
         await connected;
         expect(socket.remoteAddress().address).toBe(remote2);
-        await until(() => heard !== '');
         await assertUdpEcho(socket);
       });
 
@@ -470,17 +468,6 @@ describeIsolated('host names', () => {
       expect(await errorOf(() => connectUdp({ ...named, lookup, type }))).toMatchObject(mismatch);
     });
 
-    test("dns.lookup by default: 'localhost'", async () => {
-      const localhost = version === 4 ? '127.0.0.1' : '::1';
-      await udpEcho(SERVER, [localhost]);
-      const { lookup } = lookupOf((callback) => callback(null, localhost));
-      const socket = keep(
-        await connectUdp({ ...named, ...(version === 4 ? { host: 'localhost', type } : { lookup }) }),
-      );
-      expect(socket.remoteAddress().address).toBe(localhost);
-      await assertUdpEcho(socket);
-    });
-
     test.each(ways)('$way: a type that is not the one of a numeric host', async ({ open }) => {
       const other = version === 4 ? v6 : v4;
       const error = await errorOf(() => open({ host: remote, port: SERVER, type: other.type }));
@@ -506,6 +493,13 @@ describeIsolated('host names', () => {
       const error = await errorOf(() => open({ host: remote, port: SERVER, localAddress: () => undefined }));
       expect(error).toMatchObject({ code: 'EAFNOSUPPORT', reason: 'family-mismatch' });
     });
+  });
+
+  test("dns.lookup by default: 'localhost'", async () => {
+    await udpEcho(SERVER, ['127.0.0.1']);
+    const socket = keep(await connectUdp({ host: 'localhost', port: SERVER, type: 'udp4' }));
+    expect(socket.remoteAddress().address).toBe('127.0.0.1');
+    await assertUdpEcho(socket);
   });
 
   test('with a source for each family, the first address is taken', async () => {

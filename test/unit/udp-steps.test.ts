@@ -1,0 +1,423 @@
+// How one UDP socket is connected, against a kernel that says what it is told to say.
+import { constants } from 'node:os';
+import { describe, expect, test } from 'vitest';
+import type { Native, Route } from '../../dist/native.js';
+import type { PortRange } from '../../dist/range.js';
+import { UdpMemory } from '../../dist/udp_memory.js';
+import { type Lease, type Target, type UdpRequest, UdpSteps } from '../../dist/udp_steps.js';
+
+const { errno } = constants;
+
+// native/udp_connect.h
+const CONNECTED = 0;
+const PORT_LOCKED = 1;
+const TUPLE_IN_USE = 2;
+const CONTENDED = 3;
+const UNSEEN = 4;
+const MOVED = 5;
+const ALONE = 6;
+
+// native/binding.cc
+const SHARED = 1;
+const EXCLUSIVE = 2;
+
+const SYSCALLS = ['', 'socket', 'netlink', 'connect', 'recv'];
+const fails = (syscall: string, code: number) => -(code + 4096 * SYSCALLS.indexOf(syscall));
+
+type Answer = number | ((port: number, flags: number) => number);
+
+class Kernel {
+  range = '50000\t50003\n';
+  /** What becomes of udpConnect, in turn; the last one for ever. */
+  connects: Answer[] = [CONNECTED];
+  /** What udpOwner says. */
+  owner: (port: number) => number = () => 0;
+  /** What udpProbe says. */
+  probe = 1;
+  route: Route | number = { type: 1, interface: 1, source: '192.0.2.1' };
+  /** What was asked. */
+  tried: number[] = [];
+  flags: number[] = [];
+  asked: number[] = [];
+  probes = 0;
+  /** Scratch sockets that are open, and what their connect(2) says. */
+  scratch = 0;
+  scratchConnect = 0;
+
+  readonly native = {
+    syscalls: SYSCALLS,
+    readFile: () => this.range,
+    udpConnect: (
+      _fd: number,
+      _family: number,
+      _source: string,
+      port: number,
+      _to: string,
+      _port: number,
+      flags: number,
+    ) => {
+      this.tried.push(port);
+      this.flags.push(flags);
+      const answer = (this.connects.length > 1 ? this.connects.shift() : this.connects[0]) ?? CONNECTED;
+      return typeof answer === 'function' ? answer(port, flags) : answer;
+    },
+    udpOwner: (_family: number, _source: string, port: number) => {
+      this.asked.push(port);
+      return this.owner(port);
+    },
+    udpProbe: () => {
+      this.probes++;
+      return this.probe;
+    },
+    routeLookup: () => this.route,
+    interfaceIndex: () => 1,
+    socket: () => {
+      this.scratch++;
+      return 1000;
+    },
+    close: () => {
+      this.scratch--;
+      return 0;
+    },
+    setsockopt: () => 0,
+    connect: () => this.scratchConnect,
+    getsockname: () => ({ family: 'IPv4', address: '192.0.2.1', port: 1 }),
+  } as unknown as Native;
+
+  readonly memory = new UdpMemory(this.native);
+
+  steps(
+    asked: { port?: number; range?: PortRange; source?: string | null; exclusive?: boolean; target?: Target } = {},
+  ): UdpSteps {
+    const { port = 0, range, source = '192.0.2.1', exclusive = false, target = { fd: () => 7 } } = asked;
+    const request: UdpRequest = {
+      destination: { address: '192.0.2.2', port: 53, family: 4 },
+      localAddress: source,
+      source: { address: undefined, port, range, extras: null },
+      exclusive,
+    };
+    return new UdpSteps(this.native, this.memory, request, target);
+  }
+}
+
+interface Ran {
+  lease?: Lease;
+  error?: unknown;
+  pauses: number[];
+}
+
+/** As the callers do it, without the waiting. */
+function run(steps: UdpSteps, limit = 10_000): Ran {
+  const pauses: number[] = [];
+  try {
+    const first = steps.first();
+    if (first !== undefined) return { lease: first, pauses };
+    const rest = steps.run();
+    for (let n = 0; n < limit; n++) {
+      const { done, value } = rest.next();
+      if (done === true) return { lease: value, pauses };
+      pauses.push(value);
+    }
+  } catch (error) {
+    return { error, pauses };
+  }
+  throw new Error('it never ends');
+}
+
+const PORTS = [50000, 50001, 50002, 50003];
+const sorted = (ports: readonly number[]) => [...ports].sort((a, b) => a - b);
+
+describe('any port', () => {
+  test.each([CONNECTED, ALONE])('connected at the first try (%i)', (verdict) => {
+    const kernel = new Kernel();
+    kernel.connects = [verdict];
+    const { lease, pauses } = run(kernel.steps());
+    expect(PORTS).toContain(lease?.localPort);
+    expect(lease).toMatchObject({ localAddress: '192.0.2.1' });
+    expect(kernel.tried).toEqual([lease?.localPort]);
+    expect(kernel.asked).toEqual([]);
+    expect(pauses).toEqual([]);
+  });
+
+  test('each port once, then EAGAIN without a wait, having asked again', () => {
+    const kernel = new Kernel();
+    kernel.connects = [TUPLE_IN_USE];
+    kernel.owner = () => 1;
+    const { error, pauses } = run(kernel.steps());
+    expect(error).toMatchObject({
+      code: 'EAGAIN',
+      reason: 'ports-exhausted',
+      errno: -errno.EAGAIN,
+      syscall: 'connect',
+    });
+    // Two were bound in vain; then the questions come first. And all are asked for once more at the end.
+    expect(kernel.tried).toHaveLength(2);
+    expect(sorted([...kernel.tried, ...kernel.asked.slice(0, 2)])).toEqual(PORTS);
+    expect(sorted(kernel.asked.slice(2))).toEqual(PORTS);
+    expect(pauses).toEqual([]);
+  });
+
+  test('what others had and gave back is found, and what we gave back as well', () => {
+    const kernel = new Kernel();
+    kernel.connects = [TUPLE_IN_USE];
+    kernel.owner = () => 1;
+    run(kernel.steps());
+    kernel.connects = [CONNECTED];
+    kernel.owner = (port) => (port === 50002 ? 0 : 1);
+    const { lease } = run(kernel.steps());
+    expect(lease?.localPort).toBe(50002);
+    kernel.owner = () => 1;
+    expect(run(kernel.steps()).error).toMatchObject({ reason: 'ports-exhausted' });
+    lease?.ports?.released(50002);
+    expect(run(kernel.steps()).lease?.localPort).toBe(50002);
+  });
+
+  test('a locked port is tried again for a while, with waits, and then it is EAGAIN', () => {
+    const kernel = new Kernel();
+    kernel.connects = [PORT_LOCKED];
+    const steps = kernel.steps({ range: { low: 50001, high: 50001 } });
+    expect(steps.first()).toBeUndefined();
+    const rest = steps.run();
+    const until = performance.now() + 5000;
+    let waits = 0;
+    expect(() => {
+      for (;;) {
+        const { value } = rest.next();
+        expect(value).toBeGreaterThan(0);
+        waits++;
+        expect(performance.now()).toBeLessThan(until);
+      }
+    }).toThrowError(expect.objectContaining({ code: 'EAGAIN', reason: 'ports-exhausted' }));
+    // And not for a while again, now that it is known to be locked for good.
+    expect(waits).toBeGreaterThan(4);
+    expect(run(kernel.steps({ range: { low: 50001, high: 50001 } })).pauses).toEqual([]);
+    kernel.connects = [CONNECTED];
+    expect(run(kernel.steps({ range: { low: 50001, high: 50001 } })).lease?.localPort).toBe(50001);
+  });
+
+  test('a turn of the event loop after 256 questions at most', () => {
+    const kernel = new Kernel();
+    kernel.connects = [TUPLE_IN_USE];
+    let questions = 0;
+    let most = 0;
+    kernel.owner = () => {
+      questions++;
+      return 1;
+    };
+    const steps = kernel.steps({ range: { low: 10_000, high: 19_999 } });
+    expect(steps.first()).toBeUndefined();
+    const rest = steps.run();
+    let turns = 0;
+    expect(() => {
+      for (;;) {
+        questions = 0;
+        const { value } = rest.next();
+        expect(value).toBe(0);
+        most = Math.max(most, questions);
+        turns++;
+      }
+    }).toThrowError(expect.objectContaining({ code: 'EAGAIN' }));
+    expect(most).toBeLessThanOrEqual(256);
+    expect(turns).toBeGreaterThanOrEqual(Math.floor(20_000 / 256));
+  });
+
+  test('the sysctl is read again before the range is called exhausted', () => {
+    const kernel = new Kernel();
+    kernel.connects = [TUPLE_IN_USE];
+    kernel.owner = () => 1;
+    run(kernel.steps());
+    kernel.range = '50000\t50007\n';
+    kernel.connects = [TUPLE_IN_USE, TUPLE_IN_USE, TUPLE_IN_USE, TUPLE_IN_USE, CONNECTED];
+    kernel.owner = (port) => (port > 50003 ? 0 : 1);
+    expect(run(kernel.steps()).lease?.localPort).toBeGreaterThan(50003);
+  });
+
+  test.each([
+    { syscall: 'connect', code: 'ENETUNREACH' },
+    { syscall: 'socket', code: 'EMFILE' },
+    { syscall: 'netlink', code: 'EBADMSG' },
+  ] as const)(
+    'an attempt that comes to nothing for another reason uses up no port ($syscall $code)',
+    ({ syscall, code }) => {
+      const kernel = new Kernel();
+      kernel.connects = [fails(syscall, errno[code])];
+      for (let n = 0; n < 10; n++) expect(run(kernel.steps()).error).toMatchObject({ code, syscall });
+      kernel.connects = [CONNECTED];
+      const ports = PORTS.map(() => run(kernel.steps()).lease?.localPort ?? 0);
+      expect(sorted(ports)).toEqual(PORTS);
+    },
+  );
+
+  test('nor does one for which there is no descriptor', () => {
+    const kernel = new Kernel();
+    const target = {
+      fd: () => {
+        throw new Error('EMFILE');
+      },
+    };
+    for (let n = 0; n < 10; n++) expect(run(kernel.steps({ target })).error).toMatchObject({ message: 'EMFILE' });
+    const ports = PORTS.map(() => run(kernel.steps()).lease?.localPort ?? 0);
+    expect(sorted(ports)).toEqual(PORTS);
+  });
+});
+
+describe('one port', () => {
+  test('the very 4-tuple is in use: at once', () => {
+    const kernel = new Kernel();
+    kernel.connects = [TUPLE_IN_USE];
+    const { error, pauses } = run(kernel.steps({ port: 50001 }));
+    expect(error).toMatchObject({ code: 'EADDRINUSE', reason: 'tuple-in-use', localPort: 50001 });
+    expect(pauses).toEqual([]);
+  });
+
+  test('locked by a socket that is connected with the very 4-tuple: at once', () => {
+    const kernel = new Kernel();
+    kernel.connects = [PORT_LOCKED];
+    kernel.owner = () => 1;
+    const { error, pauses } = run(kernel.steps({ port: 50001 }));
+    expect(error).toMatchObject({ code: 'EADDRINUSE', reason: 'tuple-in-use' });
+    expect(pauses).toEqual([]);
+  });
+
+  test.each([
+    { what: 'locked', verdict: PORT_LOCKED },
+    { what: 'contended', verdict: CONTENDED },
+  ])('$what for a moment: tried again', ({ verdict }) => {
+    for (let times = 1; times <= 60; times++) {
+      const kernel = new Kernel();
+      kernel.connects = [...new Array<number>(times).fill(verdict), CONNECTED];
+      const { lease, pauses } = run(kernel.steps({ port: 50001 }));
+      expect(lease).toEqual({ ports: undefined, localAddress: '192.0.2.1', localPort: 50001 });
+      // The first try is made twice, without a wait.
+      expect(pauses).toHaveLength(times - 1);
+      expect(pauses.every((pause) => pause > 0)).toBe(true);
+    }
+  });
+
+  test.each([
+    { what: 'locked', verdict: PORT_LOCKED },
+    { what: 'contended', verdict: CONTENDED },
+  ])('$what for good: port-locked, after so many tries', ({ verdict }) => {
+    const kernel = new Kernel();
+    kernel.connects = [verdict];
+    kernel.owner = () => 7;
+    const { error, pauses } = run(kernel.steps({ port: 50001 }));
+    expect(error).toMatchObject({ code: 'EADDRINUSE', reason: 'port-locked', syscall: 'bind', localPort: 50001 });
+    expect(pauses).toHaveLength(64);
+  });
+
+  test('exclusive is passed on', () => {
+    const kernel = new Kernel();
+    run(kernel.steps({ port: 50001, exclusive: true }));
+    expect((kernel.flags[0] ?? 0) & (SHARED | EXCLUSIVE)).toBe(SHARED | EXCLUSIVE);
+  });
+});
+
+describe.each([{ port: 0 }, { port: 50001 }])('port $port', ({ port }) => {
+  describe('sock_diag does not answer for UDP', () => {
+    test.each([
+      { what: 'it does not see our own socket', answer: UNSEEN },
+      { what: 'netlink is refused', answer: fails('socket', errno.EPERM) },
+      { what: 'there is no netlink', answer: fails('socket', errno.EAFNOSUPPORT) },
+      { what: 'it says EOPNOTSUPP', answer: fails('netlink', errno.EOPNOTSUPP) },
+    ])('$what: nothing is shared from then on, that is said once, and no port is lost', ({ answer }) => {
+      const kernel = new Kernel();
+      kernel.probe = 0;
+      kernel.connects = [(_port, flags) => ((flags & SHARED) === 0 ? ALONE : answer)];
+      const said: unknown[] = [];
+      const { emitWarning } = process;
+      process.emitWarning = (...warning: unknown[]) => void said.push(warning[1]);
+      try {
+        const ports = PORTS.map(() => run(kernel.steps({ port })).lease?.localPort ?? 0);
+        expect(sorted(ports)).toEqual(port === 0 ? PORTS : PORTS.map(() => port));
+      } finally {
+        process.emitWarning = emitWarning;
+      }
+      expect(said).toEqual([{ type: 'ConnectxWarning', code: 'CONNECTX_UDP_EXCLUSIVE' }]);
+      expect(kernel.memory.canShare()).toBe(false);
+      // The first call only, which tries an explicit port twice.
+      expect(kernel.flags.filter((flags) => (flags & SHARED) !== 0).length).toBeLessThanOrEqual(2);
+    });
+
+    test.each([
+      { what: 'it does not see our own socket', answer: UNSEEN },
+      { what: 'netlink is refused', answer: fails('socket', errno.EPERM) },
+    ])('$what, and yet it does: an error, after a few tries, and sharing goes on', ({ answer }) => {
+      const kernel = new Kernel();
+      kernel.connects = [answer];
+      const { error } = run(kernel.steps({ port }));
+      expect(error).toBeInstanceOf(Error);
+      expect(kernel.tried.length).toBeLessThan(10);
+      expect(kernel.memory.canShare()).toBe(true);
+      // The errno is the kernel's own, where it gave one: the ports are not exhausted.
+      if (answer !== UNSEEN) expect(error).toMatchObject({ code: 'EPERM', syscall: 'socket' });
+      kernel.connects = [CONNECTED];
+      expect(run(kernel.steps({ port })).lease).toBeDefined();
+    });
+  });
+
+  test('the thread is in another network namespace: begun again', () => {
+    const kernel = new Kernel();
+    kernel.connects = [MOVED, CONNECTED];
+    expect(run(kernel.steps({ port })).lease).toBeDefined();
+    expect(kernel.tried).toHaveLength(2);
+    expect(kernel.probes).toBe(0);
+  });
+
+  test.each([
+    { syscall: 'netlink', code: 'EBADMSG' },
+    { syscall: 'recv', code: 'EAGAIN' },
+    { syscall: 'socket', code: 'EMFILE' },
+    { syscall: 'connect', code: 'EPERM' },
+  ] as const)('$syscall $code is an error, and tells nothing of sharing', ({ syscall, code }) => {
+    const kernel = new Kernel();
+    kernel.connects = [fails(syscall, errno[code])];
+    expect(run(kernel.steps({ port })).error).toMatchObject({ code, syscall, address: '192.0.2.2', port: 53 });
+    expect(kernel.tried).toHaveLength(1);
+    expect(kernel.probes).toBe(0);
+  });
+
+  test('an error is no answer to the question who has a port: then it is tried', () => {
+    const kernel = new Kernel();
+    kernel.owner = () => fails('netlink', errno.EPERM);
+    kernel.connects = [PORT_LOCKED, PORT_LOCKED, CONNECTED];
+    expect(run(kernel.steps({ port })).lease).toBeDefined();
+    expect(kernel.tried).toHaveLength(3);
+  });
+
+  describe('rtnetlink is refused', () => {
+    test.each(['EPERM', 'EACCES', 'EAFNOSUPPORT', 'EPROTONOSUPPORT', 'EOPNOTSUPP'] as const)(
+      '%s: the source is that of a scratch socket, which is closed',
+      (code) => {
+        const kernel = new Kernel();
+        kernel.route = fails('socket', errno[code]);
+        expect(run(kernel.steps({ port, source: null })).lease).toMatchObject({ localAddress: '192.0.2.1' });
+        expect(kernel.scratch).toBe(0);
+      },
+    );
+
+    test.each([
+      { code: 'ENETUNREACH', reason: undefined },
+      { code: 'EAGAIN', reason: 'ports-exhausted' },
+    ] as const)('and a scratch socket cannot be connected: $code', ({ code, reason }) => {
+      const kernel = new Kernel();
+      kernel.route = fails('socket', errno.EPERM);
+      kernel.scratchConnect = fails('connect', errno[code]);
+      const { error } = run(kernel.steps({ port, source: null }));
+      expect(error).toMatchObject({ code, syscall: 'connect' });
+      expect((error as { reason?: string }).reason).toBe(reason);
+      expect(kernel.scratch).toBe(0);
+      expect(kernel.tried).toEqual([]);
+    });
+
+    test('control: there is no route, and nothing else is tried', () => {
+      const kernel = new Kernel();
+      kernel.route = fails('netlink', errno.ENETUNREACH);
+      expect(run(kernel.steps({ port, source: null })).error).toMatchObject({
+        code: 'ENETUNREACH',
+        syscall: 'connect',
+      });
+      expect(kernel.tried).toEqual([]);
+    });
+  });
+});
