@@ -472,7 +472,7 @@ function* mutations(good: readonly Buffer[], random: () => number): Generator<Bu
   const pick = <T>(from: readonly T[]): T => from[below(from.length)] as T;
   for (let round = 0; round < ROUNDS; round++) {
     if (round % 4 === 0) {
-      const bytes = Buffer.from({ length: below(200) }, () => below(256));
+      const bytes = Buffer.from(Array.from({ length: below(200) }, () => below(256)));
       // Else nearly all of them would fail at the first number.
       if (bytes.length >= 16 && random() < 0.9) {
         bytes.writeUInt32LE(below(bytes.length + 2));

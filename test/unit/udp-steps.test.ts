@@ -183,11 +183,11 @@ describe('any port', () => {
     expect(() => {
       for (;;) {
         const { value } = rest.next();
-        expect(value).toBeGreaterThan(0);
-        waits++;
+        // 0 is a turn for the event loop, which comes as well when it has gone on for so long.
+        if (Number(value) > 0) waits++;
         expect(performance.now()).toBeLessThan(until);
       }
-    }).toThrowError(expect.objectContaining({ code: 'EAGAIN', reason: 'ports-exhausted' }));
+    }).toThrow(expect.objectContaining({ code: 'EAGAIN', reason: 'ports-exhausted' }));
     // And not for a while again, now that it is known to be locked for good.
     expect(waits).toBeGreaterThan(4);
     expect(run(kernel.steps({ range: { low: 50001, high: 50001 } })).pauses).toEqual([]);
@@ -216,7 +216,7 @@ describe('any port', () => {
         most = Math.max(most, questions);
         turns++;
       }
-    }).toThrowError(expect.objectContaining({ code: 'EAGAIN' }));
+    }).toThrow(expect.objectContaining({ code: 'EAGAIN' }));
     expect(most).toBeLessThanOrEqual(256);
     expect(turns).toBeGreaterThanOrEqual(Math.floor(20_000 / 256));
   });
@@ -334,7 +334,7 @@ describe.each([{ port: 0 }, { port: 50001 }])('port $port', ({ port }) => {
         process.emitWarning = emitWarning;
       }
       expect(said).toEqual([{ type: 'ConnectxWarning', code: 'CONNECTX_UDP_EXCLUSIVE' }]);
-      expect(kernel.memory.canShare()).toBe(false);
+      expect(kernel.memory.shared).toBe(false);
       // The first call only, which tries an explicit port twice.
       expect(kernel.flags.filter((flags) => (flags & SHARED) !== 0).length).toBeLessThanOrEqual(2);
     });
@@ -348,7 +348,7 @@ describe.each([{ port: 0 }, { port: 50001 }])('port $port', ({ port }) => {
       const { error } = run(kernel.steps({ port }));
       expect(error).toBeInstanceOf(Error);
       expect(kernel.tried.length).toBeLessThan(10);
-      expect(kernel.memory.canShare()).toBe(true);
+      expect(kernel.memory.shared).toBe(true);
       // The errno is the kernel's own, where it gave one: the ports are not exhausted.
       if (answer !== UNSEEN) expect(error).toMatchObject({ code: 'EPERM', syscall: 'socket' });
       kernel.connects = [CONNECTED];
@@ -361,7 +361,7 @@ describe.each([{ port: 0 }, { port: 50001 }])('port $port', ({ port }) => {
     kernel.connects = [MOVED, CONNECTED];
     expect(run(kernel.steps({ port })).lease).toBeDefined();
     expect(kernel.tried).toHaveLength(2);
-    expect(kernel.probes).toBe(0);
+    expect(kernel.probes).toBe(1);
   });
 
   test.each([
@@ -374,7 +374,7 @@ describe.each([{ port: 0 }, { port: 50001 }])('port $port', ({ port }) => {
     kernel.connects = [fails(syscall, errno[code])];
     expect(run(kernel.steps({ port })).error).toMatchObject({ code, syscall, address: '192.0.2.2', port: 53 });
     expect(kernel.tried).toHaveLength(1);
-    expect(kernel.probes).toBe(0);
+    expect(kernel.probes).toBe(1);
   });
 
   test('an error is no answer to the question who has a port: then it is tried', () => {
