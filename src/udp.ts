@@ -35,8 +35,8 @@ export interface UdpConnectOptions extends Omit<SourceOptions, 'fastOpen'>, Dgra
   /** Default: the family of `host` if numeric, else of the first address found for which there is a source. */
   type?: dgram.SocketType | undefined;
   /**
-   * Keep the local address and port for this socket alone, for as long as it lives: nobody else can bind them, whether it
-   * cooperates or not. Default false.
+   * Keep the local address and port locked for as long as the socket lives: from then on nobody else can bind them, whether
+   * it cooperates or not. Sockets that share them already stay. Default false.
    */
   exclusive?: boolean | undefined;
 }
@@ -352,6 +352,9 @@ function block(ms: number): void {
   Atomics.wait(cell, 0, 0, ms);
 }
 
+/** Waits shorter than this are not worth a turn of the event loop, in ms; and no longer one is made by a caller who blocks. */
+const BLOCK_MS = 0.3;
+
 /** Connects while the caller waits. `done` hears what dgram makes of the connected descriptor. */
 function connectNow(plan: Plan, address: string, done: (error?: Error) => void): dgram.Socket {
   const request = requestFor(plan, address);
@@ -366,16 +369,13 @@ function connectNow(plan: Plan, address: string, done: (error?: Error) => void):
     for (;;) {
       const step = rest.next();
       if (step.done === true) return target.take(step.value, request.destination, done);
-      if (step.value > 0) block(step.value);
+      if (step.value > 0) block(Math.min(step.value, BLOCK_MS));
     }
   } catch (error) {
     target.discard();
     throw error;
   }
 }
-
-/** Waits shorter than this are not worth a turn of the event loop. */
-const BLOCK_MS = 0.3;
 
 async function connectInTurns(plan: Plan, address: string): Promise<dgram.Socket> {
   const request = requestFor(plan, address);
