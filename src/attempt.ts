@@ -78,6 +78,9 @@ const NO_RANGE: PortRange = { low: 0, high: 0 };
 const NOTHING_TO_ADD: Explanation = { reason: undefined, advice: '' };
 const SOURCE_THREW: Explanation = { reason: undefined, advice: 'localAddress() threw' };
 
+// However ::1 or an IPv4-mapped address is spelt.
+const MAY_BE_LOOPBACK_6 = /^[0:]+:/;
+
 const SOL_SOCKET = 1;
 const SO_LINGER = 13;
 const RESET_ON_CLOSE = new Uint8Array(new Int32Array([1, 0]).buffer);
@@ -164,7 +167,7 @@ export class Attempt {
       return this.#fail(errno.ECONNREFUSED, 'connect', SELF_CONNECT);
     }
     // IPv4 says EINVAL by itself; IPv6 sends SYNs that nobody answers.
-    if (source.includes(':') && parseAddress(source)?.scope === 'loopback' && !this.#isOnThisMachine()) {
+    if (MAY_BE_LOOPBACK_6.test(source) && parseAddress(source)?.scope === 'loopback' && !this.#isOnThisMachine()) {
       return this.#fail(errno.EINVAL, 'connect', LOOPBACK_SOURCE);
     }
     return 0;

@@ -61,7 +61,8 @@ export interface Resolved {
 
 const PLAIN: Source = { address: undefined, port: 0, range: undefined, extras: null };
 
-const SOURCE_OPTIONS = [
+/** The names of all of them. */
+export const SOURCE_OPTIONS = [
   'localAddress',
   'localPort',
   'localPortRange',
@@ -143,11 +144,13 @@ function withZone(source: ParsedAddress, destination: string): string {
   return zone === undefined ? source.ip : `${source.ip}%${zone}`;
 }
 
+// fe80::/10
+const LINK_LOCAL_6 = /^fe[89ab][0-9a-f]:/i;
+
 /** Whether binding this source to this destination would fail for want of a zone, with a bare EINVAL. */
 export function lacksZone(source: Source, resolved: string): boolean {
   if (source.extras?.interface !== undefined || resolved.includes('%')) return false;
-  const parsed = parseAddress(resolved);
-  return parsed?.family === 6 && parsed.scope === 'link-local';
+  return LINK_LOCAL_6.test(resolved);
 }
 
 function askFunction(

@@ -10,7 +10,16 @@ import { familyMismatch } from './explain';
 import { FallbackAttempt, refuseOnFallback } from './fallback';
 import { tcpFeatures } from './kernel';
 import { type Native, nativeOrFallback, TcpFeature } from './native';
-import { familyOf, isPlain, mergeSource, neededFamily, readSource, type Source, type SourceOptions } from './source';
+import {
+  familyOf,
+  isPlain,
+  mergeSource,
+  neededFamily,
+  readSource,
+  SOURCE_OPTIONS,
+  type Source,
+  type SourceOptions,
+} from './source';
 
 /** Options of {@link connect}: those of `net.connect` for TCP, and the source options. */
 export type ConnectOptions = Omit<net.TcpNetConnectOpts, 'localAddress' | 'localPort'> & SourceOptions;
@@ -50,7 +59,7 @@ export class Socket extends net.Socket {
   /** Throws one of Node's argument errors when a source option is wrong. */
   constructor(options?: SocketOptions) {
     const source = readSource(options);
-    super(options);
+    super(forConstructor(options));
     this[kSource] = source;
     this[kOptions] = options;
     this[kConnecting] = undefined;
@@ -142,6 +151,31 @@ function isPipeName(value: unknown): value is string {
   return typeof value === 'string' && !(Number(value) >= 0);
 }
 
+// What the constructors of net.Socket and of its streams do not read.
+const CONNECT_ONLY: ReadonlySet<string> = new Set([
+  'host',
+  'port',
+  'path',
+  'family',
+  'hints',
+  'lookup',
+  'timeout',
+  'autoSelectFamily',
+  'autoSelectFamilyAttemptTimeout',
+  ...SOURCE_OPTIONS,
+]);
+
+function isConnectOnly(options: object): boolean {
+  for (const name in options) if (!CONNECT_ONLY.has(name)) return false;
+  return true;
+}
+
+// net.Socket spreads its options into an object to which it adds some of its own. Whatever is in them costs it, and every
+// later access, more than the rest of the constructor; so it gets nothing where there is nothing for it.
+function forConstructor(options: SocketOptions | undefined): SocketOptions | undefined {
+  return typeof options === 'object' && (options as unknown) !== null && isConnectOnly(options) ? undefined : options;
+}
+
 /**
  * The options for core: without the source, which core would bind a second time, and for which it would turn Happy
  * Eyeballs off; and with a lookup that leaves out the families for which there is no source.
@@ -149,14 +183,32 @@ function isPipeName(value: unknown): value is string {
 function forCore(options: ConnectOptions, source: Source): object {
   const family = familyOf(source);
   if (options.localAddress === undefined && options.localPort === undefined && family === undefined) return options;
+  const copy = isConnectOnly(options) ? connectOptionsOf(options) : withoutSource(options);
+  if (family !== undefined && (options.host === undefined || net.isIP(options.host) === 0)) {
+    copy.lookup = lookupOf(family, options.lookup ?? dnsLookup, source, options.port);
+  }
+  return copy;
+}
+
+// Always of the same shape, which is what makes it cheap.
+function connectOptionsOf(options: ConnectOptions): Record<string, unknown> {
+  return {
+    host: options.host,
+    port: options.port,
+    family: options.family,
+    hints: options.hints,
+    lookup: options.lookup,
+    autoSelectFamily: options.autoSelectFamily,
+    autoSelectFamilyAttemptTimeout: options.autoSelectFamilyAttemptTimeout,
+  };
+}
+
+function withoutSource(options: ConnectOptions): Record<string, unknown> {
   const prototype: unknown = Object.getPrototypeOf(options);
   const plain = prototype === Object.prototype || prototype === null;
   const copy: Record<string, unknown> = plain ? { ...options } : (Object.create(options) as Record<string, unknown>);
   copy.localAddress = undefined;
   copy.localPort = undefined;
-  if (family !== undefined && (options.host === undefined || net.isIP(options.host) === 0)) {
-    copy.lookup = lookupOf(family, options.lookup ?? dnsLookup, source, options.port);
-  }
   return copy;
 }
 
