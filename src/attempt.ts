@@ -13,6 +13,7 @@ import {
   otherAddress,
   otherPort,
   SELF_CONNECT,
+  type TimeWait,
   TUPLE_IN_USE,
   wildcardOf,
 } from './explain';
@@ -23,7 +24,7 @@ import type { PortRange } from './range';
 import type { PoolLease } from './pool';
 import { lacksZone, resolveSource, type Source } from './source';
 import { type Sources, sourcesFor } from './sources';
-import { ephemeralRange } from './sysctl';
+import { ephemeralRange, hasTimestamps } from './sysctl';
 
 const { errno } = constants;
 
@@ -65,6 +66,8 @@ const READY = 0;
 const NO_MORE = 1;
 /** There are ports left to search, but the event loop has waited long enough. */
 const LATER = 2;
+/** The kernel has to be asked which ports are in TIME-WAIT, and that takes a while. */
+const ASK = 3;
 
 /** rtnetlink refused to answer (sandboxes), as against: answered that there is no route. */
 const NO_ROUTE_SERVICE: ReadonlySet<number> = new Set([
@@ -243,6 +246,8 @@ export class Attempt {
         this.#step = -1;
         this.#next = LATER;
         return this.#open(null, 0, 0, 0);
+      case 'take-over':
+        throw new Error('connectx: a plan takes over only at its end');
     }
   }
 
@@ -276,7 +281,8 @@ export class Attempt {
       this.#next = this.#advance();
     }
     if (this.#next === LATER) return this.#postpone(request);
-    if (this.#next !== NO_MORE) return this.#next;
+    if (this.#next === ASK && this.#askForTimeWait(request)) return 0;
+    if (this.#next < 0) return this.#next;
     this.localPort = this.#source.port;
     return this.#denied ? this.#fail(errno.EACCES, 'bind') : this.#fail(errno.EADDRNOTAVAIL, 'connect');
   }
@@ -303,14 +309,19 @@ export class Attempt {
 
   // READY, NO_MORE, LATER or a negative errno.
   #advance(): number {
-    if (this.#search !== undefined) return this.#nextPort(this.#search);
+    if (this.#search !== undefined) {
+      const next = this.#nextPort(this.#search);
+      if (next !== NO_MORE) return next;
+      this.#search = undefined;
+    }
     this.#step++;
     const technique = this.#plan[this.#step];
     if (technique === undefined) return NO_MORE;
     if (technique.kind === 'search') {
       this.#search = new PortSearch(technique.ports(), Math.random());
-      return this.#nextPort(this.#search);
+      return this.#advance();
     }
+    if (technique.kind === 'take-over') return ASK;
     if (technique.kind === 'assign') throw new Error('connectx: a plan assigns only at its beginning');
     // After connect(2) has said EADDRNOTAVAIL the socket has no port yet, so that the same one can be bound explicitly.
     const source = this.#sourceToBind();
@@ -357,6 +368,25 @@ export class Attempt {
       if (status !== 0) oncomplete.call(request, status, this.#handle, request, true, true);
     });
     return 0;
+  }
+
+  // Each of the ports is then tried once, from a random one on: other processes may be at the same.
+  #askForTimeWait(request: ConnectRequest): boolean {
+    const technique = this.#technique();
+    const source = this.#sourceToBind();
+    if (technique.kind !== 'take-over' || typeof source === 'number') return false;
+    const { address, port } = this.destination;
+    const asked = this.#native.timeWaitPorts(this.#domain, source, address, port);
+    // Where sock_diag does not answer, there is nothing to take over.
+    if (typeof asked === 'number') return false;
+    void asked.then((found) => {
+      const usable = technique.ports();
+      const ports = typeof found === 'number' ? [] : [...found].filter((one) => usable.has(one));
+      this.#search = new PortSearch(ports, Math.random());
+      this.#next = LATER;
+      this.#postpone(request);
+    });
+    return true;
   }
 
   // connect(2) is under way: is it what was asked for?
@@ -449,6 +479,22 @@ export class Attempt {
     return this.localAddress !== null || route.source !== undefined;
   }
 
+  // Of a few ports of those that there were to be had.
+  #timeWait(): TimeWait | undefined {
+    const native = this.#native;
+    const range = this.#source.range ?? ephemeralRange(native);
+    const { localAddress } = this;
+    const source = this.#sourceToBind();
+    // What the error says of the local end is what was asked for.
+    this.localAddress = localAddress;
+    if (range === undefined || typeof source === 'number' || this.#fd < 0) return undefined;
+    const { address, port } = this.destination;
+    const start = Math.floor(Math.random() * 65536);
+    const counted = native.countTimeWait(this.#fd, this.#domain, source, address, port, range.low, range.high, start);
+    if (counted < 0) return undefined;
+    return { of: counted >> 16, found: counted & 0xffff, timestamps: hasTimestamps(native) };
+  }
+
   #technique(): Technique {
     return this.#plan[this.#step] as Technique;
   }
@@ -469,6 +515,7 @@ export class Attempt {
       source: this.#source,
       ephemeral: ephemeralRange(this.#native),
       sourceIsUsable: () => this.#sourceIsUsable(),
+      timeWait: () => this.#timeWait(),
     };
     this.failure = { errno: code, syscall, ...(explanation ?? explain(circumstances)) };
     return -code;

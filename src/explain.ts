@@ -19,6 +19,18 @@ export interface Circumstances {
   readonly ephemeral: PortRange | undefined;
   /** Asked of the kernel when it matters: can this source, or any, be used towards this destination? */
   sourceIsUsable(): boolean;
+  /** Asked of the kernel when it matters: how many of a few ports towards this destination are in TIME-WAIT. */
+  timeWait?(): TimeWait | undefined;
+}
+
+/** A sample of ports that are taken. */
+export interface TimeWait {
+  /** So many were looked at. */
+  readonly of: number;
+  /** So many of them were in TIME-WAIT. */
+  readonly found: number;
+  /** `net.ipv4.tcp_timestamps`, without which there is no taking over. */
+  readonly timestamps: boolean;
 }
 
 export interface Explanation {
@@ -44,17 +56,27 @@ function explainNotAvailable(of: Circumstances): Explanation {
   // EADDRNOTAVAIL is also what bind(2) and, on IPv6, connect(2) say of a source that cannot be used at all.
   if (of.syscall === 'bind' || !of.sourceIsUsable()) return addressNotLocal(of.localAddress);
   if (of.source.port !== 0) return TUPLE_IN_USE;
-  return portsExhausted(of.source.range ?? of.ephemeral);
+  return portsExhausted(of.source.range ?? of.ephemeral, of.source.reuseTimeWait, of.timeWait?.());
 }
 
-function portsExhausted(range: PortRange | undefined): Explanation {
+function portsExhausted(range: PortRange | undefined, reuse: boolean, timeWait: TimeWait | undefined): Explanation {
   const which = range === undefined ? 'every ephemeral port' : `every usable port of ${formatRange(range)}`;
-  return {
-    reason: 'ports-exhausted',
-    advice:
-      `${which} is taken towards this destination: add source addresses, widen net.ipv4.ip_local_port_range, or close ` +
-      'connections (those in TIME-WAIT count)',
-  };
+  const taken = `${which} is taken towards this destination`;
+  const reason = 'ports-exhausted';
+  if (timeWait === undefined || timeWait.found === 0) {
+    const advice = 'add source addresses, widen net.ipv4.ip_local_port_range, or close connections';
+    return { reason, advice: `${taken}: ${advice}` };
+  }
+  const { found, of, timestamps } = timeWait;
+  const share = `${found} of ${of} that were looked at by connections in TIME-WAIT`;
+  if (!timestamps) {
+    const advice = 'these cannot be taken over while TCP timestamps are off: set net.ipv4.tcp_timestamps=1';
+    return { reason, advice: `${taken}, ${share}: ${advice}, add source addresses, or keep connections alive` };
+  }
+  const advice = reuse
+    ? 'these could not be taken over, for which the other side has to use TCP timestamps too: add source addresses'
+    : 'set reuseTimeWait, let the other side close first, add source addresses';
+  return { reason, advice: `${taken}, ${share}: ${advice}, or keep connections alive` };
 }
 
 export const TUPLE_IN_USE: Explanation = {

@@ -14,12 +14,13 @@ const { errno } = constants;
 
 /** Throws when the source asks for something that cannot be done without the addon. */
 export function refuseOnFallback(source: Source): void {
-  const { extras, range } = source;
+  const { extras, range, reuseTimeWait } = source;
   const why =
     process.platform === 'linux'
       ? `${DISABLE_VARIABLE} is set, and connectx behaves as off Linux`
       : `it needs Linux, and this is ${process.platform}`;
   if (range !== undefined) throw unsupported('localPortRange', why);
+  if (reuseTimeWait) throw unsupported('reuseTimeWait', why);
   for (const [name, value] of Object.entries(extras ?? {})) {
     if (value !== undefined && value !== false) throw unsupported(name, why);
   }

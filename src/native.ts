@@ -93,6 +93,17 @@ export interface Native {
     remotePort: number,
     interfaceIndex: number,
   ): number;
+  /** How many ports of a few that were looked at are in TIME-WAIT, plus 65536 times how many these are; see `native/time_wait.h`. */
+  countTimeWait(
+    fd: number,
+    family: number,
+    local: string,
+    remote: string,
+    remotePort: number,
+    low: number,
+    high: number,
+    start: number,
+  ): number;
   /** A {@link UdpVerdict}; see `native/udp_connect.h`. */
   udpConnect(
     fd: number,

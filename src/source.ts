@@ -1,7 +1,7 @@
 // The source options: checked once, at the call, and then resolved for each destination that is attempted.
 import { isIPv6 } from 'node:net';
 import { type Destination, type Family, isMapped, type ParsedAddress, parseAddress, toMapped } from './address';
-import { badPort, invalidAddress, invalidType, invalidValue, outOfRange, unsupported } from './errors';
+import { badPort, invalidAddress, invalidType, invalidValue, outOfRange } from './errors';
 import type { SocketOption, TcpExtras } from './native';
 import { SourcePool } from './pool';
 import type { PortRange } from './range';
@@ -32,6 +32,11 @@ export interface SourceOptions {
   transparent?: boolean | undefined;
   /** TCP Fast Open (`TCP_FASTOPEN_CONNECT`, tcp(7)); see docs/tcp.md for what changes. Default false. */
   fastOpen?: boolean | undefined;
+  /**
+   * When every port towards the destination is taken, and some of these 4-tuples are in TIME-WAIT, take one of them over at once
+   * (RFC 6191; both sides need TCP timestamps) instead of failing. TCP only. Default false.
+   */
+  reuseTimeWait?: boolean | undefined;
   /** Further socket options, set in this order before bind(2). */
   socketOptions?: readonly SocketOption[] | undefined;
 }
@@ -44,6 +49,7 @@ export interface Source {
   /** 0: any. */
   readonly port: number;
   readonly range: PortRange | undefined;
+  readonly reuseTimeWait: boolean;
   /** Null when there is nothing in it. */
   readonly extras: TcpExtras | null;
 }
@@ -54,7 +60,7 @@ export interface Resolved {
   readonly address: string | null;
 }
 
-const PLAIN: Source = { address: undefined, port: 0, range: undefined, extras: null };
+const PLAIN: Source = { address: undefined, port: 0, range: undefined, reuseTimeWait: false, extras: null };
 
 /** The names of all of them. */
 export const SOURCE_OPTIONS = [
@@ -80,16 +86,16 @@ export function mergeSource(base: object, over: object): SourceOptions {
 export function readSource(options: SourceOptions | undefined): Source {
   // `new net.Socket()` takes null and, from of old, a number.
   if (typeof options !== 'object' || (options as unknown) === null) return PLAIN;
-  refuseUnbuilt(options);
   const address = readAddress(options.localAddress, options.interface !== undefined);
   const port = readPort(options.localPort);
   const range = readRange(options.localPortRange);
   if (port !== 0 && range !== undefined) {
     throw invalidValue('options.localPortRange', options.localPortRange, 'cannot be combined with localPort');
   }
+  const reuseTimeWait = readBoolean('reuseTimeWait', options.reuseTimeWait);
   const extras = readExtras(options);
-  if (address === undefined && port === 0 && range === undefined && extras === null) return PLAIN;
-  return { address, port, range, extras };
+  const isPlain = address === undefined && port === 0 && range === undefined && extras === null && !reuseTimeWait;
+  return isPlain ? PLAIN : { address, port, range, reuseTimeWait, extras };
 }
 
 /** Whether nothing at all was asked of the source. */
@@ -231,7 +237,7 @@ function readRange(value: unknown): PortRange | undefined {
   return { low, high };
 }
 
-function readBoolean(name: 'freeBind' | 'transparent' | 'fastOpen', value: unknown): boolean {
+function readBoolean(name: 'freeBind' | 'transparent' | 'fastOpen' | 'reuseTimeWait', value: unknown): boolean {
   if (value === undefined || value === null) return false;
   if (typeof value !== 'boolean') throw invalidType(`options.${name}`, 'of type boolean', value);
   return value;
@@ -299,10 +305,4 @@ export function int32(name: string, value: unknown): number {
     throw outOfRange(name, 'an integer >= -2147483648 && <= 4294967295', value);
   }
   return value | 0;
-}
-
-function refuseUnbuilt(options: SourceOptions): void {
-  if ('reuseTimeWait' in options && options.reuseTimeWait === true) {
-    throw unsupported('reuseTimeWait', 'this version of connectx does not have it yet');
-  }
 }

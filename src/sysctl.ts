@@ -21,3 +21,9 @@ export function reservedPorts(): PortRange[] {
     return [];
   }
 }
+
+/** `net.ipv4.tcp_timestamps` as of now, of the calling thread's network namespace; true, as is the default, when it cannot be read. */
+export function hasTimestamps(native: Native): boolean {
+  const text = native.readFile('/proc/sys/net/ipv4/tcp_timestamps');
+  return typeof text !== 'string' || text.trim() !== '0';
+}

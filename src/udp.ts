@@ -27,8 +27,10 @@ const IPV6_V6ONLY = 26;
 
 type DgramOptions = Omit<dgram.SocketOptions, 'type' | 'reuseAddr' | 'reusePort'>;
 
+const TCP_ONLY = ['fastOpen', 'reuseTimeWait'] as const;
+
 /** Options of {@link connectUdp}: the remote end, the source options, and those of `dgram.createSocket` that apply. */
-export interface UdpConnectOptions extends Omit<SourceOptions, 'fastOpen'>, DgramOptions {
+export interface UdpConnectOptions extends Omit<SourceOptions, (typeof TCP_ONLY)[number]>, DgramOptions {
   /** A name or a numeric IP; {@link connectUdpSync} takes a numeric IP only. */
   host: string;
   /** 1 to 65535. */
@@ -179,7 +181,9 @@ function readOptions(options: UdpConnectOptions): Plan {
     const list = (options as unknown as Record<string, unknown>)[name];
     if (list && !(list instanceof BlockList)) throw invalidType(`options.${name}`, 'an instance of BlockList', list);
   }
-  if ('fastOpen' in options && options.fastOpen) throw invalidValue('options.fastOpen', true, 'is for TCP only');
+  for (const name of TCP_ONLY) {
+    if ((options as SourceOptions)[name]) throw invalidValue(`options.${name}`, true, 'is for TCP only');
+  }
   const native = nativeOrFallback();
   const plain = readSource(options);
   refuseLockOptions(plain.extras?.socketOptions);
