@@ -13,6 +13,8 @@
             "native/os.cc",
             "native/address.cc",
             "native/device_check.cc",
+            "native/diag_dump.cc",
+            "native/diag_sinks.cc",
             "native/links.cc",
             "native/netlink.cc",
             "native/route.cc",

@@ -1,6 +1,6 @@
-// The only file that sees N-API: unpack, call, answer. Arguments arrive complete and validated from src/native.ts; what
-// is checked here is only what memory safety needs. All state belongs to an environment, so worker threads may load the
-// addon again.
+// The only file that sees N-API (but for background.h): unpack, call, answer. Arguments arrive complete and validated
+// from src/native.ts; what is checked here is only what memory safety needs. All state belongs to an environment, so
+// worker threads may load the addon again.
 //
 // A system call's outcome crosses as one number: the value, or -(errno + 4096 * index in `syscalls`). It costs no
 // allocation, and the one place that turns it into an Error is src/errors.ts.
@@ -18,10 +18,15 @@
 #include <cstring>
 #include <optional>
 #include <string>
+#include <type_traits>
 #include <vector>
 
 #include "address.h"
+#include "background.h"
 #include "device_check.h"
+#include "diag_dump.h"
+#include "diag_sinks.h"
+#include "netlink.h"
 #include "oracle.h"
 #include "os.h"
 #include "route.h"
@@ -290,6 +295,123 @@ Napi::Value DiagLookupJs(const Napi::CallbackInfo& info) {
   return object;
 }
 
+// A dump of the kernel's socket table, off the event loop.
+template <typename Sink>
+struct DumpJob {
+  // Opened by the thread that asks, so that it is that thread's network namespace that answers.
+  Fd fd;
+  DumpQuestion question;
+  Sink sink;
+  // Of work that was never begun.
+  Result result = Result::Fail(Syscall::kNetlink, ECANCELED);
+  // Made on the other thread as well, for the event loop to copy.
+  Records records;
+
+  template <typename... Arguments>
+  explicit DumpJob(Arguments&&... arguments) : sink(std::forward<Arguments>(arguments)...) {}
+
+  void Run() {
+    result = Dump(fd.get(), question, &sink);
+    fd.Reset();
+    if (result.ok()) records = sink.Take();
+  }
+
+  napi_value Value(napi_env env) {
+    napi_value value = nullptr;
+    if (!result.ok()) {
+      static_cast<void>(napi_create_int32(env, Pack(result), &value));
+      return value;
+    }
+    void* data = nullptr;
+    napi_value buffer = nullptr;
+    if (napi_create_arraybuffer(env, records.size(), &data, &buffer) != napi_ok) return nullptr;
+    if (!records.empty()) std::memcpy(data, records.data(), records.size());
+    const bool ports = std::is_same<Sink, TimeWaitSink>::value;
+    const size_t length = ports ? records.size() / sizeof(uint16_t) : records.size();
+    const napi_typedarray_type type = ports ? napi_uint16_array : napi_uint8_array;
+    static_cast<void>(napi_create_typedarray(env, type, length, buffer, 0, &value));
+    return value;
+  }
+};
+
+template <typename Sink>
+Napi::Value QueueDump(const Napi::CallbackInfo& info, const char* name, std::unique_ptr<DumpJob<Sink>> job) {
+  Result opened = OpenNetlink(NETLINK_SOCK_DIAG, 0);
+  if (!opened.ok()) return ToJs(info, opened);
+  job->fd = Fd(opened.value);
+  napi_value promise = InBackground(info.Env(), name, std::move(job));
+  if (promise == nullptr) return ToJs(info, Result::Fail(Syscall::kNetlink, ECANCELED));
+  return Napi::Value(info.Env(), promise);
+}
+
+Result IpArgument(const Napi::CallbackInfo& info, size_t index, std::optional<Ip>* out) {
+  if (!info[index].IsString()) return Result::Ok();
+  char text[kAddressText];
+  if (!Text(info.Env(), info[index], text)) return Result::Fail(Syscall::kIfNameToIndex, ENODEV);
+  Address address;
+  Result result = Address::Parse(std::strchr(text, ':') == nullptr ? AF_INET : AF_INET6, text, 0, &address);
+  if (result.ok()) *out = IpOf(address);
+  return result;
+}
+
+// timeWaitPorts(family, local, remote, remotePort) -> Promise<Uint16Array | number> | number
+Napi::Value TimeWaitPortsJs(const Napi::CallbackInfo& info) {
+  const int family = Int(info, 0);
+  Address local;
+  Address remote;
+  Result result = AddressArgument(info, 1, family, 0, &local);
+  if (result.ok()) result = AddressArgument(info, 2, family, Port(info, 3), &remote);
+  if (!result.ok()) return ToJs(info, result);
+  auto job = std::make_unique<DumpJob<TimeWaitSink>>(remote.scope());
+  job->question.protocol = IPPROTO_TCP;
+  job->question.states = StateBit(kTimeWait);
+  job->question.local = IpOf(local);
+  job->question.remote = IpOf(remote);
+  job->question.remote_port = remote.port();
+  return QueueDump(info, "connectx:timeWaitPorts", std::move(job));
+}
+
+// socketHolders(protocol, low, high) -> Promise<Uint8Array | number> | number
+Napi::Value SocketHoldersJs(const Napi::CallbackInfo& info) {
+  auto job = std::make_unique<DumpJob<HolderSink>>();
+  job->question.protocol = static_cast<uint8_t>(Int(info, 0));
+  job->question.states = kHolderStates;
+  job->question.low = Port(info, 1);
+  job->question.high = Port(info, 2);
+  return QueueDump(info, "connectx:socketHolders", std::move(job));
+}
+
+// socketGroups(protocol, local | null, remote | null, remotePort, ports, except) -> Promise<Uint8Array | number> |
+// number `ports` are 65536 bits, `except` endpoints as socketHolders() tells them; remotePort -1 is any.
+Napi::Value SocketGroupsJs(const Napi::CallbackInfo& info) {
+  DumpQuestion question;
+  question.protocol = static_cast<uint8_t>(Int(info, 0));
+  question.states = kConnectedStates;
+  Result result = IpArgument(info, 1, &question.local);
+  if (result.ok()) result = IpArgument(info, 2, &question.remote);
+  if (!result.ok()) return ToJs(info, result);
+  question.remote_port = Int(info, 3);
+  std::vector<uint8_t> bits;
+  std::vector<uint8_t> endpoints;
+  if (!Bytes(info[4], &bits) || !Bytes(info[5], &endpoints)) return ToJs(info, Result::Fail(Syscall::kNetlink, EINVAL));
+  PortBits ports;
+  for (size_t port = 0; port < std::min(bits.size() * 8, ports.size()); port++) {
+    if ((bits[port / 8] >> (port % 8) & 1) != 0) ports.set(port);
+  }
+  if (ports.any()) {
+    question.low = static_cast<uint16_t>(ports._Find_first());
+    while (!ports.test(question.high)) question.high--;
+  }
+  std::unordered_set<std::string> except;
+  constexpr size_t kSize = std::tuple_size<Endpoint>::value;
+  for (size_t at = 0; at + kSize <= endpoints.size(); at += kSize) {
+    except.emplace(reinterpret_cast<const char*>(endpoints.data()) + at, kSize);
+  }
+  auto job = std::make_unique<DumpJob<GroupSink>>(ports, std::move(except));
+  job->question = question;
+  return QueueDump(info, "connectx:socketGroups", std::move(job));
+}
+
 Napi::Value SocketJs(const Napi::CallbackInfo& info) {
   return ToJs(info, os::Socket(Int(info, 0), Int(info, 1), Int(info, 2)));
 }
@@ -367,6 +489,9 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   add("udpProbe", UdpProbeJs);
   add("diagLookup", DiagLookupJs);
   add("countTimeWait", CountTimeWaitJs);
+  add("timeWaitPorts", TimeWaitPortsJs);
+  add("socketHolders", SocketHoldersJs);
+  add("socketGroups", SocketGroupsJs);
   add("routeLookup", RouteLookupJs);
   add("readFile", ReadFileJs);
   add("interfaceIndex", InterfaceIndexJs);

@@ -13,6 +13,7 @@ bool NextMessage(const uint8_t* bytes, size_t length, size_t* at, NetlinkMessage
   std::memcpy(&header, bytes + *at, sizeof header);
   if (header.nlmsg_len < NLMSG_HDRLEN || header.nlmsg_len > length - *at) return false;
   out->type = header.nlmsg_type;
+  out->flags = header.nlmsg_flags;
   out->sequence = header.nlmsg_seq;
   out->payload = bytes + *at + NLMSG_HDRLEN;
   out->length = header.nlmsg_len - NLMSG_HDRLEN;

@@ -15,6 +15,7 @@ namespace connectx {
 // One netlink message inside a buffer of bytes from the kernel.
 struct NetlinkMessage {
   uint16_t type = 0;
+  uint16_t flags = 0;
   uint32_t sequence = 0;
   const uint8_t* payload = nullptr;
   size_t length = 0;

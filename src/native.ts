@@ -136,6 +136,25 @@ export interface Native {
     remotePort: number,
     interfaceIndex: number,
   ): SocketOwner | null | number;
+  /**
+   * The local ports in TIME-WAIT on exactly this source and destination, ascending; TCP, in the network namespace of the
+   * calling thread. An IPv4 question finds IPv4-mapped sockets too; a zone of `remote` must be the socket's device.
+   */
+  timeWaitPorts(family: number, local: string, remote: string, remotePort: number): Dumped<Uint16Array>;
+  /** Records (see `src/socket_table.ts`) of the sockets that listen or are only bound, on these local ports. */
+  socketHolders(protocol: number, low: number, high: number): Dumped<Uint8Array>;
+  /**
+   * Records (see `src/socket_table.ts`) of how many local ports are taken for each source and destination. `ports`:
+   * 65536 bits, those that count; `except`: endpoints out of records of `socketHolders`; `remotePort`: -1 for any.
+   */
+  socketGroups(
+    protocol: number,
+    local: string | null,
+    remote: string | null,
+    remotePort: number,
+    ports: Uint8Array,
+    except: Uint8Array,
+  ): Dumped<Uint8Array>;
   /** `remembered`: on a socket that is kept, and so of the namespace that the thread was in when it was opened. */
   routeLookup(
     family: number,
@@ -156,6 +175,9 @@ export interface Native {
   getsockname(fd: number): Endpoint | number;
   getpeername(fd: number): Endpoint | number;
 }
+
+/** Made off the event loop. A number, negative, where it could not be begun (`EMFILE`) or has failed. */
+export type Dumped<T> = Promise<T | number> | number;
 
 /** What `tcpCheck` found; the numbers are those of `native/tcp_prepare.h`. */
 export const Verdict = { asAsked: 0, selfConnected: 1, otherAddress: 2, otherPort: 3 } as const;

@@ -25,6 +25,8 @@
       "sources": [
         "codec.cc",
         "../../native/address.cc",
+        "../../native/diag_dump.cc",
+        "../../native/diag_sinks.cc",
         "../../native/links.cc",
         "../../native/netlink.cc",
         "../../native/os.cc",

@@ -5,9 +5,13 @@
 #include <unistd.h>
 
 #include <cstring>
+#include <optional>
+#include <string>
 #include <vector>
 
 #include "../../native/address.h"
+#include "../../native/diag_dump.h"
+#include "../../native/diag_sinks.h"
 #include "../../native/links.h"
 #include "../../native/os.h"
 #include "../../native/route.h"
@@ -140,6 +144,72 @@ Napi::Value DecodeLinksJs(const Napi::CallbackInfo& info) {
   return object;
 }
 
+// encodeDump(protocol, family, states, local | null, remote | null, remotePort, low, high, sequence) -> Buffer
+Napi::Value EncodeDumpJs(const Napi::CallbackInfo& info) {
+  DumpQuestion question;
+  question.protocol = static_cast<uint8_t>(Number(info[0]));
+  question.states = Number(info[2]);
+  const auto ip = [&](size_t index) -> std::optional<Ip> {
+    if (!info[index].IsString()) return std::nullopt;
+    const std::string text = info[index].As<Napi::String>();
+    const int family = text.find(':') == std::string::npos ? AF_INET : AF_INET6;
+    return IpOf(AddressOf(info.Env(), Napi::Number::New(info.Env(), family), info[index], info[6]));
+  };
+  question.local = ip(3);
+  question.remote = ip(4);
+  question.remote_port = info[5].As<Napi::Number>();
+  question.low = static_cast<uint16_t>(Number(info[6]));
+  question.high = static_cast<uint16_t>(Number(info[7]));
+  const auto bytes = EncodeDump(question, static_cast<int>(Number(info[1])), Number(info[8]));
+  return Napi::Buffer<uint8_t>::Copy(info.Env(), bytes.data(), bytes.size());
+}
+
+// decodeDump(bytes, sequence) -> { errno, syscall, over, interrupted, holders, groups, timeWait }: through every sink
+Napi::Value DecodeDumpJs(const Napi::CallbackInfo& info) {
+  struct Sinks : DumpSink {
+    PortBits all = PortBits().set();
+    HolderSink holders;
+    GroupSink groups = GroupSink(all, {});
+    TimeWaitSink time_wait = TimeWaitSink(0);
+    void Restart() override {}
+    void Add(const DumpedSocket& socket) override {
+      holders.Add(socket);
+      groups.Add(socket);
+      time_wait.Add(socket);
+    }
+  } sinks;
+  const Input input(info);
+  bool interrupted = false;
+  const Result result = DecodeDump(input.bytes, input.length, Number(info[1]), &sinks, &interrupted);
+  Napi::Object object = Outcome(info.Env(), result);
+  object.Set("over", result.ok() && result.value == 1);
+  object.Set("interrupted", interrupted);
+  const auto set = [&](const char* name, const Records& records) {
+    object.Set(name, Napi::Buffer<uint8_t>::Copy(info.Env(), records.data(), records.size()));
+  };
+  set("holders", sinks.holders.Take());
+  set("groups", sinks.groups.Take());
+  set("timeWait", sinks.time_wait.Take());
+  return object;
+}
+
+// countPorts(ports: Uint8Array of u16) -> { count, ports }
+Napi::Value CountPortsJs(const Napi::CallbackInfo& info) {
+  const Input input(info);
+  PortSet set;
+  for (size_t at = 0; at + 2 <= input.length; at += 2) {
+    uint16_t port;
+    std::memcpy(&port, input.bytes + at, sizeof port);
+    set.Add(port);
+  }
+  const std::vector<uint16_t> ports = set.Ports();
+  Napi::Object object = Napi::Object::New(info.Env());
+  object.Set("count", Napi::Number::New(info.Env(), set.Count()));
+  object.Set("ports", Napi::Buffer<uint8_t>::Copy(info.Env(), reinterpret_cast<const uint8_t*>(ports.data()),
+                                                  ports.size() * sizeof(uint16_t)));
+  return object;
+}
+
 Napi::Object Init(Napi::Env env, Napi::Object exports) {
   env.SetInstanceData(new Guarded());
   const auto add = [&](const char* name, Napi::Value (*call)(const Napi::CallbackInfo&)) {
@@ -150,6 +220,9 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   add("encodeRouteQuery", EncodeRouteQueryJs);
   add("decodeRouteAnswer", DecodeRouteAnswerJs);
   add("decodeLinks", DecodeLinksJs);
+  add("encodeDump", EncodeDumpJs);
+  add("decodeDump", DecodeDumpJs);
+  add("countPorts", CountPortsJs);
   return exports;
 }
 

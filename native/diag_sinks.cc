@@ -1,0 +1,155 @@
+#include "diag_sinks.h"
+
+#include <arpa/inet.h>
+
+#include <algorithm>
+#include <cstring>
+#include <string_view>
+
+namespace connectx {
+namespace {
+
+void Put8(Records* records, uint8_t value) { records->push_back(value); }
+
+template <typename Integer>
+void Put(Records* records, Integer value) {
+  // In the byte order of the machine: a typed view or DataView of the same process reads it.
+  const auto* bytes = reinterpret_cast<const uint8_t*>(&value);
+  records->insert(records->end(), bytes, bytes + sizeof value);
+}
+
+// Its length, and 63 bytes: the text is made here and not in JavaScript, because here no event loop waits for it.
+void PutText(Records* records, const Ip& ip, uint32_t zone) {
+  char text[64] = {};
+  inet_ntop(ip.family, ip.bytes.data(), text, INET6_ADDRSTRLEN);
+  std::string whole = text;
+  if (zone != 0) whole += "%" + std::to_string(zone);
+  Put8(records, static_cast<uint8_t>(whole.size()));
+  whole.resize(63);
+  records->insert(records->end(), whole.begin(), whole.end());
+}
+
+uint32_t ZoneOf(const DumpedSocket& socket) {
+  return socket.local.IsLinkLocal() || socket.remote.IsLinkLocal() ? socket.interface : 0;
+}
+
+uint8_t FamilyNumber(const Ip& ip) { return ip.family == AF_INET ? 4 : 6; }
+
+}  // namespace
+
+void PortSet::Add(uint16_t port) {
+  if (many_ != nullptr) {
+    many_->set(port);
+    return;
+  }
+  few_.push_back(port);
+  if (few_.size() == kFew) Compact();
+}
+
+void PortSet::Compact() {
+  many_ = std::make_unique<PortBits>();
+  for (const uint16_t port : few_) many_->set(port);
+  few_ = {};
+}
+
+std::vector<uint16_t> PortSet::Ports() const {
+  std::vector<uint16_t> ports = few_;
+  if (many_ != nullptr) {
+    for (size_t port = 0; port < many_->size(); port++) {
+      if (many_->test(port)) ports.push_back(static_cast<uint16_t>(port));
+    }
+    return ports;
+  }
+  std::sort(ports.begin(), ports.end());
+  ports.erase(std::unique(ports.begin(), ports.end()), ports.end());
+  return ports;
+}
+
+uint32_t PortSet::Count() const { return static_cast<uint32_t>(many_ != nullptr ? many_->count() : Ports().size()); }
+
+Endpoint EndpointOf(const Ip& ip, uint16_t port) {
+  Endpoint endpoint = {};
+  endpoint[0] = static_cast<char>(FamilyNumber(ip));
+  std::memcpy(endpoint.data() + 1, ip.bytes.data(), ip.bytes.size());
+  endpoint[17] = static_cast<char>(port >> 8);
+  endpoint[18] = static_cast<char>(port & 255);
+  return endpoint;
+}
+
+void TimeWaitSink::Add(const DumpedSocket& socket) {
+  if (socket.state != kTimeWait) return;
+  if (interface_ == 0 || socket.interface == interface_) ports_.Add(socket.local_port);
+}
+
+Records TimeWaitSink::Take() const {
+  Records records;
+  for (const uint16_t port : ports_.Ports()) Put(&records, port);
+  return records;
+}
+
+GroupSink::GroupSink(const PortBits& ports, std::unordered_set<std::string> except)
+    : ports_(ports), except_(std::move(except)) {}
+
+bool GroupSink::Key::operator==(const Key& other) const {
+  return remote_port == other.remote_port && interface == other.interface && local.family == other.local.family &&
+         local.bytes == other.local.bytes && remote.bytes == other.remote.bytes;
+}
+
+size_t GroupSink::Hash::operator()(const Key& key) const {
+  const auto hash = [](const Ip& ip) {
+    return std::hash<std::string_view>()({reinterpret_cast<const char*>(ip.bytes.data()), ip.bytes.size()});
+  };
+  return (hash(key.local) * 31 + hash(key.remote)) * 31 + key.remote_port;
+}
+
+void GroupSink::Add(const DumpedSocket& socket) {
+  if (!ports_.test(socket.local_port)) return;
+  if (!except_.empty()) {
+    const Endpoint endpoint = EndpointOf(socket.local, socket.local_port);
+    if (except_.count(std::string(endpoint.data(), endpoint.size())) != 0) return;
+  }
+  Group& group = groups_[Key{socket.local, socket.remote, socket.remote_port, ZoneOf(socket)}];
+  group.used.Add(socket.local_port);
+  if (socket.state == kTimeWait) group.time_wait.Add(socket.local_port);
+}
+
+// used u32, timeWait u32, remotePort u16, family u8, 0, local text, remote text
+Records GroupSink::Take() {
+  struct Counted {
+    Key key;
+    uint32_t used;
+    uint32_t time_wait;
+  };
+  std::vector<Counted> counted;
+  counted.reserve(groups_.size());
+  for (const auto& [key, group] : groups_) counted.push_back({key, group.used.Count(), group.time_wait.Count()});
+  groups_.clear();
+  std::stable_sort(counted.begin(), counted.end(), [](const Counted& a, const Counted& b) { return a.used > b.used; });
+  Records records;
+  for (const Counted& one : counted) {
+    const auto zone = [&](const Ip& ip) { return ip.IsLinkLocal() ? one.key.interface : 0; };
+    Put(&records, one.used);
+    Put(&records, one.time_wait);
+    Put(&records, one.key.remote_port);
+    Put8(&records, FamilyNumber(one.key.local));
+    Put8(&records, 0);
+    PutText(&records, one.key.local, zone(one.key.local));
+    PutText(&records, one.key.remote, zone(one.key.remote));
+  }
+  return records;
+}
+
+// inode u32, uid u32, port u16, family u8, state u8, v6only u8, endpoint (19 bytes), text
+void HolderSink::Add(const DumpedSocket& socket) {
+  Put(&records_, socket.inode);
+  Put(&records_, socket.uid);
+  Put(&records_, socket.local_port);
+  Put8(&records_, FamilyNumber(socket.local));
+  Put8(&records_, socket.state);
+  Put8(&records_, socket.v6_only ? 1 : 0);
+  const Endpoint endpoint = EndpointOf(socket.local, socket.local_port);
+  records_.insert(records_.end(), endpoint.begin(), endpoint.end());
+  PutText(&records_, socket.local, socket.local.IsLinkLocal() ? socket.interface : 0);
+}
+
+}  // namespace connectx

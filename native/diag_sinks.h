@@ -1,0 +1,105 @@
+// What is made of a dump while it comes in: counts, ports, and the sockets that hold a port for themselves.
+#ifndef CONNECTX_DIAG_SINKS_H
+#define CONNECTX_DIAG_SINKS_H
+
+#include <array>
+#include <bitset>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <unordered_map>
+#include <unordered_set>
+#include <vector>
+
+#include "diag_dump.h"
+
+namespace connectx {
+
+using PortBits = std::bitset<65536>;
+
+// Distinct ports. Few of them take two bytes each, many 8 KB together.
+class PortSet {
+ public:
+  void Add(uint16_t port);
+  // Sorted.
+  std::vector<uint16_t> Ports() const;
+  uint32_t Count() const;
+
+ private:
+  void Compact();
+
+  static constexpr size_t kFew = 2048;
+  std::vector<uint16_t> few_;
+  std::unique_ptr<PortBits> many_;
+};
+
+// An address and a port, as bytes: family, 16 bytes, the port in network byte order.
+using Endpoint = std::array<char, 19>;
+Endpoint EndpointOf(const Ip& ip, uint16_t port);
+
+// Bytes for JavaScript to read, of one length each.
+using Records = std::vector<uint8_t>;
+
+// Local ports in TIME-WAIT.
+class TimeWaitSink : public DumpSink {
+ public:
+  // 0: on whatever interface.
+  explicit TimeWaitSink(uint32_t interface) : interface_(interface) {}
+  void Restart() override { ports_ = PortSet(); }
+  void Add(const DumpedSocket& socket) override;
+  // Ports in ascending order, u16 each.
+  Records Take() const;
+
+ private:
+  uint32_t interface_;
+  PortSet ports_;
+};
+
+// How many local ports are taken, for each local address, remote address and remote port. The table of the kernel may
+// show a socket twice while it changes, and two sockets with one 4-tuple if they are bound to devices: it is distinct
+// ports that are counted.
+class GroupSink : public DumpSink {
+ public:
+  // Only these ports, and not on these endpoints.
+  GroupSink(const PortBits& ports, std::unordered_set<std::string> except);
+  void Restart() override { groups_.clear(); }
+  void Add(const DumpedSocket& socket) override;
+  // Those with the most ports first.
+  Records Take();
+
+ private:
+  struct Key {
+    Ip local;
+    Ip remote;
+    uint16_t remote_port;
+    // The zone, for link-local addresses only.
+    uint32_t interface;
+    bool operator==(const Key& other) const;
+  };
+  struct Hash {
+    size_t operator()(const Key& key) const;
+  };
+  struct Group {
+    PortSet used;
+    PortSet time_wait;
+  };
+
+  PortBits ports_;
+  std::unordered_set<std::string> except_;
+  std::unordered_map<Key, Group, Hash> groups_;
+};
+
+// The sockets themselves, for those that listen or are bound and have no remote end.
+class HolderSink : public DumpSink {
+ public:
+  void Restart() override { records_.clear(); }
+  void Add(const DumpedSocket& socket) override;
+  Records Take() { return std::move(records_); }
+
+ private:
+  Records records_;
+};
+
+}  // namespace connectx
+
+#endif  // CONNECTX_DIAG_SINKS_H
