@@ -4,6 +4,7 @@ import * as http from 'node:http';
 import * as https from 'node:https';
 import type * as net from 'node:net';
 import type { Duplex } from 'node:stream';
+import type { ConnectionOptions } from 'node:tls';
 import { invalidValue } from './errors';
 import { isPlain, mergeSource, readSource, SOURCE_OPTIONS, type SourceOptions } from './source';
 import { attach, type ConnectOptions, connectingFrom, forCoreToOpen } from './tcp';
@@ -15,6 +16,14 @@ export type HttpAgentOptions = Omit<http.AgentOptions, keyof SourceOptions> & So
 
 /** Options of {@link HttpsAgent}: those of `https.Agent`, and the source options. */
 export type HttpsAgentOptions = Omit<https.AgentOptions, keyof SourceOptions> & SourceOptions;
+
+/** Options of {@link HttpAgent.createConnection}. */
+export type HttpConnectionOptions = Omit<http.ClientRequestArgs, keyof SourceOptions> & SourceOptions;
+
+/** Options of {@link HttpsAgent.createConnection}: also those of `tls.connect`. */
+export type HttpsConnectionOptions = Omit<https.RequestOptions, keyof SourceOptions> &
+  Omit<ConnectionOptions, keyof https.RequestOptions> &
+  SourceOptions;
 
 /** What core's agents call among themselves. */
 interface AgentMethods {
@@ -58,7 +67,7 @@ export class HttpAgent extends http.Agent {
   }
 
   /** Opens a connection for a request. Throws one of Node's argument errors when a source option is wrong. */
-  override createConnection(options: http.ClientRequestArgs, callback?: Created): net.Socket {
+  override createConnection(options: HttpConnectionOptions, callback?: Created): net.Socket {
     return open(this.#source, options, (prepared) => core.createConnection.call(this, prepared, callback));
   }
 
@@ -90,7 +99,7 @@ export class HttpsAgent extends https.Agent {
   }
 
   /** Opens a connection for a request. Throws one of Node's argument errors when a source option is wrong. */
-  override createConnection(options: https.RequestOptions, callback?: Created): net.Socket {
+  override createConnection(options: HttpsConnectionOptions, callback?: Created): net.Socket {
     return open(this.#source, options, (prepared) => coreTls.createConnection.call(this, prepared, callback));
   }
 
