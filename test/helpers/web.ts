@@ -84,6 +84,7 @@ export async function webServer(port: number, host: string, options: WebOptions 
   });
   track(server).listen(port, host);
   await once(server, 'listening');
+  web.port = (server.address() as net.AddressInfo).port;
   return web;
 }
 
