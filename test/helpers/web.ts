@@ -30,7 +30,7 @@ export interface WebServer {
   connections: number;
   /** How many are open. */
   open: number;
-  /** Requests are answered in one go as soon as there are so many at once. 0: each at once; Infinity: never. */
+  /** Requests are answered as soon as there are so many at once, and from then on each at once. Infinity: never. */
   hold: number;
 }
 
@@ -67,8 +67,10 @@ export async function webServer(port: number, host: string, options: WebOptions 
         ? { reused: secure.isSessionReused(), servername: secure.servername, alpn: secure.alpnProtocol }
         : null,
     };
-    waiting.push(() => response.end(JSON.stringify(seen)));
-    if (waiting.length >= web.hold) for (const answer of waiting.splice(0)) answer();
+    waiting.push(() => response.end(`${JSON.stringify(seen)}\n`));
+    if (waiting.length < web.hold) return;
+    web.hold = 0;
+    for (const answer of waiting.splice(0)) answer();
   };
   const context = { key: pem, cert: pem };
   const server: net.Server = options.h2
