@@ -15,7 +15,15 @@ import { folderWith, leftOutWithout } from '../helpers/programs.js';
 import { connected, echoServer, exhaust, track } from '../helpers/sockets.js';
 
 const root = join(import.meta.dirname, '../..');
-const pages = ['README.md', 'CHANGELOG.md', 'CONTRIBUTING.md', 'docs/tcp.md', 'docs/udp.md', 'docs/errors.md'];
+const pages = [
+  'README.md',
+  'CHANGELOG.md',
+  'CONTRIBUTING.md',
+  'docs/tcp.md',
+  'docs/udp.md',
+  'docs/errors.md',
+  'docs/register.md',
+];
 const read = (page: string) => readFileSync(join(root, page), 'utf8');
 
 interface Block {

@@ -48,7 +48,7 @@ export async function mariadb(folder: string, hosts: readonly string[], port: nu
   const data = join(folder, 'data');
   const install = ['--no-defaults', `--datadir=${data}`, '--auth-root-authentication-method=normal', '--user=root'];
   execFileSync('mariadb-install-db', [...install, '--skip-test-db'], { cwd: folder, stdio: 'pipe' });
-  const bootstrap = "FLUSH PRIVILEGES; CREATE USER app@'%'; GRANT ALL ON *.* TO app@'%'; CREATE DATABASE app;\n";
+  const bootstrap = "FLUSH PRIVILEGES;\nCREATE USER app@'%';\nGRANT ALL ON *.* TO app@'%';\nCREATE DATABASE app;\n";
   execFileSync(pathOf('mariadbd'), ['--no-defaults', `--datadir=${data}`, '--user=root', '--bootstrap'], {
     cwd: folder,
     input: bootstrap,
