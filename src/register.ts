@@ -127,6 +127,20 @@ function isNormalized(value: unknown): value is unknown[] {
   return Array.isArray(value) && Object.getOwnPropertySymbols(value).length > 0;
 }
 
+/** The arguments with a lookup that first calls `before`. */
+function withLookup(options: PinnedOptions, args: readonly unknown[], before: () => void): readonly unknown[] {
+  const [first] = args;
+  const list = isNormalized(first) ? first : args;
+  const { lookup } = options;
+  // What is no lookup, and what is not normalized, core complains about.
+  if (list[0] !== options || ((lookup as unknown) != null && typeof lookup !== 'function')) return args;
+  const value: net.LookupFunction = (...question) => {
+    before();
+    (lookup ?? dns.lookup)(...question);
+  };
+  return [Object.create(options, { lookup: { value, enumerable: true } }), ...list.slice(1)];
+}
+
 class Hook implements Registry {
   readonly #native: Native;
   readonly #entries: Entry[] = [];
@@ -193,19 +207,10 @@ class Hook implements Registry {
 
   #connectPinned(core: Connect, socket: net.Socket, options: PinnedOptions, args: readonly unknown[]): net.Socket {
     const take = () => takeOver(socket, this.#native, this.#broken);
-    const [first] = args;
-    const list = isNormalized(first) ? first : args;
-    const { host, lookup } = options;
-    let given = args;
-    // A lookup may call back at once, and then core binds before it returns. (What is no lookup, core complains about.)
+    const { host } = options;
+    // A lookup may call back at once, and then core binds before it returns.
     const isLookedUp = host === undefined || net.isIP(host) === 0;
-    if (isLookedUp && list[0] === options && ((lookup as unknown) == null || typeof lookup === 'function')) {
-      const value: net.LookupFunction = (...question) => {
-        take();
-        (lookup ?? dns.lookup)(...question);
-      };
-      given = [Object.create(options, { lookup: { value, enumerable: true } }), ...list.slice(1)];
-    }
+    const given = isLookedUp ? withLookup(options, args, take) : args;
     const result = Reflect.apply(core, socket, given);
     take();
     return result;
