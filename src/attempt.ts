@@ -1,7 +1,8 @@
 // One attempt to connect one net.Socket handle to one address: prepares a descriptor, lets Node's core connect it, and
 // goes on to the next technique when the kernel has no port for this one.
 import { constants } from 'node:os';
-import { isMapped, parseAddress, toMapped } from './address';
+import { type Destination, isMapped, parseAddress, toMapped } from './address';
+import { attemptError, type FailureDetails } from './errors';
 import {
   type Circumstances,
   type Explanation,
@@ -15,11 +16,14 @@ import {
   TUPLE_IN_USE,
   wildcardOf,
 } from './explain';
-import { ephemeralRange, kernelOf } from './kernel';
+import { kernelOf } from './kernel';
 import { AF_INET, AF_INET6, errnoOf, type Native, RTN_LOCAL, syscallOf, Verdict } from './native';
 import { PortSearch, planPorts, type Technique } from './ports';
 import type { PortRange } from './range';
-import { type Destination, lacksZone, resolveSource, type Source } from './source';
+import type { PoolLease } from './pool';
+import { lacksZone, resolveSource, type Source } from './source';
+import { type Sources, sourcesFor } from './sources';
+import { ephemeralRange } from './sysctl';
 
 const { errno } = constants;
 
@@ -47,14 +51,13 @@ export interface ConnectRequest {
 }
 
 /** Why an attempt failed, for the error that core makes of it. */
-export interface Failure extends Explanation {
-  /** Positive. */
-  readonly errno: number;
-  readonly syscall: string;
-}
+export type Failure = FailureDetails;
 
 /** How many ports are searched before the event loop gets its turn: some 3 ms. */
 const TRIES_A_TURN = 256;
+
+/** How many sources of a pool are tried before the event loop gets its turn: some 4 ms, when all their ports are taken. */
+const SOURCES_A_TURN = 4;
 
 /** The handle's descriptor is ready to be connected. Above every negative errno, and beside them in one return value. */
 const READY = 0;
@@ -107,6 +110,11 @@ export class Attempt {
   #tries = 0;
   // A port below ip_unprivileged_port_start was among those searched.
   #denied = false;
+  /** Where the sources come from a pool. */
+  #sources: Sources | undefined;
+  #lease: PoolLease | undefined;
+  // Whether there is a descriptor with the current source.
+  #isPrepared = false;
 
   constructor(native: Native, source: Source, owner: HandleOwner, destination: Destination) {
     const handle = owner._handle;
@@ -126,9 +134,43 @@ export class Attempt {
     this.#shadow((request) => {
       // Back to core's own, so that the handle does not keep the attempt alive.
       this.#shadow(this.#coreConnect);
-      const status = this.#prepare();
-      return status === 0 ? this.#run(request) : status;
+      this.#sources = sourcesFor(this.#source, this.destination);
+      return this.#go(request);
     });
+  }
+
+  /** Whether this is the attempt to connect this handle. */
+  isOf(handle: unknown): boolean {
+    return handle === this.#handle;
+  }
+
+  /** The source, if it came from a pool, is in use by this attempt no longer. */
+  release(): void {
+    this.#lease?.release();
+    this.#lease = undefined;
+  }
+
+  // Source after source, where there is more than one.
+  #go(request: ConnectRequest): number {
+    for (let sources = 1; ; sources++) {
+      if (!this.#isPrepared) {
+        const status = this.#prepare();
+        this.#isPrepared = status === 0;
+      }
+      const status = this.#isPrepared ? this.#run(request) : -(this.failure?.errno ?? errno.EINVAL);
+      if (status === 0 || !this.#mayTryAnother(request)) return status;
+      this.#isPrepared = false;
+      if (sources === SOURCES_A_TURN) return this.#postpone(request);
+    }
+  }
+
+  #mayTryAnother(request: ConnectRequest): boolean {
+    const { failure } = this;
+    // A request that has been abandoned belongs to libuv, which is connecting the handle.
+    if (this.#sources === undefined || failure === undefined || request.oncomplete === undefined) return false;
+    return (
+      failure.errors === undefined && this.thrown === undefined && this.#sources.failed(attemptError(this, failure))
+    );
   }
 
   #shadow(connect: TcpHandle['connect']): void {
@@ -141,18 +183,23 @@ export class Attempt {
     const { destination } = this;
     let resolved: ReturnType<typeof resolveSource>;
     try {
-      resolved = resolveSource(this.#source, destination);
+      resolved = this.#sources === undefined ? resolveSource(this.#source, destination) : this.#sources.next();
     } catch (error) {
       this.thrown = { error };
       return this.#fail(errno.EINVAL, 'bind', SOURCE_THREW);
     }
     if (resolved === undefined) {
+      this.failure = this.#sources?.exhausted();
+      if (this.failure !== undefined) return -this.failure.errno;
       return this.#fail(errno.EAFNOSUPPORT, 'connect', familyMismatch(destination.address, this.#source));
     }
     this.localAddress = resolved.address;
     this.localPort = this.#source.port;
     const refusal = this.#refuse();
     if (refusal !== 0) return refusal;
+    this.#step = 0;
+    this.#next = READY;
+    this.#search = undefined;
     this.#plan = planPorts(this.#source, this.localAddress !== null, kernelOf(this.#native));
     return this.#openFirst();
   }
@@ -202,6 +249,7 @@ export class Attempt {
   #open(source: string | null, port: number, low: number, high: number): number {
     const fd = this.#native.tcpPrepare(this.#domain, source, port, low, high, this.#source.extras);
     if (fd < 0) return this.#failWith(fd);
+    if (this.#fd >= 0) return this.#replaceWith(fd);
     // No function of JavaScript is entered between the two: there V8 stops a worker thread that is being terminated, and
     // the descriptor would be nobody's.
     const status = this.#handle.open(fd);
@@ -279,9 +327,8 @@ export class Attempt {
       if (port === undefined) return NO_MORE;
       const prepared = this.#native.tcpPrepare(this.#domain, source, port, 0, 0, this.#source.extras);
       if (prepared >= 0) {
-        // Node has not yet told epoll about the descriptor: that comes with a connect(2) that is under way.
-        const replaced = this.#native.replace(prepared, this.#fd);
-        if (replaced < 0) return this.#failWith(replaced);
+        const status = this.#replaceWith(prepared);
+        if (status !== 0) return status;
         this.localPort = port;
         this.#tries++;
         return READY;
@@ -293,6 +340,12 @@ export class Attempt {
     return LATER;
   }
 
+  // Node has not yet told epoll about the handle's descriptor: that comes with a connect(2) that is under way.
+  #replaceWith(fd: number): number {
+    const replaced = this.#native.replace(fd, this.#fd);
+    return replaced < 0 ? this.#failWith(replaced) : 0;
+  }
+
   // Core believes that the connect is under way. It goes on in the event loop's next turn, and core hears of a failure as
   // it would from libuv.
   #postpone(request: ConnectRequest): number {
@@ -300,7 +353,7 @@ export class Attempt {
       const { oncomplete } = request;
       // Core takes it away when the attempt has timed out; it forgets the handle when the socket is destroyed.
       if (oncomplete === undefined || this.#owner._handle !== this.#handle) return;
-      const status = this.#run(request);
+      const status = this.#go(request);
       if (status !== 0) oncomplete.call(request, status, this.#handle, request, true, true);
     });
     return 0;
@@ -327,6 +380,8 @@ export class Attempt {
       case Verdict.otherPort:
         return this.#abandon(request, errno.EADDRNOTAVAIL, otherPort(range));
       default:
+        this.failure = undefined;
+        this.#lease = this.#sources?.lease();
         return 0;
     }
   }

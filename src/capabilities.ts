@@ -1,5 +1,6 @@
-import { ephemeralRange, tcpFeatures } from './kernel';
+import { tcpFeatures } from './kernel';
 import { load, TcpFeature } from './native';
+import { ephemeralRange } from './sysctl';
 import { memoryOf } from './udp';
 
 /** What this platform, kernel and process can do. */

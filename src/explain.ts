@@ -1,6 +1,7 @@
 // What a failed attempt means and what to do about it: errno and circumstances in, words out.
 import { constants } from 'node:os';
 import { parseAddress, toMapped } from './address';
+import { SourcePool } from './pool';
 import { formatRange, type PortRange } from './range';
 import type { Source } from './source';
 
@@ -118,11 +119,26 @@ export const UDP_TUPLE_IN_USE: Explanation = {
     'another socket is connected with this exact 4-tuple, and would get no datagrams any more: use another localPort',
 };
 
+/** Every source of a pool was tried. */
+export function poolExhausted(tried: number): Explanation {
+  const each =
+    tried === 1 ? 'the one source of the pool that was tried' : `each of the ${tried} sources that were tried`;
+  return {
+    reason: 'pool-exhausted',
+    advice: `${each} has failed (see errors): add sources to the pool, or close connections`,
+  };
+}
+
 /** There is no source of the destination's family. */
 export function familyMismatch(destination: string, source: Source): Explanation {
   // An IPv4-mapped destination needs an IPv4 source.
   const family = parseAddress(destination)?.family === 6 ? 'IPv6' : 'IPv4';
-  const why = typeof source.address === 'function' ? 'localAddress() gave none for it' : 'localAddress has none';
+  const { address } = source;
+  const isPool = address instanceof SourcePool;
+  const why =
+    typeof address === 'function'
+      ? 'localAddress() gave none for it'
+      : `${isPool ? 'the pool' : 'localAddress'} has none`;
   return { reason: 'family-mismatch', advice: `the destination needs an ${family} source address, and ${why}` };
 }
 

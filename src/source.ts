@@ -1,16 +1,10 @@
 // The source options: checked once, at the call, and then resolved for each destination that is attempted.
 import { isIPv6 } from 'node:net';
-import { type Family, isMapped, type ParsedAddress, parseAddress, toMapped } from './address';
+import { type Destination, type Family, isMapped, type ParsedAddress, parseAddress, toMapped } from './address';
 import { badPort, invalidAddress, invalidType, invalidValue, outOfRange, unsupported } from './errors';
 import type { SocketOption, TcpExtras } from './native';
+import { SourcePool } from './pool';
 import type { PortRange } from './range';
-
-/** A remote end, as a source function gets it. */
-export interface Destination {
-  address: string;
-  port: number;
-  family: Family;
-}
 
 /** Chooses the source address for a destination; undefined: do not attempt this destination. */
 export type SourceFunction = (destination: Destination) => string | undefined;
@@ -18,12 +12,12 @@ export type SourceFunction = (destination: Destination) => string | undefined;
 /** The source options of {@link connect}. */
 export interface SourceOptions {
   /**
-   * The source address: a numeric IP, or one for each family, or a function that is asked once for each attempted
-   * destination. Default: the kernel chooses by routing. `0.0.0.0` and `::` pin the family only.
+   * The source address: a numeric IP, or one for each family, or a {@link SourcePool}, or a function that is asked once for each
+   * attempted destination. Default: the kernel chooses by routing. `0.0.0.0` and `::` pin the family only.
    *
    * A destination of a family for which there is no source is not attempted.
    */
-  localAddress?: string | { ipv4?: string; ipv6?: string } | SourceFunction | undefined;
+  localAddress?: string | { ipv4?: string; ipv6?: string } | SourcePool | SourceFunction | undefined;
   /** The exact source port, 1 to 65535. Default (and 0): assigned by the kernel. */
   localPort?: number | undefined;
   /** Take the source port from `[low, high]`, both inclusive, 1 to 65535. Excludes `localPort`. */
@@ -45,7 +39,8 @@ export interface SourceOptions {
 /** The source options, valid and with their defaults. */
 export interface Source {
   /** Undefined: the kernel chooses. */
-  readonly address: { readonly ipv4?: ParsedAddress; readonly ipv6?: ParsedAddress } | SourceFunction | undefined;
+  readonly address:
+    { readonly ipv4?: ParsedAddress; readonly ipv6?: ParsedAddress } | SourcePool | SourceFunction | undefined;
   /** 0: any. */
   readonly port: number;
   readonly range: PortRange | undefined;
@@ -104,10 +99,14 @@ export function isPlain(source: Source): boolean {
 
 /** The families that this source can serve; undefined: any, or only the source function knows. */
 export function familyOf(source: Source): Family | undefined {
-  if (typeof source.address !== 'object') return undefined;
-  const { ipv4, ipv6 } = source.address;
-  if (ipv4 !== undefined && ipv6 !== undefined) return undefined;
-  return ipv4 !== undefined ? 4 : 6;
+  const { address } = source;
+  if (typeof address !== 'object') return undefined;
+  const isPool = address instanceof SourcePool;
+  const has4 = isPool ? address.serves(4) : address.ipv4 !== undefined;
+  const has6 = isPool ? address.serves(6) : address.ipv6 !== undefined;
+  // An empty pool has neither: that is said of each destination.
+  if (has4 === has6) return undefined;
+  return has4 ? 4 : 6;
 }
 
 /** The family of the source that a destination needs: an IPv4-mapped one is reached by IPv4. */
@@ -116,15 +115,15 @@ export function neededFamily({ address, family }: { readonly address: string; re
 }
 
 /**
- * The source address for this destination; undefined when there is none of its family.
+ * The source address for this destination; undefined when there is none of its family. (What a pool gives, see sources.ts.)
  *
  * @throws whatever a source function throws, and ERR_INVALID_IP_ADDRESS for an answer of it that is no address.
  */
 export function resolveSource(source: Source, destination: Destination): Resolved | undefined {
   const { address } = source;
   if (address === undefined) return { address: null };
+  if (address instanceof SourcePool) return undefined;
   const wanted = neededFamily(destination);
-  const mapped = wanted !== destination.family;
   let chosen: ParsedAddress | undefined;
   if (typeof address === 'function') {
     chosen = askFunction(address, destination, source.extras?.interface !== undefined);
@@ -132,10 +131,14 @@ export function resolveSource(source: Source, destination: Destination): Resolve
   } else {
     chosen = wanted === 4 ? address.ipv4 : address.ipv6;
   }
-  if (chosen === undefined) return undefined;
+  return chosen && resolveAddress(chosen, destination);
+}
+
+/** A source address of the family that the destination needs, as it is bound. */
+export function resolveAddress(chosen: ParsedAddress, destination: Destination): Resolved {
   if (chosen.scope === 'unspecified') return { address: null };
-  if (chosen.family === 4) return { address: mapped ? toMapped(chosen.ip) : chosen.ip };
-  return { address: withZone(chosen, destination.address) };
+  if (chosen.family === 6) return { address: withZone(chosen, destination.address) };
+  return { address: destination.family === 6 ? toMapped(chosen.ip) : chosen.ip };
 }
 
 // A link-local source needs to know its link; a destination with a zone names it just as well.
@@ -167,7 +170,7 @@ function askFunction(
 function readAddress(value: SourceOptions['localAddress'], hasInterface: boolean): Source['address'] {
   // net.connect treats the empty string as absent.
   if (value === undefined || (value as unknown) === null || value === '') return undefined;
-  if (typeof value === 'function') return value;
+  if (typeof value === 'function' || value instanceof SourcePool) return value;
   if (typeof value === 'string') {
     const parsed = checkedAddress('options.localAddress', value, hasInterface);
     return parsed.family === 4 ? { ipv4: parsed } : { ipv6: parsed };
