@@ -1,7 +1,7 @@
 // Who a client is (RFC 7617, Basic), which source addresses are theirs, and how many connections they have.
 import { createHash, timingSafeEqual } from 'node:crypto';
 import * as http from 'node:http';
-import { sourceOf } from './sources.mjs';
+import { SourcePool } from 'connectx';
 import { openUpstream } from './upstream.mjs';
 
 export class Tenant {
@@ -15,7 +15,7 @@ export class Tenant {
 
   constructor({ name, sources, connections }, config) {
     this.name = name;
-    this.source = sourceOf(sources);
+    this.source = new SourcePool(sources);
     this.#limit = connections;
     // An agent of its own for each tenant, so that nobody's request goes out from the address of somebody else.
     this.agent = new http.Agent({ keepAlive: true, timeout: config.timeouts.keepAlive });

@@ -1,14 +1,13 @@
 // The settings, checked, with their defaults. README.md says what each of them means.
-import { integer, numbers, object, only, port, readSettings, string } from '../shared/settings.mjs';
-import { fail } from '../shared/settings.mjs';
+import { fail, integer, numbers, object, only, port, readSettings, string, strings } from '../shared/settings.mjs';
 
 export function readConfig(file) {
   const given = readSettings(file);
-  only(given, 'config', ['routes', 'source', 'limits', 'timeouts', 'logInterval']);
+  only(given, 'config', ['routes', 'sources', 'limits', 'timeouts', 'logInterval']);
   if (!Array.isArray(given.routes) || given.routes.length === 0) fail('routes', 'must be a list that is not empty');
   return {
     routes: given.routes.map(readRoute),
-    source: string(given.source, 'source'),
+    sources: strings(given.sources, 'sources'),
     limits: numbers(given.limits, 'limits', {
       flows: 10_000,
       flowsPerClient: 100,

@@ -24,11 +24,8 @@ export class Flow {
     const { upstream, source, stats, onReply } = this.#settings;
     const { signal } = this.#abort;
     const socket = await connectUdp({ ...upstream, localAddress: source, signal });
-    // An abort that came when there was a socket already.
-    if (signal.aborted) {
-      socket.close();
-      signal.throwIfAborted();
-    }
+    // An abort that came when there was a socket already has closed it.
+    signal.throwIfAborted();
     // ECONNREFUSED for one: nobody listens upstream, now. The datagram is lost, and the flow stays for the next.
     socket.on('error', () => stats.dropped.send++);
     socket.on('message', (message) => {
@@ -46,7 +43,10 @@ export class Flow {
     this.lastActive = performance.now();
     if (this.#waiting === undefined) {
       this.#pass(message);
-    } else if (this.#waiting.length >= limits.queueDatagrams || this.#waitingBytes + message.length > limits.queueBytes) {
+    } else if (
+      this.#waiting.length >= limits.queueDatagrams ||
+      this.#waitingBytes + message.length > limits.queueBytes
+    ) {
       stats.dropped.queue++;
     } else {
       this.#waiting.push(message);
@@ -69,8 +69,9 @@ export class Flow {
 
   /** How many datagrams go with it that were not sent. */
   close() {
-    this.#abort.abort();
-    this.#socket?.close();
+    // The signal would close an open socket, too, and it must not be closed twice.
+    if (this.#socket === undefined) this.#abort.abort();
+    else this.#socket.close();
     const lost = this.#waiting?.length ?? 0;
     this.#waiting = undefined;
     return lost;

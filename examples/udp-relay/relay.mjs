@@ -1,4 +1,5 @@
 // All routes together: they share the limits and the counts.
+import { SourcePool } from 'connectx';
 import { log, RateLimitedLog } from '../shared/log.mjs';
 import { Flows } from './flows.mjs';
 import { Route } from './route.mjs';
@@ -16,7 +17,9 @@ export class Relay {
     this.#config = config;
     this.#flows = new Flows(config.limits, this.#stats);
     this.#failures = new RateLimitedLog(config.logInterval);
-    const shared = { flows: this.#flows, stats: this.#stats, failures: this.#failures };
+    // One for all routes: the sources are shared, and their ports are counted for each upstream by itself.
+    const source = new SourcePool(config.sources);
+    const shared = { source, flows: this.#flows, stats: this.#stats, failures: this.#failures };
     this.#routes = config.routes.map((route) => new Route(route, config, shared));
   }
 

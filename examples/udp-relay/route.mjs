@@ -16,7 +16,7 @@ export class Route {
   #exhaustedUntil = 0;
   #isStopping = false;
 
-  /** `shared`: { flows, stats, failures }, of all routes together. */
+  /** `shared`: { source, flows, stats, failures }, of all routes together. */
   constructor(route, config, shared) {
     this.#route = route;
     this.#config = config;
@@ -27,8 +27,10 @@ export class Route {
 
   async start() {
     const { host, port } = this.#route.listen;
+    // With a lookup that answers at once it may be listening when bind() returns.
+    const listening = once(this.#server, 'listening');
     this.#server.bind({ address: host, port });
-    await once(this.#server, 'listening');
+    await listening;
     this.#server.on('error', ({ message }) => {
       this.#shared.failures.write('receive', 'error', 'receive-failed', { ...this.#route, message });
     });
@@ -60,7 +62,7 @@ export class Route {
     if (refusal !== undefined) return refusal;
     const flow = new Flow({
       upstream: this.#route.upstream,
-      source: this.#config.source,
+      source: this.#shared.source,
       limits: this.#config.limits,
       stats,
       onReply: (reply) => this.#reply(reply, client),
@@ -87,7 +89,7 @@ export class Route {
     const event = isExhaustion ? 'exhausted' : 'flow-failed';
     const { host, port } = this.#route.upstream;
     failures.write(`${event} ${host} ${port} ${code}`, 'error', event, {
-      ...{ upstream: this.#route.upstream, source: this.#config.source, code, reason, message },
+      ...{ upstream: this.#route.upstream, sources: this.#config.sources, code, reason, message },
     });
   }
 

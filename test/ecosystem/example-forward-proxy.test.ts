@@ -221,7 +221,7 @@ describeIsolated(`examples/forward-proxy, ${PORTS} ephemeral ports`, () => {
         // A tenant with another source is not concerned.
         expect(await curl('bob', url(A), ...how)).toMatchObject({ status: 200, body: 'at once' });
         expect(proxy.linesOf('exhausted')).toMatchObject([
-          { tenant: 'alice', status: 503, host: A, reason: 'ports-exhausted', localAddress: ALICE[0], count: 1 },
+          { tenant: 'alice', status: 503, host: A, reason: 'pool-exhausted', count: 1 },
         ]);
         release();
         expect((await answers).map(({ body }) => body)).toEqual(many.map(() => 'released'));
@@ -234,6 +234,20 @@ describeIsolated(`examples/forward-proxy, ${PORTS} ephemeral ports`, () => {
       expect(rest).toBeGreaterThanOrEqual(2 * SERVERS.length - 1);
       expect(more).toEqual([]);
     });
+
+    test.skipIf(leftOut)(
+      `a tenant's addresses have ${PORTS} ports each, towards one destination${leftOut}`,
+      async () => {
+        const { held, sources, release } = await holdingServers([A]);
+        await startProxy();
+        const busy = Array.from({ length: PORTS * BOB.length }, async () => curl('bob', url(A), ...how, ...HOLD));
+        await until(() => held.length === busy.length);
+        expect(sources.sort()).toEqual(BOB.flatMap((source) => Array.from({ length: PORTS }, () => source)));
+        expect(await curl('bob', url(A), ...how)).toMatchObject({ status: 503 });
+        release();
+        await Promise.all(busy);
+      },
+    );
 
     test.skipIf(leftOut)(
       `control: without connectx ${PORTS} connections are all that there are${leftOut}`,
