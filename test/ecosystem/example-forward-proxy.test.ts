@@ -499,7 +499,7 @@ describeIsolated(`examples/forward-proxy, ${PORTS} ephemeral ports`, () => {
       void everything(socket).then((text) => socket.end(`heard ${text}`));
     });
     await tcpServer((socket) => {
-      socket.end('goodbye');
+      socket.once('data', () => socket.end('goodbye'));
       void everything(socket).then((text) => (heard = text));
     }, SERVERS[1]);
     let heard = '';
@@ -509,8 +509,9 @@ describeIsolated(`examples/forward-proxy, ${PORTS} ephemeral ports`, () => {
     expect(/^heard (x*)$/.exec(await everything(clientFirst))?.[1]).toHaveLength(1_000_000);
 
     const serverFirst = await rawTunnel(SERVERS[1]);
+    serverFirst.write('y');
     expect(await everything(serverFirst)).toBe('goodbye');
-    serverFirst.end('y'.repeat(1_000_000));
+    serverFirst.end('y'.repeat(999_999));
     await until(() => heard.length > 0);
     expect(heard).toHaveLength(1_000_000);
     expect(await proxy.end('SIGTERM')).toEqual(CLEAN_END);
