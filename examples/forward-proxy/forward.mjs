@@ -2,6 +2,7 @@
 import * as http from 'node:http';
 import { pipeline } from 'node:stream';
 import { endToEnd } from './headers.mjs';
+import { breakOff } from './tunnel.mjs';
 
 /** RFC 9110, section 9.2.2: what a proxy may send a second time. Those with a body it cannot. */
 const SAFE = new Set(['GET', 'HEAD', 'OPTIONS', 'TRACE']);
@@ -57,7 +58,11 @@ export function forward(tenant, target, request, response, { timeouts }, onFailu
     }
   });
   // The client has gone: what is under way for it has no purpose any more.
-  response.once('close', () => upstream.destroy());
+  response.once('close', () => {
+    // Destroyed, it has given its socket back to the agent, or has none.
+    if (!upstream.destroyed && upstream.socket) breakOff(upstream.socket);
+    upstream.destroy();
+  });
   // A client that waits for 100 (Continue) sends nothing before.
   upstream.flushHeaders();
   request.pipe(upstream);

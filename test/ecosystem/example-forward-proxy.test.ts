@@ -564,6 +564,7 @@ describeIsolated(`examples/forward-proxy, ${PORTS} ephemeral ports`, () => {
     const get = (host: string, user: string) => `GET ${url(host)} HTTP/1.1\r\nHost: a\r\n${authorization(user)}\r\n`;
     const connectTo = (host: string, user: string) =>
       `CONNECT ${host}:${SERVER} HTTP/1.1\r\nHost: a\r\n${authorization(user)}\r\n`;
+    // It may still have something open of its start; a leak would be one more for each of very many clients.
     const before = proxy.descriptors();
     for (const host of hosts) {
       const tunnels = await Promise.all(Array.from({ length: PORTS }, async () => rawTunnel(host)));
@@ -574,18 +575,24 @@ describeIsolated(`examples/forward-proxy, ${PORTS} ephemeral ports`, () => {
       }
       await until(() => serving.every((socket) => socket.readableEnded || socket.destroyed || !socket.readable));
       for (const socket of serving.splice(0)) socket.destroy();
-      await until(() => proxy.descriptors() === before);
+      await until(
+        () => proxy.descriptors() <= before,
+        () => `${proxy.descriptors()} of ${before}: ${JSON.stringify(tcpStates())}`,
+      );
       const requests = await Promise.all(Array.from({ length: PORTS }, async () => rawClient(get(host, 'bob'))));
       await Promise.all(requests.map(async (client) => once(client, 'data')));
       for (const client of requests) client.destroy();
-      await until(() => proxy.descriptors() === before);
+      await until(
+        () => proxy.descriptors() <= before,
+        () => `${proxy.descriptors()} of ${before}: ${JSON.stringify(tcpStates())}`,
+      );
       // While the proxy still connects.
       const early = [connectTo(NOWHERE.server, 'nobody'), get(NOWHERE.server, 'nobody')];
       const clients = await Promise.all(early.map(async (text) => rawClient(text)));
       await until(() => tcpStates().filter(({ state }) => state === 'SYN-SENT').length === early.length);
       for (const client of clients) client.resetAndDestroy();
       await until(
-        () => proxy.descriptors() === before,
+        () => proxy.descriptors() <= before,
         () => JSON.stringify(tcpStates()),
       );
     }
