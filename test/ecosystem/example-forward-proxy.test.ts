@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { connect } from 'connectx';
 import { describe, expect, test } from 'vitest';
 import { answerOf, CLEAN_END, Example } from '../helpers/examples.js';
-import { describeIsolated, tcpStates, useNetwork } from '../helpers/netns.js';
+import { describeIsolated, sysctl, tcpStates, useNetwork } from '../helpers/netns.js';
 import { folderWith, has, leftOutWithout, nginx } from '../helpers/programs.js';
 import { closed, connected, track, until } from '../helpers/sockets.js';
 
@@ -549,6 +549,21 @@ describeIsolated(`examples/forward-proxy, ${PORTS} ephemeral ports`, () => {
     to.on('data', (data: Buffer) => (received += data.length)).resume();
     await once(to, 'end');
     expect(received).toBe(LENGTH);
+  });
+
+  test('tunnels that their clients end first do not use the ports up', async () => {
+    sysctl('ipv4.tcp_tw_reuse', 0);
+    await tcpServer((socket) => socket.resume().on('end', () => socket.end()));
+    const proxy = await startProxy();
+    const waiting = () =>
+      tcpStates().filter(({ state, remote }) => state === 'TIME-WAIT' && remote === `${A}:${SERVER}`);
+    for (let n = 1; n <= 3 * PORTS; n++) {
+      const tunnel = await rawTunnel(A);
+      tunnel.end();
+      // From the first round on all of them are in TIME-WAIT.
+      await until(() => waiting().length === Math.min(n, PORTS));
+    }
+    expect(await proxy.end('SIGTERM')).toEqual(CLEAN_END);
   });
 
   test('clients that break off leave nothing open', async () => {
