@@ -387,8 +387,10 @@ function block(ms: number): void {
   Atomics.wait(cell, 0, 0, ms);
 }
 
-/** Waits shorter than this are not worth a turn of the event loop, in ms; and no longer one is made by a caller who blocks. */
+/** Waits shorter than this are not worth a turn of the event loop, in ms. */
 const BLOCK_MS = 0.3;
+/** No longer one is made by a caller who blocks. A process that has a port locked may have lost its processor for some ms. */
+const LONGEST_BLOCK_MS = 1;
 
 /** Connects while the caller waits. `done` hears what dgram makes of the connected descriptor. */
 function connectNow(plan: Plan, address: string, done: (error?: Error) => void): dgram.Socket {
@@ -415,7 +417,7 @@ function connectOneNow(plan: Plan, request: UdpRequest, done: (error?: Error) =>
     for (;;) {
       const step = rest.next();
       if (step.done === true) return target.take(step.value, request.destination, done);
-      if (step.value > 0) block(Math.min(step.value, BLOCK_MS));
+      if (step.value > 0) block(Math.min(step.value, LONGEST_BLOCK_MS));
     }
   } catch (error) {
     target.discard();
@@ -575,7 +577,7 @@ async function abortable<T>(promise: Promise<T>, signal: AbortSignal | undefined
 
 /**
  * Like {@link connectUdp}, at once: for a numeric host. It blocks for some ten microseconds as a rule; longer while it
- * searches a range that is nearly full, or waits for a port that is locked (at most 20 ms).
+ * searches a range that is nearly full, or waits for a port that is locked (at most 60 ms).
  *
  * @throws one of Node's argument errors (ERR_INVALID_ARG_VALUE for a host that is a name), or a {@link ConnectxError}
  * @example

@@ -46,7 +46,7 @@ export type Pause = number;
 /** So many questions to the kernel make about 1 ms. */
 const QUESTIONS_A_TURN = 256;
 
-/** How often an explicit port that is locked is tried: for 20 ms when blocking, some 300 ms when not. */
+/** How often an explicit port that is locked is tried: for 60 ms when blocking, some 300 ms when not. */
 const PATIENCE = 64;
 
 /** Waits shorter than a timer can measure come first: a lock is held for some 10 microseconds. */
