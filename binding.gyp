@@ -20,6 +20,7 @@
             "native/route.cc",
             "native/sock_diag.cc",
             "native/socket_options.cc",
+            "native/time_wait.cc",
             "native/udp_connect.cc",
             "native/tcp_prepare.cc",
             "native/binding.cc"

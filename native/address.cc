@@ -74,6 +74,14 @@ bool Address::From(const sockaddr_storage& storage, socklen_t length, Address* o
 
 uint16_t Address::port() const { return ntohs(family() == AF_INET ? v4()->sin_port : v6()->sin6_port); }
 
+void Address::set_port(uint16_t port) {
+  if (family() == AF_INET) {
+    v4()->sin_port = htons(port);
+  } else {
+    v6()->sin6_port = htons(port);
+  }
+}
+
 uint32_t Address::scope() const { return family() == AF_INET6 ? v6()->sin6_scope_id : 0; }
 
 const uint8_t* Address::ip() const {

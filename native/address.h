@@ -27,6 +27,7 @@ class Address {
   socklen_t length() const { return length_; }
   int family() const { return storage_.ss_family; }
   uint16_t port() const;
+  void set_port(uint16_t port);
   uint32_t scope() const;
   // The raw bytes of the IP address: 4 or 16.
   const uint8_t* ip() const;

@@ -33,6 +33,7 @@
 #include "sock_diag.h"
 #include "socket_options.h"
 #include "tcp_prepare.h"
+#include "time_wait.h"
 #include "udp_connect.h"
 
 namespace connectx {
@@ -252,6 +253,21 @@ Napi::Value TcpHeldWithOtherDeviceJs(const Napi::CallbackInfo& info) {
   if (!result.ok()) return ToJs(info, result);
   const auto interface = static_cast<uint32_t>(Int(info, 6));
   return ToJs(info, HeldWithOtherDevice(&EnvironmentOf(info)->tcp, Int(info, 0), local, remote, interface));
+}
+
+// countTimeWait(fd, family, local, remote, remotePort, low, high, start) -> found + 65536 * looked at
+Napi::Value CountTimeWaitJs(const Napi::CallbackInfo& info) {
+  const int family = Int(info, 1);
+  Address local;
+  Address remote;
+  Result result = AddressArgument(info, 2, family, 0, &local);
+  if (result.ok()) result = AddressArgument(info, 3, family, Port(info, 4), &remote);
+  if (!result.ok()) return ToJs(info, result);
+  PortSpan span;
+  span.low = Port(info, 5);
+  span.high = Port(info, 6);
+  const uint32_t start = info[7].As<Napi::Number>().Uint32Value();
+  return ToJs(info, CountTimeWait(&EnvironmentOf(info)->tcp, Int(info, 0), local, remote, span, start));
 }
 
 // diagLookup(protocol, family, local, localPort, remote, remotePort, interface)
@@ -475,6 +491,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   add("timeWaitPorts", TimeWaitPortsJs);
   add("socketHolders", SocketHoldersJs);
   add("socketGroups", SocketGroupsJs);
+  add("countTimeWait", CountTimeWaitJs);
   add("routeLookup", RouteLookupJs);
   add("readFile", ReadFileJs);
   add("interfaceIndex", InterfaceIndexJs);

@@ -4,6 +4,7 @@
 #include <sys/socket.h>
 
 #include <cerrno>
+#include <cstdio>
 #include <cstring>
 
 namespace connectx {
@@ -231,19 +232,44 @@ Result UdpOwner(Oracle* oracle, const UdpPlan& plan) {
   return Result::Ok(state);
 }
 
-Result UdpProbe() {
-  for (const auto& [family, any] : {std::pair(AF_INET, "127.0.0.1"), std::pair(AF_INET6, "::1")}) {
+namespace {
+
+// Bound to some loopback address and a port of our choice: the kernel would choose among ephemeral ports, and of those
+// there may be none. value is the descriptor.
+Result BindSomewhere(int family, Address* local) {
+  uint32_t state = 0;
+  for (int tries = 0; tries < 64; tries++) {
     Result opened = os::Socket(family, SOCK_DGRAM, IPPROTO_UDP);
-    if (opened.error == EAFNOSUPPORT) continue;
     if (!opened.ok()) return opened;
     Fd fd(opened.value);
-    Address local;
-    Result result = Address::Parse(family, any, 0, &local);
-    if (result.ok()) result = os::Bind(fd.get(), local.get(), local.length());
-    if (result.error == EADDRNOTAVAIL) continue;
-    if (result.ok()) result = LocalAddress(fd.get(), &local);
     uint64_t cookie = 0;
-    if (result.ok()) result = CookieOf(fd.get(), &cookie);
+    Result result = CookieOf(fd.get(), &cookie);
+    if (!result.ok()) return result;
+    // Another one each time, and in each process: no cookie is given twice.
+    state = (state ^ static_cast<uint32_t>(cookie)) * 2654435761U;
+    char any[] = "127.255.255.255";
+    std::snprintf(any, sizeof any, "127.%u.%u.1", (state >> 8) & 255U, (state >> 16) & 255U);
+    const auto port = static_cast<uint16_t>(1024 + (state >> 8) % 64000);
+    result = Address::Parse(family, family == AF_INET ? any : "::1", port, local);
+    if (result.ok()) result = os::Bind(fd.get(), local->get(), local->length());
+    if (result.ok()) return Result::Ok(fd.Release());
+    // EACCES: below ip_unprivileged_port_start.
+    if (result.error != EADDRINUSE && result.error != EACCES) return result;
+  }
+  return Result::Fail(Syscall::kBind, EADDRINUSE);
+}
+
+}  // namespace
+
+Result UdpProbe() {
+  for (const int family : {AF_INET, AF_INET6}) {
+    Address local;
+    Result bound = BindSomewhere(family, &local);
+    if (bound.error == EAFNOSUPPORT || bound.error == EADDRNOTAVAIL) continue;
+    if (!bound.ok()) return bound;
+    Fd fd(bound.value);
+    uint64_t cookie = 0;
+    Result result = CookieOf(fd.get(), &cookie);
     if (!result.ok()) return result;
     DiagQuery query;
     query.protocol = IPPROTO_UDP;

@@ -4,6 +4,13 @@ import { isIP } from 'node:net';
 /** 4 or 6, as `node:net` numbers address families. */
 export type Family = 4 | 6;
 
+/** A remote end, as a source function gets it. */
+export interface Destination {
+  address: string;
+  port: number;
+  family: Family;
+}
+
 /** A numeric address and what matters of it to a connection. */
 export interface ParsedAddress {
   /** As it will be given to the kernel: without a zone, and as IPv4 where it is IPv4-mapped. */

@@ -1,7 +1,8 @@
 // One attempt to connect one net.Socket handle to one address: prepares a descriptor, lets Node's core connect it, and
 // goes on to the next technique when the kernel has no port for this one.
 import { constants } from 'node:os';
-import { isMapped, parseAddress, toMapped } from './address';
+import { type Destination, isMapped, parseAddress, toMapped } from './address';
+import { attemptError, type FailureDetails } from './errors';
 import {
   type Circumstances,
   type Explanation,
@@ -12,14 +13,18 @@ import {
   otherAddress,
   otherPort,
   SELF_CONNECT,
+  type TimeWait,
   TUPLE_IN_USE,
   wildcardOf,
 } from './explain';
-import { ephemeralRange, kernelOf } from './kernel';
+import { kernelOf } from './kernel';
 import { AF_INET, AF_INET6, errnoOf, type Native, RTN_LOCAL, syscallOf, Verdict } from './native';
 import { PortSearch, planPorts, type Technique } from './ports';
 import type { PortRange } from './range';
-import { type Destination, lacksZone, resolveSource, type Source } from './source';
+import type { PoolLease } from './pool';
+import { lacksZone, resolveSource, type Source } from './source';
+import { type Sources, sourcesFor } from './sources';
+import { ephemeralRange, hasTimestamps } from './sysctl';
 
 const { errno } = constants;
 
@@ -47,14 +52,13 @@ export interface ConnectRequest {
 }
 
 /** Why an attempt failed, for the error that core makes of it. */
-export interface Failure extends Explanation {
-  /** Positive. */
-  readonly errno: number;
-  readonly syscall: string;
-}
+export type Failure = FailureDetails;
 
 /** How many ports are searched before the event loop gets its turn: some 3 ms. */
 const TRIES_A_TURN = 256;
+
+/** How many sources of a pool are tried before the event loop gets its turn: some 4 ms, when all their ports are taken. */
+const SOURCES_A_TURN = 4;
 
 /** The handle's descriptor is ready to be connected. Above every negative errno, and beside them in one return value. */
 const READY = 0;
@@ -62,6 +66,8 @@ const READY = 0;
 const NO_MORE = 1;
 /** There are ports left to search, but the event loop has waited long enough. */
 const LATER = 2;
+/** The kernel has to be asked which ports are in TIME-WAIT, and that takes a while. */
+const ASK = 3;
 
 /** rtnetlink refused to answer (sandboxes), as against: answered that there is no route. */
 const NO_ROUTE_SERVICE: ReadonlySet<number> = new Set([
@@ -107,6 +113,11 @@ export class Attempt {
   #tries = 0;
   // A port below ip_unprivileged_port_start was among those searched.
   #denied = false;
+  /** Where the sources come from a pool. */
+  #sources: Sources | undefined;
+  #lease: PoolLease | undefined;
+  // Whether there is a descriptor with the current source.
+  #isPrepared = false;
 
   constructor(native: Native, source: Source, owner: HandleOwner, destination: Destination) {
     const handle = owner._handle;
@@ -126,9 +137,43 @@ export class Attempt {
     this.#shadow((request) => {
       // Back to core's own, so that the handle does not keep the attempt alive.
       this.#shadow(this.#coreConnect);
-      const status = this.#prepare();
-      return status === 0 ? this.#run(request) : status;
+      this.#sources = sourcesFor(this.#source, this.destination);
+      return this.#go(request);
     });
+  }
+
+  /** Whether this is the attempt to connect this handle. */
+  isOf(handle: unknown): boolean {
+    return handle === this.#handle;
+  }
+
+  /** The source, if it came from a pool, is in use by this attempt no longer. */
+  release(): void {
+    this.#lease?.release();
+    this.#lease = undefined;
+  }
+
+  // Source after source, where there is more than one.
+  #go(request: ConnectRequest): number {
+    for (let sources = 1; ; sources++) {
+      if (!this.#isPrepared) {
+        const status = this.#prepare();
+        this.#isPrepared = status === 0;
+      }
+      const status = this.#isPrepared ? this.#run(request) : -(this.failure?.errno ?? errno.EINVAL);
+      if (status === 0 || !this.#mayTryAnother(request)) return status;
+      this.#isPrepared = false;
+      if (sources === SOURCES_A_TURN) return this.#postpone(request);
+    }
+  }
+
+  #mayTryAnother(request: ConnectRequest): boolean {
+    const { failure } = this;
+    // A request that has been abandoned belongs to libuv, which is connecting the handle.
+    if (this.#sources === undefined || failure === undefined || request.oncomplete === undefined) return false;
+    return (
+      failure.errors === undefined && this.thrown === undefined && this.#sources.failed(attemptError(this, failure))
+    );
   }
 
   #shadow(connect: TcpHandle['connect']): void {
@@ -141,18 +186,23 @@ export class Attempt {
     const { destination } = this;
     let resolved: ReturnType<typeof resolveSource>;
     try {
-      resolved = resolveSource(this.#source, destination);
+      resolved = this.#sources === undefined ? resolveSource(this.#source, destination) : this.#sources.next();
     } catch (error) {
       this.thrown = { error };
       return this.#fail(errno.EINVAL, 'bind', SOURCE_THREW);
     }
     if (resolved === undefined) {
+      this.failure = this.#sources?.exhausted();
+      if (this.failure !== undefined) return -this.failure.errno;
       return this.#fail(errno.EAFNOSUPPORT, 'connect', familyMismatch(destination.address, this.#source));
     }
     this.localAddress = resolved.address;
     this.localPort = this.#source.port;
     const refusal = this.#refuse();
     if (refusal !== 0) return refusal;
+    this.#step = 0;
+    this.#next = READY;
+    this.#search = undefined;
     this.#plan = planPorts(this.#source, this.localAddress !== null, kernelOf(this.#native));
     return this.#openFirst();
   }
@@ -196,12 +246,15 @@ export class Attempt {
         this.#step = -1;
         this.#next = LATER;
         return this.#open(null, 0, 0, 0);
+      case 'take-over':
+        throw new Error('connectx: a plan takes over only at its end');
     }
   }
 
   #open(source: string | null, port: number, low: number, high: number): number {
     const fd = this.#native.tcpPrepare(this.#domain, source, port, low, high, this.#source.extras);
     if (fd < 0) return this.#failWith(fd);
+    if (this.#fd >= 0) return this.#replaceWith(fd);
     // No function of JavaScript is entered between the two: there V8 stops a worker thread that is being terminated, and
     // the descriptor would be nobody's.
     const status = this.#handle.open(fd);
@@ -228,7 +281,8 @@ export class Attempt {
       this.#next = this.#advance();
     }
     if (this.#next === LATER) return this.#postpone(request);
-    if (this.#next !== NO_MORE) return this.#next;
+    if (this.#next === ASK && this.#askForTimeWait(request)) return 0;
+    if (this.#next < 0) return this.#next;
     this.localPort = this.#source.port;
     return this.#denied ? this.#fail(errno.EACCES, 'bind') : this.#fail(errno.EADDRNOTAVAIL, 'connect');
   }
@@ -255,14 +309,19 @@ export class Attempt {
 
   // READY, NO_MORE, LATER or a negative errno.
   #advance(): number {
-    if (this.#search !== undefined) return this.#nextPort(this.#search);
+    if (this.#search !== undefined) {
+      const next = this.#nextPort(this.#search);
+      if (next !== NO_MORE) return next;
+      this.#search = undefined;
+    }
     this.#step++;
     const technique = this.#plan[this.#step];
     if (technique === undefined) return NO_MORE;
     if (technique.kind === 'search') {
       this.#search = new PortSearch(technique.ports(), Math.random());
-      return this.#nextPort(this.#search);
+      return this.#advance();
     }
+    if (technique.kind === 'take-over') return ASK;
     if (technique.kind === 'assign') throw new Error('connectx: a plan assigns only at its beginning');
     // After connect(2) has said EADDRNOTAVAIL the socket has no port yet, so that the same one can be bound explicitly.
     const source = this.#sourceToBind();
@@ -279,9 +338,8 @@ export class Attempt {
       if (port === undefined) return NO_MORE;
       const prepared = this.#native.tcpPrepare(this.#domain, source, port, 0, 0, this.#source.extras);
       if (prepared >= 0) {
-        // Node has not yet told epoll about the descriptor: that comes with a connect(2) that is under way.
-        const replaced = this.#native.replace(prepared, this.#fd);
-        if (replaced < 0) return this.#failWith(replaced);
+        const status = this.#replaceWith(prepared);
+        if (status !== 0) return status;
         this.localPort = port;
         this.#tries++;
         return READY;
@@ -293,6 +351,12 @@ export class Attempt {
     return LATER;
   }
 
+  // Node has not yet told epoll about the handle's descriptor: that comes with a connect(2) that is under way.
+  #replaceWith(fd: number): number {
+    const replaced = this.#native.replace(fd, this.#fd);
+    return replaced < 0 ? this.#failWith(replaced) : 0;
+  }
+
   // Core believes that the connect is under way. It goes on in the event loop's next turn, and core hears of a failure as
   // it would from libuv.
   #postpone(request: ConnectRequest): number {
@@ -300,10 +364,29 @@ export class Attempt {
       const { oncomplete } = request;
       // Core takes it away when the attempt has timed out; it forgets the handle when the socket is destroyed.
       if (oncomplete === undefined || this.#owner._handle !== this.#handle) return;
-      const status = this.#run(request);
+      const status = this.#go(request);
       if (status !== 0) oncomplete.call(request, status, this.#handle, request, true, true);
     });
     return 0;
+  }
+
+  // Each of the ports is then tried once, from a random one on: other processes may be at the same.
+  #askForTimeWait(request: ConnectRequest): boolean {
+    const technique = this.#technique();
+    const source = this.#sourceToBind();
+    if (technique.kind !== 'take-over' || typeof source === 'number') return false;
+    const { address, port } = this.destination;
+    const asked = this.#native.timeWaitPorts(this.#domain, source, address, port);
+    // Where sock_diag does not answer, there is nothing to take over.
+    if (typeof asked === 'number') return false;
+    void asked.then((found) => {
+      const usable = technique.ports();
+      const ports = typeof found === 'number' ? [] : [...found].filter((one) => usable.has(one));
+      this.#search = new PortSearch(ports, Math.random());
+      this.#next = LATER;
+      this.#postpone(request);
+    });
+    return true;
   }
 
   // connect(2) is under way: is it what was asked for?
@@ -327,6 +410,8 @@ export class Attempt {
       case Verdict.otherPort:
         return this.#abandon(request, errno.EADDRNOTAVAIL, otherPort(range));
       default:
+        this.failure = undefined;
+        this.#lease = this.#sources?.lease();
         return 0;
     }
   }
@@ -394,6 +479,22 @@ export class Attempt {
     return this.localAddress !== null || route.source !== undefined;
   }
 
+  // Of a few ports of those that there were to be had.
+  #timeWait(): TimeWait | undefined {
+    const native = this.#native;
+    const range = this.#source.range ?? ephemeralRange(native);
+    const { localAddress } = this;
+    const source = this.#sourceToBind();
+    // What the error says of the local end is what was asked for.
+    this.localAddress = localAddress;
+    if (range === undefined || typeof source === 'number' || this.#fd < 0) return undefined;
+    const { address, port } = this.destination;
+    const start = Math.floor(Math.random() * 65536);
+    const counted = native.countTimeWait(this.#fd, this.#domain, source, address, port, range.low, range.high, start);
+    if (counted < 0) return undefined;
+    return { of: counted >> 16, found: counted & 0xffff, timestamps: hasTimestamps(native) };
+  }
+
   #technique(): Technique {
     return this.#plan[this.#step] as Technique;
   }
@@ -414,6 +515,7 @@ export class Attempt {
       source: this.#source,
       ephemeral: ephemeralRange(this.#native),
       sourceIsUsable: () => this.#sourceIsUsable(),
+      timeWait: () => this.#timeWait(),
     };
     this.failure = { errno: code, syscall, ...(explanation ?? explain(circumstances)) };
     return -code;

@@ -14,6 +14,8 @@ export type Reason =
   | 'address-not-local'
   /** Source and destination have no address family in common. */
   | 'family-mismatch'
+  /** Every source of the pool failed; `code` is that of the last, and `errors` tells of each. */
+  | 'pool-exhausted'
   /** With `code: 'ERR_CONNECTX_UNSUPPORTED'`: the name of what this platform or kernel lacks. */
   | (string & {});
 
@@ -27,6 +29,7 @@ export interface ErrorDetails {
   localAddress?: string | undefined;
   localPort?: number | undefined;
   reason?: Reason | undefined;
+  errors?: readonly ConnectxError[] | undefined;
 }
 
 /**
@@ -51,6 +54,8 @@ export class ConnectxError extends Error {
   declare localAddress?: string;
   declare localPort?: number;
   declare reason?: Reason;
+  /** With `reason: 'pool-exhausted'`: one error for each source that was tried, in this order; of very many, the last ones. */
+  declare errors?: readonly ConnectxError[];
 
   constructor(message: string, details: ErrorDetails, cause?: unknown) {
     super(message, cause === undefined ? undefined : { cause });
@@ -97,27 +102,66 @@ export interface FailedAttempt {
   readonly localPort: number;
 }
 
+/** What is known of its failure. */
+export interface FailureDetails {
+  /** Positive. */
+  readonly errno: number;
+  readonly syscall: string;
+  readonly reason: string | undefined;
+  readonly advice: string;
+  readonly errors?: readonly ConnectxError[] | undefined;
+}
+
+/** The error of an attempt of which core does not know. */
+export function attemptError(attempt: FailedAttempt, failure: FailureDetails): ConnectxError {
+  const { destination, localAddress, localPort } = attempt;
+  const { errno, syscall, reason, advice, errors } = failure;
+  const code = errnoName(errno);
+  const { address, port } = destination;
+  return new ConnectxError(messageOf(code, attempt, syscall, localOf(attempt), advice), {
+    code,
+    errno: -errno,
+    syscall,
+    address,
+    port,
+    localAddress: localAddress ?? undefined,
+    localPort: localPort === 0 ? undefined : localPort,
+    reason,
+    errors,
+  });
+}
+
+function localOf({ localAddress, localPort }: FailedAttempt): string {
+  return localAddress === null && localPort === 0 ? '' : ` - Local (${localAddress ?? '*'}:${localPort})`;
+}
+
+function messageOf(
+  code: string,
+  { destination }: FailedAttempt,
+  syscall: string,
+  local: string,
+  advice: string,
+): string {
+  return `${syscall} ${code} ${destination.address}:${destination.port}${local}${advice && `; ${advice}`}`;
+}
+
 /**
  * Completes an error that Node's core made for a connection of ours, in place: the very object that core keeps in
  * `socket.errored`, in an `AggregateError` or in a `connectionAttemptFailed` event is the one that gets the details.
  */
-export function complete(
-  error: Error,
-  { destination, localAddress, localPort }: FailedAttempt,
-  failure: { readonly syscall: string; readonly reason: string | undefined; readonly advice: string },
-): void {
+export function complete(error: Error, attempt: FailedAttempt, failure: Omit<FailureDetails, 'errno'>): void {
   if (error instanceof ConnectxError) return;
   const code = (error as NodeJS.ErrnoException).code ?? '';
   const prototype: object = ConnectxError.prototype;
   Object.setPrototypeOf(error, prototype);
-  const { syscall, reason, advice } = failure;
+  const { syscall, reason, advice, errors } = failure;
+  const { localAddress, localPort } = attempt;
   const before = error.message;
   // What core could say of the local end of a descriptor that has no source.
   const [bare = ''] = / - Local \((?!undefined).*\)$/.exec(before) ?? [];
-  const local = localAddress === null && localPort === 0 ? bare : ` - Local (${localAddress ?? '*'}:${localPort})`;
   // Read first: it is made of the message when it is first read.
   const { stack } = error;
-  error.message = `${syscall} ${code} ${destination.address}:${destination.port}${local}${advice && `; ${advice}`}`;
+  error.message = messageOf(code, attempt, syscall, localOf(attempt) || bare, advice);
   if (stack !== undefined) error.stack = stack.replace(before, () => error.message);
   assignDefined(error, {
     code,
@@ -125,6 +169,7 @@ export function complete(
     reason,
     localAddress: localAddress ?? undefined,
     localPort: localPort === 0 ? undefined : localPort,
+    errors,
   });
 }
 

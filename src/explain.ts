@@ -1,6 +1,7 @@
 // What a failed attempt means and what to do about it: errno and circumstances in, words out.
 import { constants } from 'node:os';
 import { parseAddress, toMapped } from './address';
+import { SourcePool } from './pool';
 import { formatRange, type PortRange } from './range';
 import type { Source } from './source';
 
@@ -18,6 +19,18 @@ export interface Circumstances {
   readonly ephemeral: PortRange | undefined;
   /** Asked of the kernel when it matters: can this source, or any, be used towards this destination? */
   sourceIsUsable(): boolean;
+  /** Asked of the kernel when it matters: how many of a few ports towards this destination are in TIME-WAIT. */
+  timeWait?(): TimeWait | undefined;
+}
+
+/** A sample of ports that are taken. */
+export interface TimeWait {
+  /** So many were looked at. */
+  readonly of: number;
+  /** So many of them were in TIME-WAIT. */
+  readonly found: number;
+  /** `net.ipv4.tcp_timestamps`, without which there is no taking over. */
+  readonly timestamps: boolean;
 }
 
 export interface Explanation {
@@ -43,17 +56,27 @@ function explainNotAvailable(of: Circumstances): Explanation {
   // EADDRNOTAVAIL is also what bind(2) and, on IPv6, connect(2) say of a source that cannot be used at all.
   if (of.syscall === 'bind' || !of.sourceIsUsable()) return addressNotLocal(of.localAddress);
   if (of.source.port !== 0) return TUPLE_IN_USE;
-  return portsExhausted(of.source.range ?? of.ephemeral);
+  return portsExhausted(of.source.range ?? of.ephemeral, of.source.reuseTimeWait, of.timeWait?.());
 }
 
-function portsExhausted(range: PortRange | undefined): Explanation {
+function portsExhausted(range: PortRange | undefined, reuse: boolean, timeWait: TimeWait | undefined): Explanation {
   const which = range === undefined ? 'every ephemeral port' : `every usable port of ${formatRange(range)}`;
-  return {
-    reason: 'ports-exhausted',
-    advice:
-      `${which} is taken towards this destination: add source addresses, widen net.ipv4.ip_local_port_range, or close ` +
-      'connections (those in TIME-WAIT count)',
-  };
+  const taken = `${which} is taken towards this destination`;
+  const reason = 'ports-exhausted';
+  if (timeWait === undefined || timeWait.found === 0) {
+    const advice = 'add source addresses, widen net.ipv4.ip_local_port_range, or close connections';
+    return { reason, advice: `${taken}: ${advice}` };
+  }
+  const { found, of, timestamps } = timeWait;
+  const share = `${found} of ${of} that were looked at by connections in TIME-WAIT`;
+  if (!timestamps) {
+    const advice = 'these cannot be taken over while TCP timestamps are off: set net.ipv4.tcp_timestamps=1';
+    return { reason, advice: `${taken}, ${share}: ${advice}, add source addresses, or keep connections alive` };
+  }
+  const advice = reuse
+    ? 'these could not be taken over, for which the other side has to use TCP timestamps too: add source addresses'
+    : 'set reuseTimeWait, let the other side close first, add source addresses';
+  return { reason, advice: `${taken}, ${share}: ${advice}, or keep connections alive` };
 }
 
 export const TUPLE_IN_USE: Explanation = {
@@ -118,11 +141,26 @@ export const UDP_TUPLE_IN_USE: Explanation = {
     'another socket is connected with this exact 4-tuple, and would get no datagrams any more: use another localPort',
 };
 
+/** Every source of a pool was tried. */
+export function poolExhausted(tried: number): Explanation {
+  const each =
+    tried === 1 ? 'the one source of the pool that was tried' : `each of the ${tried} sources that were tried`;
+  return {
+    reason: 'pool-exhausted',
+    advice: `${each} has failed (see errors): add sources to the pool, or close connections`,
+  };
+}
+
 /** There is no source of the destination's family. */
 export function familyMismatch(destination: string, source: Source): Explanation {
   // An IPv4-mapped destination needs an IPv4 source.
   const family = parseAddress(destination)?.family === 6 ? 'IPv6' : 'IPv4';
-  const why = typeof source.address === 'function' ? 'localAddress() gave none for it' : 'localAddress has none';
+  const { address } = source;
+  const isPool = address instanceof SourcePool;
+  const why =
+    typeof address === 'function'
+      ? 'localAddress() gave none for it'
+      : `${isPool ? 'the pool' : 'localAddress'} has none`;
   return { reason: 'family-mismatch', advice: `the destination needs an ${family} source address, and ${why}` };
 }
 

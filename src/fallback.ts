@@ -1,22 +1,26 @@
 // One attempt where there is no addon: the source is bound as net.connect({ localAddress, localPort }) binds it, with the
 // limits that connectx exists to lift.
 import { constants } from 'node:os';
+import type { Destination } from './address';
 import type { Failure, TcpHandle } from './attempt';
-import { unsupported } from './errors';
+import { attemptError, unsupported } from './errors';
 import { explain, familyMismatch, wildcardOf } from './explain';
 import { DISABLE_VARIABLE } from './native';
-import { type Destination, type Resolved, resolveSource, type Source } from './source';
+import type { PoolLease } from './pool';
+import { type Resolved, resolveSource, type Source } from './source';
+import { type Sources, sourcesFor } from './sources';
 
 const { errno } = constants;
 
 /** Throws when the source asks for something that cannot be done without the addon. */
 export function refuseOnFallback(source: Source): void {
-  const { extras, range } = source;
+  const { extras, range, reuseTimeWait } = source;
   const why =
     process.platform === 'linux'
       ? `${DISABLE_VARIABLE} is set, and connectx behaves as off Linux`
       : `it needs Linux, and this is ${process.platform}`;
   if (range !== undefined) throw unsupported('localPortRange', why);
+  if (reuseTimeWait) throw unsupported('reuseTimeWait', why);
   for (const [name, value] of Object.entries(extras ?? {})) {
     if (value !== undefined && value !== false) throw unsupported(name, why);
   }
@@ -31,6 +35,8 @@ export class FallbackAttempt {
 
   readonly #source: Source;
   readonly #handle: TcpHandle;
+  #sources: Sources | undefined;
+  #lease: PoolLease | undefined;
 
   constructor(source: Source, handle: TcpHandle, destination: Destination) {
     this.#source = source;
@@ -40,22 +46,45 @@ export class FallbackAttempt {
   }
 
   begin(): void {
-    const status = this.#bind();
-    if (status === 0) return;
+    this.#sources = sourcesFor(this.#source, this.destination);
+    let status = this.#bind();
+    while (status !== 0 && this.#mayTryAnother()) status = this.#bind();
+    if (status === 0) {
+      this.#lease = this.#sources?.lease();
+      return;
+    }
     const refuse = () => status;
     if (this.destination.family === 6) this.#handle.connect6 = refuse;
     else this.#handle.connect = refuse;
   }
 
+  isOf(handle: unknown): boolean {
+    return handle === this.#handle;
+  }
+
+  release(): void {
+    this.#lease?.release();
+    this.#lease = undefined;
+  }
+
+  #mayTryAnother(): boolean {
+    const { failure } = this;
+    if (this.#sources === undefined || failure === undefined) return false;
+    return failure.errors === undefined && this.#sources.failed(attemptError(this, failure));
+  }
+
   #bind(): number {
+    this.failure = undefined;
     let resolved: Resolved | undefined;
     try {
-      resolved = resolveSource(this.#source, this.destination);
+      resolved = this.#sources === undefined ? resolveSource(this.#source, this.destination) : this.#sources.next();
     } catch (error) {
       this.thrown = { error };
       return -errno.EINVAL;
     }
     if (resolved === undefined) {
+      this.failure = this.#sources?.exhausted();
+      if (this.failure !== undefined) return -this.failure.errno;
       const explanation = familyMismatch(this.destination.address, this.#source);
       this.failure = { errno: errno.EAFNOSUPPORT, syscall: 'connect', ...explanation };
       return -errno.EAFNOSUPPORT;

@@ -93,6 +93,17 @@ export interface Native {
     remotePort: number,
     interfaceIndex: number,
   ): number;
+  /** How many ports of a few that were looked at are in TIME-WAIT, plus 65536 times how many these are; see `native/time_wait.h`. */
+  countTimeWait(
+    fd: number,
+    family: number,
+    local: string,
+    remote: string,
+    remotePort: number,
+    low: number,
+    high: number,
+    start: number,
+  ): number;
   /** A {@link UdpVerdict}; see `native/udp_connect.h`. */
   udpConnect(
     fd: number,
@@ -134,7 +145,8 @@ export interface Native {
   socketHolders(protocol: number, low: number, high: number): Dumped<Uint8Array>;
   /**
    * Records (see `src/socket_table.ts`) of how many local ports are taken for each source and destination. `ports`:
-   * 65536 bits, those that count; `except`: endpoints out of records of `socketHolders`; `remotePort`: -1 for any.
+   * 65536 bits, those that count; `except`: endpoints out of records of `socketHolders` that do not (one with a wildcard
+   * address: on every address of its family); `remotePort`: -1 for any.
    */
   socketGroups(
     protocol: number,

@@ -12,7 +12,9 @@ export type Technique =
   /** `SO_REUSEADDR` + bind(2) to this port. Takes over a tuple in TIME-WAIT when TCP timestamps are on. */
   | { readonly kind: 'bind'; readonly port: number }
   /** The same, port after port of these, from a random one on. */
-  | { readonly kind: 'search'; readonly ports: () => number[] };
+  | { readonly kind: 'search'; readonly ports: () => number[] }
+  /** The same, with those of these ports whose tuple is in TIME-WAIT. The kernel has to be asked which they are. */
+  | { readonly kind: 'take-over'; readonly ports: () => ReadonlySet<number> };
 
 /** What a plan depends on beside the source options. */
 export interface Kernel {
@@ -28,6 +30,18 @@ export interface Kernel {
 
 /** A plan is never empty. `pinned`: whether a source address is bound. */
 export function planPorts(source: Source, pinned: boolean, kernel: Kernel): readonly Technique[] {
+  const plan = planFreePorts(source, pinned, kernel);
+  // An explicit bind to one port takes its tuple over by itself.
+  return source.reuseTimeWait && source.port === 0 ? [...plan, planTakeOver(source, kernel)] : plan;
+}
+
+// A reserved port that is in TIME-WAIT was somebody's choice, and is not ours to take.
+function planTakeOver(source: Source, kernel: Kernel): Technique {
+  const ports = () => portsOf([source.range ?? kernel.ephemeralRange() ?? DEFAULT_RANGE], kernel.reservedPorts());
+  return { kind: 'take-over', ports: () => new Set(ports()) };
+}
+
+function planFreePorts(source: Source, pinned: boolean, kernel: Kernel): readonly Technique[] {
   const canAssign = kernel.hasNoPort || !pinned;
   if (source.port !== 0) return planOnePort(source.port, canAssign, kernel);
   if (source.range !== undefined) return planRange(source.range, canAssign, kernel);

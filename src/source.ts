@@ -1,16 +1,10 @@
 // The source options: checked once, at the call, and then resolved for each destination that is attempted.
 import { isIPv6 } from 'node:net';
-import { type Family, isMapped, type ParsedAddress, parseAddress, toMapped } from './address';
-import { badPort, invalidAddress, invalidType, invalidValue, outOfRange, unsupported } from './errors';
+import { type Destination, type Family, isMapped, type ParsedAddress, parseAddress, toMapped } from './address';
+import { badPort, invalidAddress, invalidType, invalidValue, outOfRange } from './errors';
 import type { SocketOption, TcpExtras } from './native';
+import { SourcePool } from './pool';
 import type { PortRange } from './range';
-
-/** A remote end, as a source function gets it. */
-export interface Destination {
-  address: string;
-  port: number;
-  family: Family;
-}
 
 /** Chooses the source address for a destination; undefined: do not attempt this destination. */
 export type SourceFunction = (destination: Destination) => string | undefined;
@@ -18,12 +12,12 @@ export type SourceFunction = (destination: Destination) => string | undefined;
 /** The source options of {@link connect}. */
 export interface SourceOptions {
   /**
-   * The source address: a numeric IP, or one for each family, or a function that is asked once for each attempted
-   * destination. Default: the kernel chooses by routing. `0.0.0.0` and `::` pin the family only.
+   * The source address: a numeric IP, or one for each family, or a {@link SourcePool}, or a function that is asked once for each
+   * attempted destination. Default: the kernel chooses by routing. `0.0.0.0` and `::` pin the family only.
    *
    * A destination of a family for which there is no source is not attempted.
    */
-  localAddress?: string | { ipv4?: string; ipv6?: string } | SourceFunction | undefined;
+  localAddress?: string | { ipv4?: string; ipv6?: string } | SourcePool | SourceFunction | undefined;
   /** The exact source port, 1 to 65535. Default (and 0): assigned by the kernel. */
   localPort?: number | undefined;
   /** Take the source port from `[low, high]`, both inclusive, 1 to 65535. Excludes `localPort`. */
@@ -38,6 +32,11 @@ export interface SourceOptions {
   transparent?: boolean | undefined;
   /** TCP Fast Open (`TCP_FASTOPEN_CONNECT`, tcp(7)); see docs/tcp.md for what changes. Default false. */
   fastOpen?: boolean | undefined;
+  /**
+   * When every port towards the destination is taken, and some of these 4-tuples are in TIME-WAIT, take one of them over at once
+   * (RFC 6191; both sides need TCP timestamps) instead of failing. TCP only. Default false.
+   */
+  reuseTimeWait?: boolean | undefined;
   /** Further socket options, set in this order before bind(2). */
   socketOptions?: readonly SocketOption[] | undefined;
 }
@@ -45,10 +44,12 @@ export interface SourceOptions {
 /** The source options, valid and with their defaults. */
 export interface Source {
   /** Undefined: the kernel chooses. */
-  readonly address: { readonly ipv4?: ParsedAddress; readonly ipv6?: ParsedAddress } | SourceFunction | undefined;
+  readonly address:
+    { readonly ipv4?: ParsedAddress; readonly ipv6?: ParsedAddress } | SourcePool | SourceFunction | undefined;
   /** 0: any. */
   readonly port: number;
   readonly range: PortRange | undefined;
+  readonly reuseTimeWait: boolean;
   /** Null when there is nothing in it. */
   readonly extras: TcpExtras | null;
 }
@@ -59,7 +60,7 @@ export interface Resolved {
   readonly address: string | null;
 }
 
-const PLAIN: Source = { address: undefined, port: 0, range: undefined, extras: null };
+const PLAIN: Source = { address: undefined, port: 0, range: undefined, reuseTimeWait: false, extras: null };
 
 /** The names of all of them. */
 export const SOURCE_OPTIONS = [
@@ -85,16 +86,16 @@ export function mergeSource(base: object, over: object): SourceOptions {
 export function readSource(options: SourceOptions | undefined): Source {
   // `new net.Socket()` takes null and, from of old, a number.
   if (typeof options !== 'object' || (options as unknown) === null) return PLAIN;
-  refuseUnbuilt(options);
   const address = readAddress(options.localAddress, options.interface !== undefined);
   const port = readPort(options.localPort);
   const range = readRange(options.localPortRange);
   if (port !== 0 && range !== undefined) {
     throw invalidValue('options.localPortRange', options.localPortRange, 'cannot be combined with localPort');
   }
+  const reuseTimeWait = readBoolean('reuseTimeWait', options.reuseTimeWait);
   const extras = readExtras(options);
-  if (address === undefined && port === 0 && range === undefined && extras === null) return PLAIN;
-  return { address, port, range, extras };
+  const isPlain = address === undefined && port === 0 && range === undefined && extras === null && !reuseTimeWait;
+  return isPlain ? PLAIN : { address, port, range, reuseTimeWait, extras };
 }
 
 /** Whether nothing at all was asked of the source. */
@@ -104,10 +105,14 @@ export function isPlain(source: Source): boolean {
 
 /** The families that this source can serve; undefined: any, or only the source function knows. */
 export function familyOf(source: Source): Family | undefined {
-  if (typeof source.address !== 'object') return undefined;
-  const { ipv4, ipv6 } = source.address;
-  if (ipv4 !== undefined && ipv6 !== undefined) return undefined;
-  return ipv4 !== undefined ? 4 : 6;
+  const { address } = source;
+  if (typeof address !== 'object') return undefined;
+  const isPool = address instanceof SourcePool;
+  const has4 = isPool ? address.serves(4) : address.ipv4 !== undefined;
+  const has6 = isPool ? address.serves(6) : address.ipv6 !== undefined;
+  // An empty pool has neither: that is said of each destination.
+  if (has4 === has6) return undefined;
+  return has4 ? 4 : 6;
 }
 
 /** The family of the source that a destination needs: an IPv4-mapped one is reached by IPv4. */
@@ -116,15 +121,15 @@ export function neededFamily({ address, family }: { readonly address: string; re
 }
 
 /**
- * The source address for this destination; undefined when there is none of its family.
+ * The source address for this destination; undefined when there is none of its family. (What a pool gives, see sources.ts.)
  *
  * @throws whatever a source function throws, and ERR_INVALID_IP_ADDRESS for an answer of it that is no address.
  */
 export function resolveSource(source: Source, destination: Destination): Resolved | undefined {
   const { address } = source;
   if (address === undefined) return { address: null };
+  if (address instanceof SourcePool) return undefined;
   const wanted = neededFamily(destination);
-  const mapped = wanted !== destination.family;
   let chosen: ParsedAddress | undefined;
   if (typeof address === 'function') {
     chosen = askFunction(address, destination, source.extras?.interface !== undefined);
@@ -132,10 +137,14 @@ export function resolveSource(source: Source, destination: Destination): Resolve
   } else {
     chosen = wanted === 4 ? address.ipv4 : address.ipv6;
   }
-  if (chosen === undefined) return undefined;
+  return chosen && resolveAddress(chosen, destination);
+}
+
+/** A source address of the family that the destination needs, as it is bound. */
+export function resolveAddress(chosen: ParsedAddress, destination: Destination): Resolved {
   if (chosen.scope === 'unspecified') return { address: null };
-  if (chosen.family === 4) return { address: mapped ? toMapped(chosen.ip) : chosen.ip };
-  return { address: withZone(chosen, destination.address) };
+  if (chosen.family === 6) return { address: withZone(chosen, destination.address) };
+  return { address: destination.family === 6 ? toMapped(chosen.ip) : chosen.ip };
 }
 
 // A link-local source needs to know its link; a destination with a zone names it just as well.
@@ -167,7 +176,7 @@ function askFunction(
 function readAddress(value: SourceOptions['localAddress'], hasInterface: boolean): Source['address'] {
   // net.connect treats the empty string as absent.
   if (value === undefined || (value as unknown) === null || value === '') return undefined;
-  if (typeof value === 'function') return value;
+  if (typeof value === 'function' || value instanceof SourcePool) return value;
   if (typeof value === 'string') {
     const parsed = checkedAddress('options.localAddress', value, hasInterface);
     return parsed.family === 4 ? { ipv4: parsed } : { ipv6: parsed };
@@ -228,7 +237,7 @@ function readRange(value: unknown): PortRange | undefined {
   return { low, high };
 }
 
-function readBoolean(name: 'freeBind' | 'transparent' | 'fastOpen', value: unknown): boolean {
+function readBoolean(name: 'freeBind' | 'transparent' | 'fastOpen' | 'reuseTimeWait', value: unknown): boolean {
   if (value === undefined || value === null) return false;
   if (typeof value !== 'boolean') throw invalidType(`options.${name}`, 'of type boolean', value);
   return value;
@@ -296,10 +305,4 @@ export function int32(name: string, value: unknown): number {
     throw outOfRange(name, 'an integer >= -2147483648 && <= 4294967295', value);
   }
   return value | 0;
-}
-
-function refuseUnbuilt(options: SourceOptions): void {
-  if ('reuseTimeWait' in options && options.reuseTimeWait === true) {
-    throw unsupported('reuseTimeWait', 'this version of connectx does not have it yet');
-  }
 }

@@ -10,6 +10,7 @@ import { familyMismatch } from './explain';
 import { FallbackAttempt, refuseOnFallback } from './fallback';
 import { tcpFeatures } from './kernel';
 import { type Native, nativeOrFallback, TcpFeature } from './native';
+import { SourcePool } from './pool';
 import {
   familyOf,
   isPlain,
@@ -43,6 +44,7 @@ interface Connecting {
 const kSource = Symbol('connectx.source');
 const kOptions = Symbol('connectx.options');
 const kConnecting = Symbol('connectx.connecting');
+const kPooled = Symbol('connectx.pooled');
 
 /**
  * A `net.Socket` whose `connect()` honours the source options, given to the constructor or to `connect()`.
@@ -55,6 +57,8 @@ export class Socket extends net.Socket {
   declare [kSource]: Source;
   declare [kOptions]: (SocketOptions & { handle?: unknown }) | undefined;
   declare [kConnecting]: Connecting | undefined;
+  /** The attempt that made the connection, while it has its source from a pool. */
+  declare [kPooled]: AnyAttempt | undefined;
 
   /** Throws one of Node's argument errors when a source option is wrong. */
   constructor(options?: SocketOptions) {
@@ -63,6 +67,7 @@ export class Socket extends net.Socket {
     this[kSource] = source;
     this[kOptions] = options;
     this[kConnecting] = undefined;
+    this[kPooled] = undefined;
   }
 
   override connect(options: net.SocketConnectOpts | ConnectOptions, connectionListener?: ConnectionListener): this;
@@ -100,14 +105,22 @@ export class Socket extends net.Socket {
     const connecting = this[kConnecting];
     if (connecting !== undefined) {
       if (event === 'connectionAttempt') beginAttempt(this, connecting, args);
-      else if (event === 'connectionAttemptFailed') completeError(connecting, args[3]);
+      else if (event === 'connectionAttemptFailed') {
+        completeError(connecting, args[3]);
+        releaseAttempt(connecting, args);
+      } else if (event === 'connectionAttemptTimeout') releaseAttempt(connecting, args);
       else if (event === 'connect') {
         this[kConnecting] = undefined;
+        if (connecting.source.address instanceof SourcePool) keepWinner(this, connecting);
         if (!connecting.announced) {
           this.destroy(unsupported('connectionAttempt', hookIsGone));
           return false;
         }
       }
+    }
+    if (event === 'close' && this[kPooled] !== undefined) {
+      this[kPooled].release();
+      this[kPooled] = undefined;
     }
     return super.emit(event, ...args);
   }
@@ -116,7 +129,9 @@ export class Socket extends net.Socket {
   override destroy(error?: Error): this {
     const connecting = this[kConnecting];
     this[kConnecting] = undefined;
-    return super.destroy(connecting && error ? finalError(connecting, error) : error);
+    const final = connecting && error ? finalError(connecting, error) : error;
+    if (connecting !== undefined) for (const attempt of connecting.attempts) attempt.release();
+    return super.destroy(final);
   }
 }
 
@@ -280,6 +295,20 @@ function beginAttempt(socket: Socket, connecting: Connecting, args: readonly unk
       : new Attempt(native, source, socket as unknown as HandleOwner, destination);
   connecting.attempts.push(attempt);
   attempt.begin();
+}
+
+function releaseAttempt({ attempts }: Connecting, [address, port]: readonly unknown[]): void {
+  for (const attempt of attempts) {
+    if (attempt.destination.address === address && attempt.destination.port === port) attempt.release();
+  }
+}
+
+/** Of several attempts only one has made the connection. */
+function keepWinner(socket: Socket, { attempts }: Connecting): void {
+  for (const attempt of attempts) {
+    if (attempt.isOf(handleOf(socket))) socket[kPooled] = attempt;
+    else attempt.release();
+  }
 }
 
 /** The error that a connecting socket ends with: core's own, completed, or what a source function has thrown. */

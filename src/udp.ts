@@ -3,12 +3,13 @@ import * as dgram from 'node:dgram';
 import { lookup as dnsLookup, type LookupAddress } from 'node:dns';
 import { BlockList, isIP } from 'node:net';
 import { constants } from 'node:os';
-import type { Family } from './address';
+import type { Destination, Family } from './address';
 import { badPort, ConnectxError, invalidAddress, invalidType, invalidValue, outOfRange } from './errors';
 import { familyMismatch } from './explain';
 import { refuseOnFallback } from './fallback';
 import { AF_INET, AF_INET6, type Native, nativeOrFallback, type SocketOption, unwrap } from './native';
 import { readSource, resolveSource, type Source, type SourceOptions } from './source';
+import { type Sources, sourcesFor } from './sources';
 import { connectFallback } from './udp_fallback';
 import { UdpMemory } from './udp_memory';
 import { type Lease, type Pause, type Target, type UdpRequest, UdpSteps } from './udp_steps';
@@ -26,8 +27,10 @@ const IPV6_V6ONLY = 26;
 
 type DgramOptions = Omit<dgram.SocketOptions, 'type' | 'reuseAddr' | 'reusePort'>;
 
+const TCP_ONLY = ['fastOpen', 'reuseTimeWait'] as const;
+
 /** Options of {@link connectUdp}: the remote end, the source options, and those of `dgram.createSocket` that apply. */
-export interface UdpConnectOptions extends Omit<SourceOptions, 'fastOpen'>, DgramOptions {
+export interface UdpConnectOptions extends Omit<SourceOptions, (typeof TCP_ONLY)[number]>, DgramOptions {
   /** A name or a numeric IP; {@link connectUdpSync} takes a numeric IP only. */
   host: string;
   /** 1 to 65535. */
@@ -178,7 +181,9 @@ function readOptions(options: UdpConnectOptions): Plan {
     const list = (options as unknown as Record<string, unknown>)[name];
     if (list && !(list instanceof BlockList)) throw invalidType(`options.${name}`, 'an instance of BlockList', list);
   }
-  if ('fastOpen' in options && options.fastOpen) throw invalidValue('options.fastOpen', true, 'is for TCP only');
+  for (const name of TCP_ONLY) {
+    if ((options as SourceOptions)[name]) throw invalidValue(`options.${name}`, true, 'is for TCP only');
+  }
   const native = nativeOrFallback();
   const plain = readSource(options);
   refuseLockOptions(plain.extras?.socketOptions);
@@ -322,15 +327,45 @@ function familyOfType(type: dgram.SocketType | undefined): Family | undefined {
   return type === undefined ? undefined : type === 'udp4' ? 4 : 6;
 }
 
-// Throws where the destination and the source, or the type, have no family in common.
-function requestFor(plan: Plan, address: string): UdpRequest {
-  const { port, type, source, exclusive } = plan;
-  const family = isIP(address) as Family;
-  const destination = { address, port, family };
-  const asked = familyOfType(type);
-  const resolved = asked !== undefined && asked !== family ? undefined : resolveSource(source, destination);
-  if (resolved === undefined) throw mismatch(destination, plan);
-  return { destination, localAddress: resolved.address, source, exclusive };
+/** What is to be connected for one destination address: once, or source after source of a pool. */
+class Requests {
+  readonly #plan: Plan;
+  readonly #destination: Destination;
+  readonly #sources: Sources | undefined;
+
+  constructor(plan: Plan, address: string) {
+    this.#plan = plan;
+    this.#destination = { address, port: plan.port, family: isIP(address) as Family };
+    this.#sources = sourcesFor(plan.source, this.#destination);
+  }
+
+  /** Throws where the destination and the source, or the type, have no family in common, and when no source is left. */
+  next(): UdpRequest {
+    const { type, source, exclusive } = this.#plan;
+    const destination = this.#destination;
+    const asked = familyOfType(type);
+    if (asked !== undefined && asked !== destination.family) throw mismatch(destination, this.#plan);
+    const resolved = this.#sources === undefined ? resolveSource(source, destination) : this.#sources.next();
+    if (resolved === undefined) throw this.#sources?.exhaustedError() ?? mismatch(destination, this.#plan);
+    return { destination, localAddress: resolved.address, source, exclusive };
+  }
+
+  /** To be called with what a request has failed with. Throws it where no other source may do better. */
+  failed(error: unknown): void {
+    if (error instanceof ConnectxError && this.#sources?.failed(error) === true) return;
+    throw error;
+  }
+
+  /** To be called with the socket that a request has led to. */
+  succeeded<S extends dgram.Socket>(socket: S): S {
+    const lease = this.#sources?.lease();
+    if (lease !== undefined) {
+      socket.once('close', () => {
+        lease.release();
+      });
+    }
+    return socket;
+  }
 }
 
 function mismatch(destination: { address: string; port: number; family: Family }, plan: Plan): ConnectxError {
@@ -357,7 +392,18 @@ const BLOCK_MS = 0.3;
 
 /** Connects while the caller waits. `done` hears what dgram makes of the connected descriptor. */
 function connectNow(plan: Plan, address: string, done: (error?: Error) => void): dgram.Socket {
-  const request = requestFor(plan, address);
+  const requests = new Requests(plan, address);
+  for (;;) {
+    const request = requests.next();
+    try {
+      return requests.succeeded(connectOneNow(plan, request, done));
+    } catch (error) {
+      requests.failed(error);
+    }
+  }
+}
+
+function connectOneNow(plan: Plan, request: UdpRequest, done: (error?: Error) => void): dgram.Socket {
   const { native } = plan;
   if (native === undefined) return connectFallback(createSocket(plan, request.destination.family), request, done);
   const target = new Adoption(plan, request.destination.family);
@@ -378,7 +424,21 @@ function connectNow(plan: Plan, address: string, done: (error?: Error) => void):
 }
 
 async function connectInTurns(plan: Plan, address: string): Promise<dgram.Socket> {
-  const request = requestFor(plan, address);
+  const requests = new Requests(plan, address);
+  for (;;) {
+    const request = requests.next();
+    try {
+      return requests.succeeded(await connectOneInTurns(plan, request));
+    } catch (error) {
+      requests.failed(error);
+    }
+    // Each of them may have searched a whole range.
+    await turn(0);
+    plan.signal?.throwIfAborted();
+  }
+}
+
+async function connectOneInTurns(plan: Plan, request: UdpRequest): Promise<dgram.Socket> {
   const { native, signal } = plan;
   if (native === undefined) {
     return whenDone((done) => connectFallback(createSocket(plan, request.destination.family), request, done));

@@ -1,5 +1,5 @@
 // What one thread remembers between UDP connects: hints, all of them void when the thread changes its network namespace.
-import { ephemeralRange, reservedPorts } from './kernel';
+import { ephemeralRange, reservedPorts } from './sysctl';
 import type { Native } from './native';
 import { formatRange, type PortRange, portsOf } from './range';
 import { type DestinationPorts, PortTable } from './udp_ports';

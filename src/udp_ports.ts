@@ -9,7 +9,7 @@ interface Locked {
 }
 
 /** A port that was locked this often, over this long, is locked for good and not by somebody who is just connecting. */
-const LOCKED_TIMES = 6;
+const LOCKED_TIMES = 10;
 const LOCKED_MS = 20;
 
 /**

@@ -1,7 +1,7 @@
 // How one UDP socket is connected: which ports are tried, what each answer of the kernel means, and when to wait. Written as
 // a generator, so that the same steps serve a caller who blocks and one who does not.
 import { constants } from 'node:os';
-import { isMapped, parseAddress, toMapped } from './address';
+import { type Destination, isMapped, parseAddress, toMapped } from './address';
 import { ConnectxError, type ErrorDetails, errnoName } from './errors';
 import {
   addressNotLocal,
@@ -13,7 +13,7 @@ import {
   udpPortsExhausted,
 } from './explain';
 import { AF_INET, AF_INET6, errnoOf, type Native, SocketState, syscallOf, UdpFlag, UdpVerdict } from './native';
-import { type Destination, lacksZone, type Source } from './source';
+import { lacksZone, type Source } from './source';
 import type { UdpMemory } from './udp_memory';
 import type { DestinationPorts } from './udp_ports';
 

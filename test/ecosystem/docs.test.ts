@@ -15,7 +15,8 @@ import { folderWith, leftOutWithout } from '../helpers/programs.js';
 import { connected, echoServer, exhaust, track } from '../helpers/sockets.js';
 
 const root = join(import.meta.dirname, '../..');
-const pages = ['README.md', 'CHANGELOG.md', 'CONTRIBUTING.md', 'docs/tcp.md', 'docs/udp.md', 'docs/errors.md'];
+const guides = readdirSync(join(root, 'docs')).filter((file) => file.endsWith('.md'));
+const pages = ['README.md', 'CHANGELOG.md', 'CONTRIBUTING.md', ...guides.map((file) => `docs/${file}`)];
 const read = (page: string) => readFileSync(join(root, page), 'utf8');
 
 interface Block {

@@ -1,0 +1,33 @@
+#include "time_wait.h"
+
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+
+#include <algorithm>
+
+#include "sock_diag.h"
+
+namespace connectx {
+
+Result CountTimeWait(Oracle* oracle, int fd, const Address& local, const Address& remote, PortSpan span,
+                     uint32_t start) {
+  oracle->Moved(fd);
+  const uint32_t ports = static_cast<uint32_t>(span.high) - span.low + 1;
+  const uint32_t samples = std::min<uint32_t>(ports, kTimeWaitSamples);
+  DiagQuery query;
+  query.protocol = IPPROTO_TCP;
+  query.local = local;
+  query.remote = remote;
+  int found = 0;
+  for (uint32_t i = 0; i < samples; i++) {
+    const uint64_t place = (static_cast<uint64_t>(ports) * i / samples + start) % ports;
+    query.local.set_port(static_cast<uint16_t>(span.low + place));
+    DiagAnswer answer;
+    Result result = oracle->diag.Ask(query, &answer);
+    if (!result.ok()) return result;
+    if (answer.found && answer.state == TCP_TIME_WAIT) found++;
+  }
+  return Result::Ok(static_cast<int>(samples) << 16 | found);
+}
+
+}  // namespace connectx
