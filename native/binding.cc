@@ -488,6 +488,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   add("udpOwner", UdpOwnerJs);
   add("udpProbe", UdpProbeJs);
   add("diagLookup", DiagLookupJs);
+  add("countTimeWait", CountTimeWaitJs);
   add("timeWaitPorts", TimeWaitPortsJs);
   add("socketHolders", SocketHoldersJs);
   add("socketGroups", SocketGroupsJs);

@@ -24,7 +24,7 @@ describeIsolated('4 ports, all of them in TIME-WAIT towards one destination', ()
 
   describe.each(families)('$family', ({ any, source, source2, remote, remote2 }) => {
     const waiting = () => tcpStates().filter(({ state }) => state === 'TIME-WAIT');
-    const options: ConnectOptions = { host: remote, port: SERVER, localAddress: source };
+    const options = { host: remote, port: SERVER, localAddress: source };
 
     /** So many connections that this side has closed first. */
     async function leaveTimeWait(ways: ConnectOptions = options, count = PORTS.length): Promise<void> {
@@ -48,10 +48,9 @@ describeIsolated('4 ports, all of them in TIME-WAIT towards one destination', ()
       await leaveTimeWait();
       const error = await failure(connect(options));
       expect(error).toMatchObject(portsExhausted);
-      expect(error.message).toMatch(/20000-20003 is taken .*, 4 of 4 that were looked at by connections in TIME-WAIT: set reuseTimeWait/);
-      const plain = await failure(connect({ host: remote, port: SERVER }));
-      // The kernel's own choice of a source has ports left, where it is another one.
-      if (plain.reason !== undefined) expect(plain.message).toMatch(/TIME-WAIT/);
+      expect(error.message).toMatch(
+        /20000-20003 is taken .*, 4 of 4 that were looked at by connections in TIME-WAIT: set reuseTimeWait/,
+      );
     });
 
     test('with reuseTimeWait every port serves again, at once, and then it is ports-exhausted', async () => {
@@ -129,7 +128,9 @@ describeIsolated('4 ports, all of them in TIME-WAIT towards one destination', ()
       const before = descriptorCount();
       const error = await failure(connect({ ...options, reuseTimeWait: true }));
       expect(error).toMatchObject(portsExhausted);
-      expect(error.message).toMatch(/cannot be taken over while TCP timestamps are off: set net\.ipv4\.tcp_timestamps=1/);
+      expect(error.message).toMatch(
+        /cannot be taken over while TCP timestamps are off: set net\.ipv4\.tcp_timestamps=1/,
+      );
       await until(() => descriptorCount() <= before);
     });
 
@@ -161,7 +162,9 @@ describeIsolated('4 ports, all of them in TIME-WAIT towards one destination', ()
       const wanted = { ...options, reuseTimeWait: true };
       const outcomes = (await Promise.all(clients.map(async (client) => client.open([wanted, wanted])))).flat();
       expect(outcomes.flatMap(({ localPort }) => localPort ?? []).sort()).toEqual(PORTS);
-      for (const { code, reason } of outcomes) if (code !== undefined) expect({ code, reason }).toMatchObject({ code: 'EADDRNOTAVAIL', reason: 'ports-exhausted' });
+      for (const { code, reason } of outcomes)
+        if (code !== undefined)
+          expect({ code, reason }).toMatchObject({ code: 'EADDRNOTAVAIL', reason: 'ports-exhausted' });
     });
 
     test('a pool: source after source', async () => {
@@ -177,9 +180,9 @@ describeIsolated('4 ports, all of them in TIME-WAIT towards one destination', ()
 
     test('destroyed while the kernel is being asked', async () => {
       await echoServer(SERVER, any);
-      await leaveTimeWait();
       const before = descriptorCount();
-      for (let turns = 0; turns < 4; turns++) {
+      await leaveTimeWait();
+      for (let turns = 0; turns < 8; turns++) {
         const socket = track(connect({ ...options, reuseTimeWait: true }));
         await new Promise<void>((resolve) => {
           const wait = (left: number): void => {
@@ -191,7 +194,8 @@ describeIsolated('4 ports, all of them in TIME-WAIT towards one destination', ()
         socket.destroy();
         await closed(socket);
       }
-      await until(() => descriptorCount() === before);
+      // One is kept open to ask the kernel with.
+      await until(() => descriptorCount() <= before + 1);
     });
   });
 });

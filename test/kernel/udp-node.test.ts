@@ -627,6 +627,7 @@ describe('options that are wrong', () => {
     [{ receiveBlockList: 'all' }, TYPE],
     [{ sendBlockList: ['127.0.0.1'] }, TYPE],
     [{ fastOpen: true }, VALUE],
+    [{ reuseTimeWait: true }, VALUE],
     [{ localAddress: 1 }, TYPE],
     [{ localAddress: 'localhost' }, ADDRESS],
     [{ localAddress: '127.0.0.256' }, ADDRESS],

@@ -262,6 +262,7 @@ describeIsolated('without the addon', () => {
     freeBind: { freeBind: true },
     transparent: { transparent: true },
     fastOpen: { fastOpen: true },
+    reuseTimeWait: { reuseTimeWait: true },
     socketOptions: { socketOptions: [{ level: 1, name: 9, value: 1 }] },
   };
 

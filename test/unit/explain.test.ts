@@ -24,6 +24,7 @@ interface Case {
   localAddress?: string | null;
   usable?: boolean;
   ephemeral?: Circumstances['ephemeral'];
+  timeWait?: ReturnType<NonNullable<Circumstances['timeWait']>>;
   reason: string | undefined;
   /** What the advice must name. */
   says: RegExp;
@@ -40,6 +41,7 @@ function circumstances(of: Case, asked = () => {}): Circumstances {
       asked();
       return of.usable ?? true;
     },
+    timeWait: () => of.timeWait,
   };
 }
 
@@ -52,6 +54,40 @@ const cases: Case[] = [
     localAddress: '192.0.2.1',
     reason: 'ports-exhausted',
     says: /every usable port of 32768-60999 is taken towards this destination.*ip_local_port_range/,
+  },
+  {
+    name: 'no port is left, and none is in TIME-WAIT',
+    errno: errno.EADDRNOTAVAIL,
+    syscall: 'connect',
+    timeWait: { of: 16, found: 0, timestamps: true },
+    reason: 'ports-exhausted',
+    says: /destination: add source addresses, [^T]*$/,
+  },
+  {
+    name: 'TIME-WAIT has ports',
+    errno: errno.EADDRNOTAVAIL,
+    syscall: 'connect',
+    timeWait: { of: 16, found: 9, timestamps: true },
+    reason: 'ports-exhausted',
+    says: /9 of 16 that were looked at by connections in TIME-WAIT: set reuseTimeWait/,
+  },
+  {
+    name: 'TIME-WAIT has ports that could not be taken over',
+    errno: errno.EADDRNOTAVAIL,
+    syscall: 'connect',
+    options: { reuseTimeWait: true },
+    timeWait: { of: 16, found: 9, timestamps: true },
+    reason: 'ports-exhausted',
+    says: /could not be taken over, for which the other side has to use TCP timestamps/,
+  },
+  {
+    name: 'TIME-WAIT has ports, and there are no timestamps',
+    errno: errno.EADDRNOTAVAIL,
+    syscall: 'connect',
+    options: { reuseTimeWait: true },
+    timeWait: { of: 16, found: 16, timestamps: false },
+    reason: 'ports-exhausted',
+    says: /while TCP timestamps are off: set net\.ipv4\.tcp_timestamps=1/,
   },
   {
     name: 'no port is left for the destination only',

@@ -23,16 +23,17 @@ function kernel(given: KernelCase): Kernel {
 interface SourceCase {
   port?: number;
   range?: PortRange;
+  reuseTimeWait?: boolean;
 }
 
-function source({ port = 0, range }: SourceCase): Source {
-  return { address: undefined, port, range, extras: null };
+function source({ port = 0, range, reuseTimeWait = false }: SourceCase): Source {
+  return { address: undefined, port, range, reuseTimeWait, extras: null };
 }
 
 /** The plan with its searches carried out, so that it can be compared. */
 function plan(of: SourceCase, pinned: boolean, on: KernelCase): unknown[] {
   return planPorts(source(of), pinned, kernel(on)).map((technique: Technique) =>
-    technique.kind === 'search' ? { kind: 'search', ports: technique.ports() } : technique,
+    'ports' in technique ? { kind: technique.kind, ports: [...technique.ports()] } : technique,
   );
 }
 
@@ -88,6 +89,26 @@ describe.each([true, false])('the source address is pinned: %s', (pinned) => {
   });
 });
 
+describe('reuseTimeWait takes over at the end of the plan, what could be had before', () => {
+  const takeOver = (...ports: number[]) => ({ kind: 'take-over', ports });
+  const reuseTimeWait = true;
+  test.each([
+    { of: { reuseTimeWait }, expected: [assign(ANY), takeOver(...upTo(100, 109))] },
+    {
+      of: { reuseTimeWait, range: { low: 102, high: 103 } },
+      expected: [assign({ low: 102, high: 103 }), takeOver(102, 103)],
+    },
+    {
+      of: { reuseTimeWait, range: { low: 99, high: 101 } },
+      expected: [assign({ low: 100, high: 101 }), search(99), takeOver(99, 100, 101)],
+    },
+    // An explicit bind does it by itself.
+    { of: { reuseTimeWait, port: 105 }, expected: [assign({ low: 105, high: 105 }), bind(105)] },
+  ])('$of', ({ of, expected }) => {
+    expect(plan(of, true, modern)).toEqual(expected);
+  });
+});
+
 describe('without IP_BIND_ADDRESS_NO_PORT a pinned address cannot be assigned a port at connect', () => {
   test.each([
     { on: noNoPort, of: {}, expected: [search(...upTo(100, 109))] },
@@ -126,7 +147,7 @@ test('no plan is empty, none assigns but at its beginning, and together they cov
           expect(steps.length).toBeGreaterThan(0);
           const ports = steps.flatMap((step, index) => {
             if (step.kind === 'bind') return [step.port];
-            if (step.kind === 'search') return step.ports();
+            if (step.kind !== 'assign') return [...step.ports()];
             expect(index).toBe(0);
             const range = step.range ?? EPHEMERAL;
             return upTo(range.low, range.high);

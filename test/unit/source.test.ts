@@ -182,7 +182,7 @@ const cases: Record<string, Case[]> = {
     })),
   ],
   ...Object.fromEntries(
-    (['freeBind', 'transparent', 'fastOpen'] as const).map((name) => [
+    (['freeBind', 'transparent', 'fastOpen', 'reuseTimeWait'] as const).map((name) => [
       name,
       [0, 1, 'true', {}, []].map((value) => ({
         options: { [name]: value },
@@ -307,6 +307,7 @@ describe('good values', () => {
     { socketOptions: undefined },
     { socketOptions: [] },
     { reuseTimeWait: false },
+    { reuseTimeWait: null },
   ])('nothing is asked of the source with %o', (options) => {
     expect(isPlain(readSource(wrongly(options)))).toBe(true);
     expect(readSource(wrongly(options))).toEqual(plain);

@@ -93,7 +93,7 @@ class Kernel {
     const request: UdpRequest = {
       destination: { address: '192.0.2.2', port: 53, family: 4 },
       localAddress: source,
-      source: { address: undefined, port, range, extras: null },
+      source: { address: undefined, port, range, reuseTimeWait: false, extras: null },
       exclusive,
     };
     return new UdpSteps(this.native, this.memory, request, target);
