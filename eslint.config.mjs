@@ -45,8 +45,8 @@ export default tseslint.config(
     },
   },
   {
-    files: ['src/native.ts'],
-    // The package is CommonJS, and the addon is loaded when it is first needed.
+    files: ['src/native.ts', 'src/metrics.ts'],
+    // The package is CommonJS, and the addon and an optional peer are loaded when they are first needed.
     rules: { '@typescript-eslint/no-require-imports': 'off' },
   },
   {

@@ -492,6 +492,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   add("timeWaitPorts", TimeWaitPortsJs);
   add("socketHolders", SocketHoldersJs);
   add("socketGroups", SocketGroupsJs);
+  add("countTimeWait", CountTimeWaitJs);
   add("routeLookup", RouteLookupJs);
   add("readFile", ReadFileJs);
   add("interfaceIndex", InterfaceIndexJs);

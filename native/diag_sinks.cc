@@ -105,8 +105,12 @@ size_t GroupSink::Hash::operator()(const Key& key) const {
 void GroupSink::Add(const DumpedSocket& socket) {
   if (!ports_.test(socket.local_port)) return;
   if (!except_.empty()) {
-    const Endpoint endpoint = EndpointOf(socket.local, socket.local_port);
-    if (except_.count(std::string(endpoint.data(), endpoint.size())) != 0) return;
+    Ip wildcard;
+    wildcard.family = socket.local.family;
+    for (const Ip& ip : {socket.local, wildcard}) {
+      const Endpoint endpoint = EndpointOf(ip, socket.local_port);
+      if (except_.count(std::string(endpoint.data(), endpoint.size())) != 0) return;
+    }
   }
   Group& group = groups_[Key{socket.local, socket.remote, socket.remote_port, ZoneOf(socket)}];
   group.used.Add(socket.local_port);

@@ -60,7 +60,7 @@ class TimeWaitSink : public DumpSink {
 // ports that are counted.
 class GroupSink : public DumpSink {
  public:
-  // Only these ports, and not on these endpoints.
+  // Only these ports, and not on these endpoints; one with the wildcard address is on every address of its family.
   GroupSink(const PortBits& ports, std::unordered_set<std::string> except);
   void Restart() override { groups_.clear(); }
   void Add(const DumpedSocket& socket) override;

@@ -1,7 +1,9 @@
 import { tcpFeatures } from './kernel';
-import { load, TcpFeature } from './native';
+import { AF_INET, load, TcpFeature } from './native';
 import { ephemeralRange } from './sysctl';
 import { memoryOf } from './udp';
+
+const IPPROTO_TCP = 6;
 
 /** What this platform, kernel and process can do. */
 export interface Capabilities {
@@ -18,6 +20,8 @@ export interface Capabilities {
   fastOpen: boolean;
   /** sock_diag(7) answers for UDP: UDP ports are shared over destinations. Otherwise a port is used for one at a time. */
   udpShared: boolean;
+  /** sock_diag(7) answers at all: `portUsage`, `PortMonitor` and `listenerConflicts`. */
+  portUsage: boolean;
   /** `net.ipv4.ip_local_port_range` as of now, both ends inclusive; undefined when it cannot be read. */
   ephemeralRange: { low: number; high: number } | undefined;
 }
@@ -37,6 +41,7 @@ export function capabilities(): Capabilities {
     localPortRange: false,
     fastOpen: false,
     udpShared: false,
+    portUsage: false,
     ephemeralRange: undefined,
   };
   if (native === undefined) return { ...nothing, native: false, nativeError: loaded.error };
@@ -49,6 +54,8 @@ export function capabilities(): Capabilities {
     localPortRange: (features & TcpFeature.localPortRange) !== 0,
     fastOpen: (features & TcpFeature.fastOpenConnect) !== 0,
     udpShared: memoryOf(native).shared,
+    // Whatever the answer is.
+    portUsage: typeof native.diagLookup(IPPROTO_TCP, AF_INET, '127.0.0.1', 0, '127.0.0.1', 0, 0) !== 'number',
     ephemeralRange: ephemeralRange(native),
   };
 }

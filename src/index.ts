@@ -1,8 +1,12 @@
 export type { Destination } from './address';
 export { type Capabilities, capabilities } from './capabilities';
+export { type ListenerConflict, listenerConflicts } from './conflicts';
 export { ConnectxError, type ErrorDetails, type Reason } from './errors';
 export type { SocketOption } from './native';
 export { type PoolSource, type PoolSourceStats, type PoolStats, SourcePool, type SourcePoolOptions } from './pool';
+export { PortMonitor, type PortMonitorEvents, type PortMonitorOptions } from './port_monitor';
+export { type PortUsage, portUsage, type UsageFilter } from './port_usage';
+export type { SocketProcess } from './processes';
 export type { SourceFunction, SourceOptions } from './source';
 export type { ChooseSource } from './strategies';
 export { connectUdp, connectUdpSync, type UdpConnectOptions } from './udp';

@@ -145,7 +145,8 @@ export interface Native {
   socketHolders(protocol: number, low: number, high: number): Dumped<Uint8Array>;
   /**
    * Records (see `src/socket_table.ts`) of how many local ports are taken for each source and destination. `ports`:
-   * 65536 bits, those that count; `except`: endpoints out of records of `socketHolders`; `remotePort`: -1 for any.
+   * 65536 bits, those that count; `except`: endpoints out of records of `socketHolders` that do not (one with a wildcard
+   * address: on every address of its family); `remotePort`: -1 for any.
    */
   socketGroups(
     protocol: number,

@@ -1,6 +1,7 @@
 // What the kernel has been told, read when it matters.
 import { readFileSync } from 'node:fs';
-import type { Native } from './native';
+import { unsupported } from './errors';
+import { type Native, unwrap } from './native';
 import { type PortRange, parseEphemeralRange, parseReservedPorts } from './range';
 
 const EPHEMERAL_RANGE = '/proc/sys/net/ipv4/ip_local_port_range';
@@ -20,6 +21,13 @@ export function reservedPorts(): PortRange[] {
     // No /proc, no reservations that could be known of: the kernel itself still keeps to them where it assigns.
     return [];
   }
+}
+
+/** The range and what is reserved in it, as of now, for those to whom a guess is of no use: throws when it cannot be read. */
+export function assignablePorts(native: Native): { range: PortRange; reserved: PortRange[] } {
+  const range = parseEphemeralRange(unwrap<string>(native, native.readFile(EPHEMERAL_RANGE)));
+  if (range === undefined) throw unsupported('port-usage', `${EPHEMERAL_RANGE} is not understood`);
+  return { range, reserved: parseReservedPorts(readFileSync(RESERVED_PORTS, 'utf8')) };
 }
 
 /** `net.ipv4.tcp_timestamps` as of now, of the calling thread's network namespace; true, as is the default, when it cannot be read. */

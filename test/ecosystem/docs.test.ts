@@ -45,6 +45,8 @@ function project(files: Record<string, string>): string {
   mkdirSync(join(folder, 'node_modules/@types'), { recursive: true });
   symlinkSync(root, join(folder, 'node_modules/connectx'));
   symlinkSync(join(root, 'node_modules/@types/node'), join(folder, 'node_modules/@types/node'));
+  // An optional peer that the examples use.
+  symlinkSync(join(root, 'node_modules/prom-client'), join(folder, 'node_modules/prom-client'));
   return folder;
 }
 

@@ -52,6 +52,7 @@ test('both are what they are taken for', () => {
     localPortRange: false,
     fastOpen: false,
     udpShared: false,
+    portUsage: false,
     ephemeralRange: undefined,
   });
   expect(load('').capabilities().native).toBe(true);

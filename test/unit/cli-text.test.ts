@@ -1,0 +1,112 @@
+// What the command line shows, on plain data.
+import { describe, expect, test } from 'vitest';
+import { parseLocal } from '../../src/cli_connect.js';
+import { bar, coloured, doctorText, percent, plain, prometheusText, usageTable } from '../../src/cli_text.js';
+import { screen } from '../../src/cli_watch.js';
+import type { PortUsage } from '../../src/usage.js';
+
+const usage = (of: Partial<PortUsage> = {}): PortUsage => ({
+  protocol: 'tcp',
+  family: 'IPv4',
+  localAddress: '192.0.2.7',
+  remoteAddress: '203.0.113.10',
+  remotePort: 443,
+  used: 23000,
+  timeWait: 1200,
+  capacity: 28232,
+  ratio: 23000 / 28232,
+  ...of,
+});
+
+const few = usage({ remoteAddress: '203.0.113.11', used: 400, timeWait: 0, ratio: 400 / 28232 });
+const v6 = usage({ family: 'IPv6', localAddress: '2001:db8::7', remoteAddress: '2001:db8:1::10', used: 1, ratio: 0.1 });
+
+test('the table, as docs/cli.md shows it', () => {
+  expect(usageTable([usage(), few], undefined, plain)).toEqual([
+    'PROTO  SOURCE     DESTINATION        USED  TIME-WAIT  CAPACITY  FULL',
+    'tcp    192.0.2.7  203.0.113.10:443  23000       1200     28232  81 %',
+    'tcp    192.0.2.7  203.0.113.11:443    400          0     28232   1 %',
+  ]);
+  expect(usageTable([], undefined, plain)).toHaveLength(1);
+});
+
+test('no line is longer than the terminal is wide; at 20 it still says how full', () => {
+  for (let width = 1; width <= 200; width++) {
+    for (const line of usageTable([usage(), few, v6], width, plain))
+      expect(line.length, line).toBeLessThanOrEqual(width);
+  }
+  expect(usageTable([v6], 20, plain)[1]).toBe('[2001:db8:1::1  10 %');
+  expect(usageTable([v6], 120, plain)[1]).toMatch(/\[2001:db8:1::10\]:443 .* 10 % {2}#+\.+$/);
+});
+
+test('bars', () => {
+  expect([0, 0.001, 0.5, 0.999, 1].map((ratio) => bar(ratio, 10))).toEqual([
+    '..........',
+    '#.........',
+    '#####.....',
+    '#########.',
+    '##########',
+  ]);
+  expect([0, 0.004, 0.996, 1].map(percent)).toEqual(['0 %', '0 %', '99 %', '100 %']);
+});
+
+test('colours', () => {
+  const [head, full] = usageTable([usage()], undefined, coloured);
+  expect(head?.startsWith('\x1b[1m')).toBe(true);
+  expect(full?.startsWith('\x1b[31m') && full.endsWith('\x1b[0m')).toBe(true);
+});
+
+test('Prometheus', () => {
+  const text = prometheusText([usage()]);
+  expect(text.match(/^# TYPE connectx_ports_\w+ gauge$/gm)).toHaveLength(4);
+  expect(text).toContain(
+    'connectx_ports_used{protocol="tcp",family="IPv4",local_address="192.0.2.7",remote_address="203.0.113.10",remote_port="443"} 23000\n',
+  );
+  expect(text.endsWith('\n')).toBe(true);
+});
+
+test("the doctor's words", () => {
+  const text = doctorText(
+    [
+      { name: 'a', level: 'ok', message: 'fine' },
+      { name: 'b', level: 'finding', message: 'bad', remedy: 'do' },
+    ],
+    plain,
+  );
+  expect(text).toBe('ok       fine\nFINDING  bad\n         -> do\n');
+});
+
+describe('a screen of watch', () => {
+  test.each([
+    { order: 'f', first: '203.0.113.10' },
+    { order: 'd', first: '[2001:db8:1::10]' },
+    { order: '?', first: '203.0.113.10' },
+  ])('by $order', ({ order, first }) => {
+    const lines = screen([v6, few, usage()], order, { columns: 80, rows: 24 }, plain);
+    expect(lines[2]).toContain(first);
+    expect(lines).toHaveLength(6);
+  });
+
+  test('fits', () => {
+    const many = Array.from({ length: 50 }, () => usage());
+    for (const rows of [1, 2, 3, 4, 10]) {
+      const lines = screen(many, 'f', { columns: 30, rows }, plain);
+      expect(lines.length).toBe(rows);
+      for (const line of lines) expect(line.length).toBeLessThanOrEqual(30);
+    }
+  });
+});
+
+test.each([
+  ['192.0.2.7', '192.0.2.7', undefined],
+  ['192.0.2.7:40000', '192.0.2.7', 40000],
+  ['2001:db8::7', '2001:db8::7', undefined],
+  ['[2001:db8::7]:40000', '2001:db8::7', 40000],
+  [':40000', undefined, 40000],
+])('--local %s', (text, localAddress, localPort) => {
+  expect(parseLocal(text)).toEqual({ localAddress, localPort });
+});
+
+test.each(['', ':', '192.0.2.7:', '192.0.2.7:65536', '[::1', 'a]:1'])('--local %j is none', (text) => {
+  expect(parseLocal(text)).toBeUndefined();
+});
