@@ -26,6 +26,7 @@
 #include "device_check.h"
 #include "diag_dump.h"
 #include "diag_sinks.h"
+#include "loose_socket.h"
 #include "netlink.h"
 #include "oracle.h"
 #include "os.h"
@@ -178,6 +179,7 @@ struct Environment {
   Oracle udp;
   // Apart, because each of them tells its user when the thread has changed its network namespace.
   Oracle tcp;
+  LooseSocket loose;
 };
 
 Environment* EnvironmentOf(const Napi::CallbackInfo& info) { return info.Env().GetInstanceData<Environment>(); }
@@ -239,6 +241,11 @@ Napi::Value UdpOwnerJs(const Napi::CallbackInfo& info) {
   Result parsed = UdpPlanArgument(info, 0, &plan);
   if (!parsed.ok()) return ToJs(info, parsed);
   return ToJs(info, UdpOwner(UdpOracle(info), plan));
+}
+
+// udpSocket(family) -> fd, to be adopted at once
+Napi::Value UdpSocketJs(const Napi::CallbackInfo& info) {
+  return ToJs(info, EnvironmentOf(info)->loose.Open(Int(info, 0), SOCK_DGRAM, IPPROTO_UDP));
 }
 
 Napi::Value UdpProbeJs(const Napi::CallbackInfo& info) { return ToJs(info, UdpProbe()); }
@@ -487,6 +494,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   add("udpConnect", UdpConnectJs);
   add("udpOwner", UdpOwnerJs);
   add("udpProbe", UdpProbeJs);
+  add("udpSocket", UdpSocketJs);
   add("diagLookup", DiagLookupJs);
   add("countTimeWait", CountTimeWaitJs);
   add("timeWaitPorts", TimeWaitPortsJs);

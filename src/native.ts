@@ -104,6 +104,8 @@ export interface Native {
     high: number,
     start: number,
   ): number;
+  /** A descriptor to be adopted at once: it is closed with the environment if nobody else has closed it. */
+  udpSocket(family: number): number;
   /** A {@link UdpVerdict}; see `native/udp_connect.h`. */
   udpConnect(
     fd: number,

@@ -14,8 +14,6 @@ import { connectFallback } from './udp_fallback';
 import { UdpMemory } from './udp_memory';
 import { type Lease, type Pause, type Target, type UdpRequest, UdpSteps } from './udp_steps';
 
-const SOCK_DGRAM = 2;
-const IPPROTO_UDP = 17;
 const SOL_SOCKET = 1;
 const SO_SNDBUF = 7;
 const SO_RCVBUF = 8;
@@ -270,7 +268,7 @@ class Adoption implements Target {
     const socket = createSocket(this.#plan, this.#family);
     let fd = -1;
     try {
-      fd = unwrap<number>(native, native.socket(this.#family === 6 ? AF_INET6 : AF_INET, SOCK_DGRAM, IPPROTO_UDP));
+      fd = unwrap<number>(native, native.udpSocket(this.#family === 6 ? AF_INET6 : AF_INET));
       socket.bind({ fd, exclusive: true });
     } catch (error) {
       // Where bind() throws, it has not opened the descriptor.
