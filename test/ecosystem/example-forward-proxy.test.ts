@@ -105,8 +105,9 @@ async function rawClient(text = '', options: Partial<net.TcpNetConnectOpts> = {}
 }
 
 /** An open tunnel to `host`. */
-async function rawTunnel(host = A, user = 'alice'): Promise<net.Socket> {
-  const socket = await rawClient(`CONNECT ${host}:${SERVER} HTTP/1.1\r\nHost: ${host}\r\n${authorization(user)}\r\n`);
+async function rawTunnel(host = A, user = 'alice', options: Parameters<typeof rawClient>[1] = {}): Promise<net.Socket> {
+  const request = `CONNECT ${host}:${SERVER} HTTP/1.1\r\nHost: ${host}\r\n${authorization(user)}\r\n`;
+  const socket = await rawClient(request, options);
   const [answer] = (await once(socket, 'data')) as [Buffer];
   expect(answer.toString()).toBe('HTTP/1.1 200 Connection established\r\n\r\n');
   return socket;
@@ -558,7 +559,8 @@ describeIsolated(`examples/forward-proxy, ${PORTS} ephemeral ports`, () => {
     const waiting = () =>
       tcpStates().filter(({ state, remote }) => state === 'TIME-WAIT' && remote === `${A}:${SERVER}`);
     for (let n = 1; n <= 3 * PORTS; n++) {
-      const tunnel = await rawTunnel(A);
+      // A port that is taken over is bound explicitly, and so is none for clients on the same machine to be given.
+      const tunnel = await rawTunnel(A, 'alice', { localPort: 30_000 + n });
       tunnel.end();
       // From the first round on all of them are in TIME-WAIT.
       await until(() => waiting().length === Math.min(n, PORTS));
