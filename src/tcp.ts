@@ -32,7 +32,7 @@ type ConnectionListener = () => void;
 type AnyAttempt = Attempt | FallbackAttempt;
 
 /** What a socket remembers of its source between `connect()` and the end of connecting. */
-interface Connecting {
+export interface Connecting {
   readonly source: Source;
   readonly native: Native | undefined;
   readonly attempts: AnyAttempt[];
@@ -81,10 +81,7 @@ export class Socket extends net.Socket {
       return super.connect(options as net.IpcNetConnectOpts, listener);
     }
     const source = this.#sourceFor(options);
-    const native = nativeOrFallback();
-    if (native === undefined) refuseOnFallback(source);
-    else if (source.extras?.fastOpen === true) requireFastOpen(native);
-    this[kConnecting] = { source, native, attempts: [], announced: false };
+    this[kConnecting] = connectingFrom(source);
     super.connect(forCore(options, source) as net.TcpNetConnectOpts, listener);
     assertHandle(this);
     return this;
@@ -111,9 +108,9 @@ export class Socket extends net.Socket {
       } else if (event === 'connectionAttemptTimeout') releaseAttempt(connecting, args);
       else if (event === 'connect') {
         this[kConnecting] = undefined;
-        if (connecting.source.address instanceof SourcePool) keepWinner(this, connecting);
+        this[kPooled] = keepWinner(this, connecting);
         if (!connecting.announced) {
-          this.destroy(unsupported('connectionAttempt', hookIsGone));
+          this.destroy(hookIsGone());
           return false;
         }
       }
@@ -130,12 +127,15 @@ export class Socket extends net.Socket {
     const connecting = this[kConnecting];
     this[kConnecting] = undefined;
     const final = connecting && error ? finalError(connecting, error) : error;
-    if (connecting !== undefined) for (const attempt of connecting.attempts) attempt.release();
+    if (connecting !== undefined) releaseAll(connecting);
     return super.destroy(final);
   }
 }
 
-const hookIsGone = `Node ${process.versions.node} does not announce its connection attempts, which connectx relies on`;
+function hookIsGone(): ConnectxError {
+  const why = `Node ${process.versions.node} does not announce its connection attempts, which connectx relies on`;
+  return unsupported('connectionAttempt', why);
+}
 
 function asError(thrown: unknown): Error {
   return thrown instanceof Error ? thrown : new Error('localAddress() threw', { cause: thrown });
@@ -199,6 +199,20 @@ function forCore(options: ConnectOptions, source: Source): object {
   const family = familyOf(source);
   if (options.localAddress === undefined && options.localPort === undefined && family === undefined) return options;
   const copy = isConnectOnly(options) ? connectOptionsOf(options) : withoutSource(options);
+  return withLookup(copy, options, source);
+}
+
+/** The same for what opens a socket by itself, `tls.connect` for one: everything but the source, and for {@link attach}. */
+export function forCoreToOpen(options: ConnectOptions, source: Source): object {
+  const { localAddress, localPort, lookup } = options;
+  if ((localAddress ?? localPort ?? lookup) === undefined && familyOf(source) === undefined) return options;
+  const copy = withLookup(withoutSource(options), options, source);
+  if (typeof copy.lookup === 'function') copy.lookup = notAtOnce(copy.lookup as Lookup);
+  return copy;
+}
+
+function withLookup(copy: Record<string, unknown>, options: ConnectOptions, source: Source): Record<string, unknown> {
+  const family = familyOf(source);
   if (family !== undefined && (options.host === undefined || net.isIP(options.host) === 0)) {
     copy.lookup = lookupOf(family, options.lookup ?? dnsLookup, source, options.port);
   }
@@ -227,10 +241,12 @@ function withoutSource(options: ConnectOptions): Record<string, unknown> {
   return copy;
 }
 
-type Lookup = NonNullable<net.TcpNetConnectOpts['lookup']>;
+/** As `dns.lookup`. */
+export type Lookup = NonNullable<net.TcpNetConnectOpts['lookup']>;
 type LookupCallback = Parameters<Lookup>[2];
 
-function lookupOf(family: Family, lookup: unknown, source: Source, port: unknown): unknown {
+/** A lookup that leaves out the addresses of every other family. */
+export function lookupOf(family: Family, lookup: unknown, source: Source, port: unknown): unknown {
   // Core complains about it.
   if (typeof lookup !== 'function') return lookup;
   const other = family === 4 ? 6 : 4;
@@ -261,8 +277,78 @@ function noSourceFor([first]: LookupAddress[], source: Source, port: number): Co
   return new ConnectxError(`connect ${code} ${address}:${port}; ${advice}`, details);
 }
 
-function handleOf(socket: Socket): Partial<TcpHandle> | null {
+function handleOf(socket: net.Socket): Partial<TcpHandle> | null {
   return (socket as unknown as { _handle: Partial<TcpHandle> | null })._handle;
+}
+
+/** What a socket is going to remember. Throws when the source asks for something that cannot be had here. */
+export function connectingFrom(source: Source): Connecting {
+  const native = nativeOrFallback();
+  if (native === undefined) refuseOnFallback(source);
+  else if (source.extras?.fastOpen === true) requireFastOpen(native);
+  return { source, native, attempts: [], announced: false };
+}
+
+/**
+ * Gives a socket of core's (a TLSSocket, for one) its source. Core has just begun to connect it, without the source options
+ * (see {@link forCoreToOpen}), and must not have attempted an address yet, as it does not before the next tick as long as the lookup
+ * does not answer at once (see {@link notAtOnce}).
+ */
+export function attach(socket: net.Socket, connecting: Connecting): void {
+  if (socket.destroyed) return;
+  if (!socket.connecting || (handleOf(socket)?.fd ?? -1) >= 0) {
+    socket.destroy(hookIsGone());
+    return;
+  }
+  assertHandle(socket);
+  let current: Connecting | undefined = connecting;
+  const attempt = (...args: unknown[]): void => beginAttempt(socket, connecting, args);
+  const attemptFailed = (...args: unknown[]): void => {
+    completeError(connecting, args[3]);
+    releaseAttempt(connecting, args);
+  };
+  const attemptTimeout = (...args: unknown[]): void => {
+    releaseAttempt(connecting, args);
+  };
+  socket.prependListener('connectionAttempt', attempt);
+  socket.prependListener('connectionAttemptFailed', attemptFailed);
+  socket.prependListener('connectionAttemptTimeout', attemptTimeout);
+  socket.prependOnceListener('connect', () => {
+    current = undefined;
+    socket
+      .off('connectionAttempt', attempt)
+      .off('connectionAttemptFailed', attemptFailed)
+      .off('connectionAttemptTimeout', attemptTimeout);
+    const pooled = keepWinner(socket, connecting);
+    if (pooled !== undefined) {
+      socket.prependOnceListener('close', () => {
+        pooled.release();
+      });
+    }
+    if (!connecting.announced) socket.destroy(hookIsGone());
+  });
+  // As Socket.destroy(), for this one socket; it cannot be had from an event, since `socket.errored` is there before.
+  const { destroy } = socket;
+  const value = function (this: net.Socket, error?: Error): net.Socket {
+    const unfinished = current;
+    current = undefined;
+    const final = unfinished && error ? finalError(unfinished, error) : error;
+    if (unfinished !== undefined) releaseAll(unfinished);
+    return destroy.call(this, final);
+  };
+  Object.defineProperty(socket, 'destroy', { value, configurable: true, writable: true });
+}
+
+/** The same lookup, but it never calls back before it has returned. */
+export function notAtOnce(lookup: Lookup): Lookup {
+  return (host, options, callback) => {
+    let returned = false;
+    lookup(host, options, (...answer) => {
+      if (returned) callback(...answer);
+      else process.nextTick(callback, ...answer);
+    });
+    returned = true;
+  };
 }
 
 function requireFastOpen(native: Native): void {
@@ -271,7 +357,7 @@ function requireFastOpen(native: Native): void {
 }
 
 /** Fails loudly where a Node release no longer has what an attempt relies on. */
-function assertHandle(socket: Socket): void {
+function assertHandle(socket: net.Socket): void {
   const handle = handleOf(socket);
   if (handle === null || socket.destroyed) return;
   for (const method of ['open', 'bind', 'bind6', 'connect', 'connect6'] as const) {
@@ -281,7 +367,7 @@ function assertHandle(socket: Socket): void {
   }
 }
 
-function beginAttempt(socket: Socket, connecting: Connecting, args: readonly unknown[]): void {
+function beginAttempt(socket: net.Socket, connecting: Connecting, args: readonly unknown[]): void {
   connecting.announced = true;
   const handle = handleOf(socket) as TcpHandle;
   // An adopted descriptor, or one that is connecting or connected already: core knows what to do or to say.
@@ -297,18 +383,25 @@ function beginAttempt(socket: Socket, connecting: Connecting, args: readonly unk
   attempt.begin();
 }
 
+function releaseAll({ attempts }: Connecting): void {
+  for (const attempt of attempts) attempt.release();
+}
+
 function releaseAttempt({ attempts }: Connecting, [address, port]: readonly unknown[]): void {
   for (const attempt of attempts) {
     if (attempt.destination.address === address && attempt.destination.port === port) attempt.release();
   }
 }
 
-/** Of several attempts only one has made the connection. */
-function keepWinner(socket: Socket, { attempts }: Connecting): void {
+/** Of several attempts only one has made the connection: that one, if its source came from a pool. */
+function keepWinner(socket: net.Socket, { source, attempts }: Connecting): AnyAttempt | undefined {
+  if (!(source.address instanceof SourcePool)) return undefined;
+  let winner: AnyAttempt | undefined;
   for (const attempt of attempts) {
-    if (attempt.isOf(handleOf(socket))) socket[kPooled] = attempt;
+    if (attempt.isOf(handleOf(socket))) winner = attempt;
     else attempt.release();
   }
+  return winner;
 }
 
 /** The error that a connecting socket ends with: core's own, completed, or what a source function has thrown. */

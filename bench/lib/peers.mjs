@@ -8,7 +8,7 @@ import { join } from 'node:path';
 const WANTED_PORTS = [33_000, 59_999];
 
 /** The connectx that is built in this folder. */
-const connectxIn = (checkout) => createRequire(join(checkout, 'package.json'))('./dist/index.js');
+const connectxIn = (checkout, entry = 'index') => createRequire(join(checkout, 'package.json'))(`./dist/${entry}.js`);
 
 // Round in a circle: a port has long been free again when its turn comes.
 function portsOf([low, high] = WANTED_PORTS) {
@@ -26,6 +26,14 @@ export const peers = {
   'net.connect, localAddress + localPort': ({ remote: { host, port }, source, range }) => {
     const next = portsOf(range);
     return () => net.connect({ host, port, localAddress: source, localPort: next() });
+  },
+  'net.connect, registered': ({ checkout, remote: { host, port } }) => {
+    connectxIn(checkout, 'register');
+    return () => net.connect({ host, port });
+  },
+  'net.connect, localAddress, registered': ({ checkout, remote: { host, port }, source }) => {
+    connectxIn(checkout, 'register');
+    return () => net.connect({ host, port, localAddress: source });
   },
   connectx: ({ checkout, remote: { host, port } }) => {
     const { connect } = connectxIn(checkout);

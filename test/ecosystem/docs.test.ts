@@ -76,7 +76,9 @@ describeIsolated('the examples', () => {
     }
   });
 
-  test.each(blocksIn('js'))('$page, line $line', async (block) => {
+  // The recipes are run by recipes-*.test.ts, with the libraries that they are for.
+  const examples = blocksIn('js').filter(({ page }) => page !== 'docs/recipes.md');
+  test.each(examples)('$page, line $line', async (block) => {
     const folder = project({ 'example.mjs': block.code, hosts: HOSTS });
     const command = 'mount --bind hosts /etc/hosts && exec "$0" example.mjs';
     // The names of the examples are looked up as every name is, in a mount namespace with a hosts file of its own.
@@ -145,7 +147,10 @@ test('CONTRIBUTING.md knows every folder, and every file of src/ in the order of
   expect(upward).toEqual([]);
 });
 
-test.each(pages)('the links of %s lead somewhere', (page) => {
+// Its programs have tests of their own, with the servers that they need.
+const linked = [...pages, 'docs/recipes.md'];
+
+test.each(linked)('the links of %s lead somewhere', (page) => {
   const targets = [...read(page).matchAll(/\]\(([^)]+)\)/g)].map(([, target = '']) => target);
   const dead = targets.filter((target) => {
     if (/^https:/.test(target)) return false;

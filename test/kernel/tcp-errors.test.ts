@@ -171,6 +171,8 @@ describeIsolated('errors', () => {
     test.each(situations)('$situation', async ({ arrange, options, code, syscall, reason, local, advice }) => {
       await arrange?.(cast);
       const { remote } = cast;
+      // What is kept open to ask the kernel with, in this namespace.
+      await failure(connect({ host: remote, port: SERVER, ...options(cast) }));
       const before = descriptorCount();
       const socket = connect({ host: remote, port: SERVER, ...options(cast) });
       const error = await failure(socket);

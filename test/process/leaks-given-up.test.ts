@@ -93,6 +93,8 @@ describeIsolated(`${CALLS} connections that are given up leave nothing behind`, 
       localAddress: v4.source,
       localPortRange: [30_000, 30_299],
     };
+    // What is kept open to ask the kernel with.
+    await fails(connect(options), { code: 'EADDRNOTAVAIL', reason: 'ports-exhausted' });
     // Each call costs a search of 256 ports: fewer of them.
     const before = descriptorCount();
     for (let call = 0; call < 100; call++) {

@@ -1,0 +1,18 @@
+// An HTTP forward proxy with source addresses for each tenant: `node main.mjs config.json`. See README.md.
+import { log } from '../shared/log.mjs';
+import { readConfig } from './config.mjs';
+import { Proxy } from './proxy.mjs';
+
+try {
+  const proxy = new Proxy(readConfig(process.argv[2] ?? new URL('config.json', import.meta.url)));
+  await proxy.start();
+  const stop = () => {
+    // A second signal ends the process at once, as signals do.
+    for (const signal of ['SIGTERM', 'SIGINT']) process.off(signal, stop);
+    void proxy.stop();
+  };
+  for (const signal of ['SIGTERM', 'SIGINT']) process.on(signal, stop);
+} catch (error) {
+  log('error', 'not-started', { message: error.message });
+  process.exitCode = 1;
+}

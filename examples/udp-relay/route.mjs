@@ -1,0 +1,107 @@
+// One port that clients send to, and the upstream behind it.
+import * as dgram from 'node:dgram';
+import { once } from 'node:events';
+import { isIP, isIPv6 } from 'node:net';
+import { Flow } from './flow.mjs';
+
+/** Clients are numeric, and every reply would otherwise wait for a lookup of nothing. */
+const lookup = (address, _options, callback) => callback(null, address, isIP(address));
+
+export class Route {
+  #route;
+  #config;
+  #shared;
+  #server;
+  /** While ports are exhausted newcomers are not tried: a search that finds nothing looks at every port. */
+  #exhaustedUntil = 0;
+  #isStopping = false;
+
+  /** `shared`: { source, flows, stats, failures }, of all routes together. */
+  constructor(route, config, shared) {
+    this.#route = route;
+    this.#config = config;
+    this.#shared = shared;
+    this.#server = dgram.createSocket({ type: isIPv6(route.listen.host) ? 'udp6' : 'udp4', lookup });
+    this.#server.on('message', (message, client) => this.#hear(message, client));
+  }
+
+  async start() {
+    const { host, port } = this.#route.listen;
+    // With a lookup that answers at once it may be listening when bind() returns.
+    const listening = once(this.#server, 'listening');
+    this.#server.bind({ address: host, port });
+    await listening;
+    this.#server.on('error', ({ message }) => {
+      this.#shared.failures.write('receive', 'error', 'receive-failed', { ...this.#route, message });
+    });
+  }
+
+  /** From now on newcomers are dropped. */
+  stop() {
+    this.#isStopping = true;
+  }
+
+  close() {
+    this.#server.close();
+  }
+
+  #hear(message, client) {
+    const { flows, stats } = this.#shared;
+    const key = `${client.address} ${client.port} ${this.#route.listen.host} ${this.#route.listen.port}`;
+    const flow = flows.get(key) ?? this.#welcome(key, client);
+    if (typeof flow === 'string') stats.dropped[flow]++;
+    else flow.send(message);
+  }
+
+  /** A flow for a new client, or the reason why there is none. */
+  #welcome(key, client) {
+    const { flows, stats } = this.#shared;
+    if (this.#isStopping) return 'stopping';
+    if (performance.now() < this.#exhaustedUntil) return 'exhausted';
+    const refusal = flows.refusal(client.address);
+    if (refusal !== undefined) return refusal;
+    const flow = new Flow({
+      upstream: this.#route.upstream,
+      source: this.#shared.source,
+      limits: this.#config.limits,
+      stats,
+      onReply: (reply) => this.#reply(reply, client),
+    });
+    flows.add(key, client.address, flow, () => {
+      // There is a port again.
+      if (flow.isOpen) this.#exhaustedUntil = 0;
+    });
+    flow.open().then(
+      () => stats.flows.opened++,
+      (error) => this.#failed(key, flow, error),
+    );
+    return flow;
+  }
+
+  #failed(key, flow, error) {
+    const { flows, stats, failures } = this.#shared;
+    if (error.name === 'AbortError') return;
+    const { code, reason, message } = error;
+    const isExhaustion = reason === 'ports-exhausted' || reason === 'pool-exhausted';
+    if (isExhaustion) this.#exhaustedUntil = performance.now() + this.#config.timeouts.cooldown;
+    else stats.flows.failed++;
+    stats.dropped[isExhaustion ? 'exhausted' : 'failed'] += flows.remove(key, flow);
+    const event = isExhaustion ? 'exhausted' : 'flow-failed';
+    const { host, port } = this.#route.upstream;
+    failures.write(`${event} ${host} ${port} ${code}`, 'error', event, {
+      ...{ upstream: this.#route.upstream, sources: this.#config.sources, code, reason, message },
+    });
+  }
+
+  #reply(message, { address, port }) {
+    const { stats } = this.#shared;
+    if (this.#server.getSendQueueSize() + message.length > this.#config.limits.queueBytes) {
+      stats.dropped.replies++;
+      return;
+    }
+    this.#server.send(message, port, address, (error) => {
+      if (error) stats.dropped.send++;
+      else stats.passed('down', message.length);
+    });
+  }
+}
