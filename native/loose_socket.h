@@ -1,4 +1,5 @@
-// A socket on its way from the addon to Node: between the two, JavaScript runs, and there a worker thread can be terminated.
+// A socket on its way from the addon to Node: between the two, JavaScript runs, and there a worker thread can be
+// terminated.
 #ifndef CONNECTX_LOOSE_SOCKET_H
 #define CONNECTX_LOOSE_SOCKET_H
 
@@ -9,8 +10,8 @@
 
 namespace connectx {
 
-// Remembers the socket that was opened last, and closes it at the end of the environment if nobody has. By then Node has
-// closed what it had adopted, and its number may be somebody else's; SO_COOKIE tells.
+// Remembers the socket that was opened last, and closes it at the end of the environment if nobody has. By then Node
+// has closed what it had adopted, and its number may be somebody else's; SO_COOKIE tells.
 class LooseSocket {
  public:
   LooseSocket() = default;
