@@ -25,6 +25,7 @@ import type { PoolLease } from './pool';
 import { lacksZone, resolveSource, type Source } from './source';
 import { type Sources, sourcesFor } from './sources';
 import { ephemeralRange, hasTimestamps } from './sysctl';
+import type { TracedTechnique } from './trace';
 
 const { errno } = constants;
 
@@ -140,6 +141,14 @@ export class Attempt {
       this.#sources = sourcesFor(this.#source, this.destination);
       return this.#go(request);
     });
+  }
+
+  /** How the port was got, or would have been. */
+  get technique(): TracedTechnique | undefined {
+    const technique = this.#plan[this.#step];
+    if (technique?.kind !== 'assign') return technique?.kind;
+    const { range } = technique;
+    return range !== undefined && range.low === range.high ? 'pin' : 'assign';
   }
 
   /** Whether this is the attempt to connect this handle. */

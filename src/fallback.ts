@@ -28,6 +28,7 @@ export function refuseOnFallback(source: Source): void {
 
 export class FallbackAttempt {
   readonly destination: Destination;
+  readonly technique = 'core';
   localAddress: string | null = null;
   localPort: number;
   failure: Failure | undefined;

@@ -155,7 +155,7 @@ function open(base: SourceOptions | undefined, given: object, connect: (options:
   }
   const connecting = connectingFrom(source);
   const socket = connect(forCoreToOpen(options, source));
-  attach(socket, connecting);
+  attach(socket, connecting, options);
   return socket;
 }
 

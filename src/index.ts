@@ -9,5 +9,6 @@ export { type PortUsage, portUsage, type UsageFilter } from './port_usage';
 export type { SocketProcess } from './processes';
 export type { SourceFunction, SourceOptions } from './source';
 export type { ChooseSource } from './strategies';
+export type { ConnectTrace, TracedAttempt, TracedTechnique } from './trace';
 export { connectUdp, connectUdpSync, type UdpConnectOptions } from './udp';
 export { type ConnectOptions, connect, createConnection, Socket, type SocketOptions } from './tcp';

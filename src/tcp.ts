@@ -21,6 +21,7 @@ import {
   type Source,
   type SourceOptions,
 } from './source';
+import { beginTrace, type ConnectTrace, finished, returned, threw, type TracedAttempt } from './trace';
 
 /** Options of {@link connect}: those of `net.connect` for TCP, and the source options. */
 export type ConnectOptions = Omit<net.TcpNetConnectOpts, 'localAddress' | 'localPort'> & SourceOptions;
@@ -38,6 +39,8 @@ export interface Connecting {
   readonly attempts: AnyAttempt[];
   /** Whether core has announced an attempt. */
   announced: boolean;
+  /** Where somebody listens. */
+  trace: ConnectTrace | undefined;
 }
 
 // Not a private field: net.Socket's constructor already emits and destroys, before private fields exist.
@@ -81,9 +84,19 @@ export class Socket extends net.Socket {
       return super.connect(options as net.IpcNetConnectOpts, listener);
     }
     const source = this.#sourceFor(options);
-    this[kConnecting] = connectingFrom(source);
-    super.connect(forCore(options, source) as net.TcpNetConnectOpts, listener);
+    const connecting = connectingFrom(source);
+    this[kConnecting] = connecting;
+    const trace = beginTrace('tcp', options.host, options.port);
+    connecting.trace = trace;
+    try {
+      super.connect(forCore(options, source) as net.TcpNetConnectOpts, listener);
+    } catch (error) {
+      connecting.trace = undefined;
+      threw(trace, error);
+      throw error;
+    }
     assertHandle(this);
+    returned(trace);
     return this;
   }
 
@@ -109,6 +122,7 @@ export class Socket extends net.Socket {
       else if (event === 'connect') {
         this[kConnecting] = undefined;
         this[kPooled] = keepWinner(this, connecting);
+        if (connecting.trace !== undefined) traceConnected(connecting.trace, connecting, this);
         if (!connecting.announced) {
           this.destroy(hookIsGone());
           return false;
@@ -127,7 +141,7 @@ export class Socket extends net.Socket {
     const connecting = this[kConnecting];
     this[kConnecting] = undefined;
     const final = connecting && error ? finalError(connecting, error) : error;
-    if (connecting !== undefined) releaseAll(connecting);
+    if (connecting !== undefined) givenUp(connecting, final);
     return super.destroy(final);
   }
 }
@@ -286,7 +300,7 @@ export function connectingFrom(source: Source): Connecting {
   const native = nativeOrFallback();
   if (native === undefined) refuseOnFallback(source);
   else if (source.extras?.fastOpen === true) requireFastOpen(native);
-  return { source, native, attempts: [], announced: false };
+  return { source, native, attempts: [], announced: false, trace: undefined };
 }
 
 /**
@@ -294,13 +308,15 @@ export function connectingFrom(source: Source): Connecting {
  * (see {@link forCoreToOpen}), and must not have attempted an address yet, as it does not before the next tick as long as the lookup
  * does not answer at once (see {@link notAtOnce}).
  */
-export function attach(socket: net.Socket, connecting: Connecting): void {
+export function attach(socket: net.Socket, connecting: Connecting, where: { host?: unknown; port?: unknown }): void {
   if (socket.destroyed) return;
   if (!socket.connecting || (handleOf(socket)?.fd ?? -1) >= 0) {
     socket.destroy(hookIsGone());
     return;
   }
   assertHandle(socket);
+  connecting.trace = beginTrace('tcp', where.host, where.port);
+  returned(connecting.trace);
   let current: Connecting | undefined = connecting;
   const attempt = (...args: unknown[]): void => beginAttempt(socket, connecting, args);
   const attemptFailed = (...args: unknown[]): void => {
@@ -320,6 +336,7 @@ export function attach(socket: net.Socket, connecting: Connecting): void {
       .off('connectionAttemptFailed', attemptFailed)
       .off('connectionAttemptTimeout', attemptTimeout);
     const pooled = keepWinner(socket, connecting);
+    if (connecting.trace !== undefined) traceConnected(connecting.trace, connecting, socket);
     if (pooled !== undefined) {
       socket.prependOnceListener('close', () => {
         pooled.release();
@@ -333,7 +350,7 @@ export function attach(socket: net.Socket, connecting: Connecting): void {
     const unfinished = current;
     current = undefined;
     const final = unfinished && error ? finalError(unfinished, error) : error;
-    if (unfinished !== undefined) releaseAll(unfinished);
+    if (unfinished !== undefined) givenUp(unfinished, final);
     return destroy.call(this, final);
   };
   Object.defineProperty(socket, 'destroy', { value, configurable: true, writable: true });
@@ -383,8 +400,26 @@ function beginAttempt(socket: net.Socket, connecting: Connecting, args: readonly
   attempt.begin();
 }
 
-function releaseAll({ attempts }: Connecting): void {
+function givenUp({ attempts, trace }: Connecting, error: Error | undefined): void {
   for (const attempt of attempts) attempt.release();
+  if (trace === undefined) return;
+  trace.attempts = attempts.map(traced);
+  trace.error = error;
+  finished(trace);
+}
+
+function traced({ destination, localAddress, technique, failure }: AnyAttempt): TracedAttempt {
+  return { destination, localAddress: localAddress ?? undefined, technique, reason: failure?.reason };
+}
+
+function traceConnected(trace: ConnectTrace, { attempts }: Connecting, socket: net.Socket): void {
+  const winner = attempts.find((attempt) => attempt.isOf(handleOf(socket)));
+  const { localAddress: address = '', localPort: port = 0 } = socket;
+  trace.attempts = attempts.map(traced);
+  trace.source = { address, port };
+  trace.destination = winner?.destination;
+  trace.technique = winner?.technique;
+  finished(trace);
 }
 
 function releaseAttempt({ attempts }: Connecting, [address, port]: readonly unknown[]): void {

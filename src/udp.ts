@@ -10,6 +10,7 @@ import { refuseOnFallback } from './fallback';
 import { AF_INET, AF_INET6, type Native, nativeOrFallback, type SocketOption, unwrap } from './native';
 import { readSource, resolveSource, type Source, type SourceOptions } from './source';
 import { type Sources, sourcesFor } from './sources';
+import { beginTrace, type ConnectTrace, finished, returned, threw, type TracedTechnique } from './trace';
 import { connectFallback } from './udp_fallback';
 import { UdpMemory } from './udp_memory';
 import { type Lease, type Pause, type Target, type UdpRequest, UdpSteps } from './udp_steps';
@@ -520,7 +521,48 @@ function abortError(signal: AbortSignal): Error {
  */
 export function connectUdp(options: UdpConnectOptions): Promise<dgram.Socket> {
   const plan = readOptions(options);
-  return connectByName(plan);
+  const trace = beginTrace('udp', plan.host, plan.port);
+  const connecting = connectByName(plan);
+  if (trace === undefined) return connecting;
+  returned(trace);
+  return connecting.then(
+    (socket) => {
+      traceConnected(trace, plan, socket);
+      finished(trace);
+      return socket;
+    },
+    (error: unknown) => {
+      traceFailed(trace, plan, error);
+      finished(trace);
+      throw error;
+    },
+  );
+}
+
+function techniqueOf({ native, exclusive }: Plan): TracedTechnique {
+  if (native === undefined) return 'core';
+  return exclusive || !memoryOf(native).shared ? 'exclusive' : 'shared';
+}
+
+function traceConnected(trace: ConnectTrace, plan: Plan, socket: dgram.Socket): void {
+  const { address, port } = socket.address();
+  const remote = socket.remoteAddress();
+  trace.source = { address, port };
+  trace.destination = { address: remote.address, port: remote.port, family: isIP(remote.address) as Family };
+  trace.technique = techniqueOf(plan);
+  const { destination, technique } = trace;
+  trace.attempts = [{ destination, localAddress: address, technique, reason: undefined }];
+}
+
+function traceFailed(trace: ConnectTrace, plan: Plan, error: unknown): void {
+  trace.error = error;
+  const failures = error instanceof ConnectxError ? (error.errors ?? [error]) : [];
+  trace.attempts = failures.map(({ address = plan.host, port = plan.port, localAddress, reason }) => ({
+    destination: { address, port, family: isIP(address) as Family },
+    localAddress,
+    technique: techniqueOf(plan),
+    reason,
+  }));
 }
 
 async function connectByName(plan: Plan): Promise<dgram.Socket> {
@@ -586,10 +628,19 @@ export function connectUdpSync(options: UdpConnectOptions): dgram.Socket {
   if (isIP(plan.host) === 0)
     throw invalidValue('options.host', plan.host, 'must be a numeric address for connectUdpSync');
   if (plan.signal?.aborted === true) throw abortError(plan.signal);
-  const socket = connectNow(plan, plan.host, (error) => {
-    if (error === undefined) return;
-    socket.close();
-    socket.emit('error', error);
-  });
-  return socket;
+  const trace = beginTrace('udp', plan.host, plan.port);
+  try {
+    const socket = connectNow(plan, plan.host, (error) => {
+      if (error === undefined) return;
+      socket.close();
+      socket.emit('error', error);
+    });
+    if (trace !== undefined) traceConnected(trace, plan, socket);
+    returned(trace);
+    return socket;
+  } catch (error) {
+    if (trace !== undefined) traceFailed(trace, plan, error);
+    threw(trace, error);
+    throw error;
+  }
 }

@@ -94,7 +94,7 @@ export function buildConnector(options: ConnectorOptions = {}): Connector {
     // For an address with a server name and without TLS, undici 8 makes up a lookup of its own, which answers at once.
     const named = servername === undefined || (target.protocol !== 'https:' && isIP(target.hostname) !== 0);
     const socket = connect(named ? rest : { ...rest, servername }, callback);
-    attach(socket, connecting);
+    attach(socket, connecting, { host: target.hostname, port: current.port });
     return socket;
   };
 }
