@@ -10,12 +10,19 @@ import { summary } from '../lib/statistics.mjs';
 
 const DESTINATIONS = 3;
 const EACH = 6000;
+/** To each destination, beside the connections. */
+const WAITING = 200;
+const DATAGRAMS = 200;
+const LISTENERS = 20;
 const [LOW, HIGH] = [20_000, 29_999];
 
 // Both ends are in one process: 12,000 descriptors.
 const HOLDER = `
   const net = require('node:net');
-  const [host, count] = [process.argv[1], Number(process.argv[2])];
+  const dgram = require('node:dgram');
+  const { once } = require('node:events');
+  const host = process.argv[1];
+  const [count, waiting, datagrams, listeners] = process.argv.slice(2).map(Number);
   const server = net.createServer((socket) => socket.on('error', () => {})).listen(5353, host, 4096, async () => {
     for (let open = 0; open < count; open += 100) {
       await Promise.all(Array.from({ length: 100 }, () => new Promise((resolve, reject) => {
@@ -23,13 +30,25 @@ const HOLDER = `
         socket.on('error', reject);
       })));
     }
+    for (let n = 0; n < waiting; n++) {
+      const socket = net.connect({ host, port: 5353 });
+      await once(socket, 'connect');
+      socket.end().resume();
+      await once(socket, 'close');
+    }
+    for (let n = 0; n < datagrams; n++) {
+      const socket = dgram.createSocket('udp4');
+      socket.connect(5353, host);
+      await once(socket, 'connect');
+    }
+    for (let n = 0; n < listeners; n++) await once(net.createServer().listen(6000 + n, host), 'listening');
     process.stdout.write('ready');
   });
   process.stdin.resume().on('end', () => process.exit());
 `;
 
 const AWK = `
-  $1 != "LISTEN" { n = split($4, l, ":"); port = l[n] + 0
+  $1 != "LISTEN" && $1 != "UNCONN" { n = split($4, l, ":"); port = l[n] + 0
     if (port < ${LOW} || port > ${HIGH}) next
     sub(/:[0-9]+$/, "", $4); used[$4 " " $5]++; if ($1 == "TIME-WAIT") waiting[$4 " " $5]++ }
   END { for (key in used) print key, used[key], waiting[key] + 0 }
@@ -65,32 +84,38 @@ export async function run({ quick, checkout }) {
   const holders = [];
   try {
     for (let n = 1; n <= DESTINATIONS; n++) {
-      const child = spawn(process.execPath, ['-e', HOLDER, `127.0.1.${n}`, `${EACH}`], {
+      const counts = [EACH, WAITING, DATAGRAMS, LISTENERS].map(String);
+      const child = spawn(process.execPath, ['-e', HOLDER, `127.0.1.${n}`, ...counts], {
         stdio: ['pipe', 'pipe', 'inherit'],
       });
       holders.push(child);
       await once(child.stdout, 'data');
     }
-    const ss = async () => {
-      const { stdout } = await promisify(execFile)('sh', ['-c', 'ss -Htan | awk "$0"', AWK], { maxBuffer: 2 ** 26 });
+    const ss = async (protocol = 'tcp') => {
+      const command = `ss -H${protocol[0]}an | awk "$0"`;
+      const { stdout } = await promisify(execFile)('sh', ['-c', command, AWK], { maxBuffer: 2 ** 26 });
       return stdout.trim().split('\n').sort();
     };
-    const ours = async () => {
-      const usage = await portUsage({ protocol: 'tcp' });
+    const ours = async (protocol = 'tcp') => {
+      const usage = await portUsage({ protocol });
       return usage
         .map((one) => `${one.localAddress} ${one.remoteAddress}:${one.remotePort} ${one.used} ${one.timeWait}`)
         .sort();
     };
     const times = { ss: [], ours: [], held: [], idle: [] };
-    const equal = [];
+    const equal = [(await ss('udp')).join() === (await ours('udp')).join()];
     for (let round = 0; round < rounds + 2; round++) {
       const start = performance.now();
       const theirs = await ss();
       const spent = performance.now() - start;
-      const { found, took, gap } = await watched(ours);
+      const { found, took, gap } = await watched(() => ours());
       // The same time with nothing to do: what the machine itself takes away.
       const idle = await watched(() => new Promise((resolve) => setTimeout(resolve, took)));
-      equal.push(found.join() === theirs.join() && found.length === DESTINATIONS);
+      equal.push(
+        found.join() === theirs.join() &&
+          found.length === DESTINATIONS &&
+          found.every((line) => line.endsWith(` ${EACH + WAITING} ${WAITING}`)),
+      );
       // The first ones warm up.
       if (round < 2) continue;
       times.ss.push(spent);
@@ -105,7 +130,9 @@ export async function run({ quick, checkout }) {
     return {
       sections: [
         {
-          setting: `${rounds} rounds, ${DESTINATIONS} destinations, ${EACH} connections to each; in milliseconds`,
+          setting:
+            `${rounds} rounds, ${DESTINATIONS} destinations; to each ${EACH} connections, ${WAITING} in TIME-WAIT, ` +
+            `${DATAGRAMS} UDP sockets, and beside them ${LISTENERS} listeners; in milliseconds`,
           columns: ['', 'median', 'quartiles', 'loop held', 'quartiles', 'most'],
           rows: [
             ['ss -Htan | awk', number(a.median, 1), spread(a, 1), '', '', ''],
