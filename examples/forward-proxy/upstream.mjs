@@ -1,9 +1,6 @@
 // A connection to the destination, from one of the tenant's source addresses.
-import { capabilities, connect } from 'connectx';
+import { connect } from 'connectx';
 import { lookupWithout } from './destinations.mjs';
-
-// Off Linux there is no such option.
-const canReuse = capabilities().native;
 
 /** `options` as for net.connect; what fails is an 'error' event. */
 export function openUpstream({ source }, { host, port, timeout, allowHalfOpen }, { deny, timeouts }) {
@@ -11,8 +8,6 @@ export function openUpstream({ source }, { host, port, timeout, allowHalfOpen },
     host,
     port: Number(port),
     localAddress: source,
-    // What a tunnel leaves behind when its client ends it first.
-    reuseTimeWait: canReuse,
     lookup: lookupWithout(deny),
     noDelay: true,
     ...(allowHalfOpen && { allowHalfOpen }),
