@@ -21,8 +21,19 @@ export interface ParsedAddress {
   readonly scope: 'unspecified' | 'loopback' | 'link-local' | 'multicast' | 'broadcast' | 'other';
 }
 
+let lastText = '';
+let lastParsed: ParsedAddress | undefined;
+
 /** Undefined when the text is no numeric IP address. */
 export function parseAddress(text: string): ParsedAddress | undefined {
+  // Mostly it is the one source address of a program, again and again.
+  if (text === lastText) return lastParsed;
+  lastParsed = parse(text);
+  lastText = text;
+  return lastParsed;
+}
+
+function parse(text: string): ParsedAddress | undefined {
   const family = isIP(text);
   if (family === 4) return { ip: text, family, zone: undefined, scope: scopeOf4(text) };
   if (family !== 6) return undefined;

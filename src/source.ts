@@ -1,5 +1,4 @@
 // The source options: checked once, at the call, and then resolved for each destination that is attempted.
-import { isIPv6 } from 'node:net';
 import { type Destination, type Family, isMapped, type ParsedAddress, parseAddress, toMapped } from './address';
 import { badPort, invalidAddress, invalidType, invalidValue, outOfRange } from './errors';
 import type { SocketOption, TcpExtras } from './native';
@@ -117,7 +116,7 @@ export function familyOf(source: Source): Family | undefined {
 
 /** The family of the source that a destination needs: an IPv4-mapped one is reached by IPv4. */
 export function neededFamily({ address, family }: { readonly address: string; readonly family: number }): number {
-  return family === 6 && isIPv6(address) && isMapped(address) ? 4 : family;
+  return family === 6 && isMapped(address) ? 4 : family;
 }
 
 /**
