@@ -165,11 +165,9 @@ export class Attempt {
   // Source after source, where there is more than one.
   #go(request: ConnectRequest): number {
     for (let sources = 1; ; sources++) {
-      if (!this.#isPrepared) {
-        const status = this.#prepare();
-        this.#isPrepared = status === 0;
-      }
-      const status = this.#isPrepared ? this.#run(request) : -(this.failure?.errno ?? errno.EINVAL);
+      let status = this.#isPrepared ? 0 : this.#prepare();
+      this.#isPrepared = status === 0;
+      if (status === 0) status = this.#run(request);
       if (status === 0 || !this.#mayTryAnother(request)) return status;
       this.#isPrepared = false;
       if (sources === SOURCES_A_TURN) return this.#postpone(request);
@@ -193,6 +191,8 @@ export class Attempt {
   // 0 or a negative errno, as everything below that answers core.
   #prepare(): number {
     const { destination } = this;
+    // Of the source before.
+    this.failure = undefined;
     let resolved: ReturnType<typeof resolveSource>;
     try {
       resolved = this.#sources === undefined ? resolveSource(this.#source, destination) : this.#sources.next();
@@ -419,7 +419,6 @@ export class Attempt {
       case Verdict.otherPort:
         return this.#abandon(request, errno.EADDRNOTAVAIL, otherPort(range));
       default:
-        this.failure = undefined;
         this.#lease = this.#sources?.lease();
         return 0;
     }

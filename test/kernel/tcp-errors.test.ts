@@ -1,6 +1,6 @@
 // The errors that connectx knows a reason for: Node's shape, both ends, and what to do.
 import { constants as os } from 'node:os';
-import { connect, type ConnectOptions, ConnectxError } from 'connectx';
+import { connect, type ConnectOptions, ConnectxError, SourcePool } from 'connectx';
 import { describe, expect, test } from 'vitest';
 import { type Cast, families, PORTS, SERVER, smallNetwork } from '../helpers/families.js';
 import { describeIsolated, sysctl, useNetwork } from '../helpers/netns.js';
@@ -168,6 +168,8 @@ describeIsolated('errors', () => {
   useNetwork(smallNetwork);
 
   describe.each(families)('$family', (cast) => {
+    const foreign = cast.version === 4 ? '192.0.2.7' : '2001:db8:7::7';
+
     test.each(situations)('$situation', async ({ arrange, options, code, syscall, reason, local, advice }) => {
       await arrange?.(cast);
       const { remote } = cast;
@@ -197,6 +199,26 @@ describeIsolated('errors', () => {
       expect(error.stack).toContain(`Error: ${error.message}`);
       expect(socket.errored).toBe(error);
 
+      await closed(socket);
+      await until(() => descriptorCount() === before);
+    });
+
+    test.each([
+      { from: 'an address', sources: (source: string): ConnectOptions['localAddress'] => source },
+      // The first of them is not on this machine.
+      { from: 'a pool', sources: (source: string) => new SourcePool([foreign, source], { strategy: ([one]) => one, cooldown: 0 }) },
+    ])('Node does not take the descriptor, from $from: its own errno, and nothing is left open', async ({ sources }) => {
+      const { remote, source } = cast;
+      const options = { host: remote, port: SERVER, localAddress: sources(source) };
+      // What is kept open to ask the kernel with.
+      await failure(connect(options));
+      const before = descriptorCount();
+      const socket = connect(options);
+      socket.once('connectionAttempt', () => {
+        const { _handle: handle } = socket as unknown as { _handle: { open: (fd: number) => number } };
+        handle.open = () => -os.errno.EEXIST;
+      });
+      expect(await failure(socket)).toMatchObject({ code: 'EEXIST', address: remote, port: SERVER });
       await closed(socket);
       await until(() => descriptorCount() === before);
     });
