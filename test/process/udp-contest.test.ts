@@ -193,10 +193,7 @@ describeIsolated('contest', () => {
         overlaps: 0,
         silent: 0,
       });
-      // Patience has an end: whoever has the port locked may be kept from its processor for longer, now and then.
-      const { 'EADDRINUSE tuple-in-use': _lost, 'EADDRINUSE port-locked': impatient = 0, ...others } = total.losses;
-      expect(others).toEqual({});
-      expect(impatient).toBeLessThan(total.attempts / 1000);
+      expect(Object.keys(total.losses)).toEqual(['EADDRINUSE tuple-in-use']);
       // All of it did happen.
       expect(new Set(total.wins.map(([tuple]) => tuple)).size).toBe(tuples.length);
       expect(observer.seen).toBeGreaterThan(0);
