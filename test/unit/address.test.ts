@@ -1,7 +1,7 @@
 // Numeric addresses as values, with Node's own parsers beside them.
 import { isIP, SocketAddress } from 'node:net';
 import { describe, expect, test } from 'vitest';
-import { groupsOf, isMapped, parseAddress, toMapped } from '../../dist/address.js';
+import { groupsOf, isMapped, parseAddress, toMapped } from '../../src/address';
 
 const ROUNDS = 2000;
 

@@ -5,11 +5,11 @@ import { createRequire } from 'node:module';
 import * as net from 'node:net';
 import { constants } from 'node:os';
 import { getSystemErrorMap, inspect } from 'node:util';
-import { ConnectxError } from 'connectx';
 import { describe, expect, test } from 'vitest';
 import {
   badPort,
   complete,
+  ConnectxError,
   errnoName,
   invalidAddress,
   invalidType,
@@ -17,7 +17,7 @@ import {
   outOfRange,
   systemError,
   unsupported,
-} from '../../dist/errors.js';
+} from '../../src/errors';
 
 const { errno } = constants;
 
@@ -244,17 +244,19 @@ describe("argument errors are in Node's words", () => {
   // In a process of its own: the test runner changes how Node's own errors print.
   test('print as Node prints its own', () => {
     const script = `
-      const { invalidType, outOfRange } = require(process.argv[1]);
+      const net = require('node:net');
+      const { connect, connectUdpSync } = require(process.argv[1]);
       const thrown = (act) => { try { act(); } catch (error) { return error; } };
-      const first = (error) => error.stack.split('\\n')[0];
+      const parts = ({ name, code, message, stack }) => [stack.split('\\n')[0], name, code, message];
       console.log(JSON.stringify([
-        [invalidType('options.address', 'of type string', 5), thrown(() => new net.SocketAddress({ address: 5 }))],
-        [outOfRange('fd', '>= 0 && <= 2147483647', -1), thrown(() => new net.Socket({ fd: -1 }))],
-      ].map((pair) => pair.map(first))));`;
-    const errors = createRequire(import.meta.url).resolve('../../dist/errors.js');
-    const printed = execFileSync(process.execPath, ['-e', script, errors], { encoding: 'utf8' });
-    const pairs = JSON.parse(printed) as [string, string][];
+        [() => connect({ port: 1, localAddress: 5 }), () => new net.SocketAddress({ address: 5 })],
+        [() => connectUdpSync({ host: '127.0.0.1', port: 65536 }), () => new net.SocketAddress({ port: 65536 })],
+      ].map((pair) => pair.map((act) => parts(thrown(act))))));`;
+    const built = createRequire(import.meta.url).resolve('connectx');
+    const printed = execFileSync(process.execPath, ['-e', script, built], { encoding: 'utf8' });
+    const pairs = JSON.parse(printed) as [string, string, string, string][][];
     expect(pairs).toHaveLength(2);
-    for (const [mine, nodes] of pairs) expect(mine).toBe(nodes);
+    for (const [line, name, code, message] of pairs.flat()) expect(line).toBe(`${name} [${code}]: ${message}`);
+    for (const [mine, nodes] of pairs) expect(mine?.slice(1, 3)).toEqual(nodes?.slice(1, 3));
   });
 });

@@ -11,8 +11,8 @@ import {
   otherPort,
   SELF_CONNECT,
   wildcardOf,
-} from '../../dist/explain.js';
-import { readSource, type SourceOptions } from '../../dist/source.js';
+} from '../../src/explain';
+import { readSource, type SourceOptions } from '../../src/source';
 
 const { errno } = constants;
 

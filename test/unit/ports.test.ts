@@ -1,8 +1,8 @@
 // Which techniques are tried, in which order: source options x kernel.
 import { describe, expect, test } from 'vitest';
-import { type Kernel, planPorts, PortSearch, type Technique } from '../../dist/ports.js';
-import type { PortRange } from '../../dist/range.js';
-import type { Source } from '../../dist/source.js';
+import { type Kernel, planPorts, PortSearch, type Technique } from '../../src/ports';
+import type { PortRange } from '../../src/range';
+import type { Source } from '../../src/source';
 
 const EPHEMERAL: PortRange = { low: 100, high: 109 };
 const ANY: PortRange = { low: 1, high: 65535 };

@@ -10,7 +10,7 @@ import {
   parseReservedPorts,
   type PortRange,
   portsOf,
-} from '../../dist/range.js';
+} from '../../src/range';
 
 const LIMIT = 6;
 const every: PortRange[] = [];

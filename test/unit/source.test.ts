@@ -2,10 +2,11 @@
 import * as dns from 'node:dns';
 import * as net from 'node:net';
 import * as os from 'node:os';
-import { connect, type Destination, Socket, type SourceOptions } from 'connectx';
 import { describe, expect, test } from 'vitest';
-import { SourcePool } from '../../dist/pool.js';
-import { familyOf, int32, isPlain, lacksZone, readSource, resolveSource } from '../../dist/source.js';
+import type { Destination } from '../../src/address';
+import { SourcePool } from '../../src/pool';
+import { familyOf, int32, isPlain, lacksZone, readSource, resolveSource, type SourceOptions } from '../../src/source';
+import { connect, Socket } from '../../src/tcp';
 
 interface ArgumentError extends Error {
   code: string;

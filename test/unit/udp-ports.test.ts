@@ -1,7 +1,7 @@
 // Which port next, towards one UDP destination?
 import { describe, expect, test } from 'vitest';
-import { DestinationPorts, PortTable } from '../../dist/udp_ports.js';
-import { pauseAfter } from '../../dist/udp_steps.js';
+import { DestinationPorts, PortTable } from '../../src/udp_ports';
+import { pauseAfter } from '../../src/udp_steps';
 
 /** Numbers in [0, 1), always the same ones (mulberry32). */
 function seeded(seed: number): () => number {

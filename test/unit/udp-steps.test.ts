@@ -1,10 +1,10 @@
 // How one UDP socket is connected, against a kernel that says what it is told to say.
 import { constants } from 'node:os';
 import { describe, expect, test } from 'vitest';
-import type { Native, Route } from '../../dist/native.js';
-import type { PortRange } from '../../dist/range.js';
-import { UdpMemory } from '../../dist/udp_memory.js';
-import { type Lease, type Target, type UdpRequest, UdpSteps } from '../../dist/udp_steps.js';
+import type { Native, Route } from '../../src/native';
+import type { PortRange } from '../../src/range';
+import { UdpMemory } from '../../src/udp_memory';
+import { type Lease, type Target, type UdpRequest, UdpSteps } from '../../src/udp_steps';
 
 const { errno } = constants;
 
