@@ -18,9 +18,10 @@ import {
   wildcardOf,
 } from './explain';
 import { kernelOf } from './kernel';
+import { hasKept, mayDiffer } from './local_end';
 import { AF_INET, AF_INET6, errnoOf, type Native, RTN_LOCAL, syscallOf, Verdict } from './native';
 import { PortSearch, planPorts, type Technique } from './ports';
-import type { PortRange } from './range';
+import { ALL_PORTS, type PortRange } from './range';
 import type { PoolLease } from './pool';
 import { lacksZone, resolveSource, type Source } from './source';
 import { type Sources, sourcesFor } from './sources';
@@ -47,7 +48,9 @@ export interface HandleOwner {
 
 /** Node's internal TCPConnectWrap. */
 export interface ConnectRequest {
-  oncomplete?: ((status: number, handle: TcpHandle, request: ConnectRequest, ...ends: boolean[]) => void) | undefined;
+  oncomplete?:
+    | ((status: number, handle: TcpHandle, request: ConnectRequest, readable: boolean, writable: boolean) => void)
+    | undefined;
   localAddress?: string | undefined;
   localPort?: number | undefined;
 }
@@ -284,8 +287,11 @@ export class Attempt {
       return this.#fail(errno.EADDRNOTAVAIL, 'connect', TUPLE_IN_USE);
     }
     while (this.#next === READY) {
+      const before = performance.now();
       const status = this.#coreConnect.call(this.#handle, request, address, port);
-      if (status === 0) return this.#check(request);
+      const now = performance.now();
+      this.#tellDuration(now - before);
+      if (status === 0) return this.#begun(request, now);
       if (status !== -errno.EADDRNOTAVAIL) return this.#fail(-status, 'connect');
       this.#next = this.#advance();
     }
@@ -398,7 +404,47 @@ export class Attempt {
     return true;
   }
 
-  // connect(2) is under way: is it what was asked for?
+  // Of those connects for which the kernel was to choose any port.
+  #tellDuration(duration: number): void {
+    const technique = this.#technique();
+    if (technique.kind !== 'assign') return;
+    const { range } = technique;
+    if (range === undefined || range === ALL_PORTS) {
+      kernelOf(this.#native).crowding.took(duration, range !== undefined);
+    }
+  }
+
+  // connect(2) is under way.
+  #begun(request: ConnectRequest, now: number): number {
+    const source = this.localAddress;
+    if (mayDiffer(this.#native, this.#source, this.#technique(), source, this.destination, now)) {
+      const status = this.#check(request);
+      if (status !== 0) return status;
+      hasKept(this.#source, source, now);
+    } else if (source !== null) {
+      this.#tellOnFailure(request, source);
+    }
+    this.#lease = this.#sources?.lease();
+    return 0;
+  }
+
+  // Core puts both into the error of a connect that fails later. By then the kernel has given the port back, but still tells it.
+  #tellOnFailure(request: ConnectRequest, source: string): void {
+    const { oncomplete } = request;
+    const native = this.#native;
+    request.oncomplete = (status, handle, self, readable, writable) => {
+      if (status < 0) {
+        const end = native.getsockname(handle.fd);
+        if (typeof end !== 'number') {
+          request.localAddress = source;
+          request.localPort = end.port;
+        }
+      }
+      oncomplete?.call(self, status, handle, self, readable, writable);
+    };
+  }
+
+  // Is it what was asked for?
   #check(request: ConnectRequest): number {
     const { address, port } = this.destination;
     const range = this.#expectedPorts();
@@ -419,7 +465,6 @@ export class Attempt {
       case Verdict.otherPort:
         return this.#abandon(request, errno.EADDRNOTAVAIL, otherPort(range));
       default:
-        this.#lease = this.#sources?.lease();
         return 0;
     }
   }

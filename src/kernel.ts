@@ -1,19 +1,28 @@
 // What the running kernel can do and has been told, asked when it matters. Only what cannot change while the process runs
 // is remembered.
+import { Crowding } from './crowding';
 import { type Native, TcpFeature } from './native';
 import type { Kernel } from './ports';
 import { ephemeralRange, reservedPorts } from './sysctl';
 
 const FEATURES_OF_OLD = TcpFeature.bindAddressNoPort | TcpFeature.fastOpenConnect;
 
-let known: { readonly native: Native; readonly features: number; readonly kernel: Kernel } | undefined;
+/** The kernel as the port policy sees it. */
+export interface RunningKernel extends Kernel {
+  readonly crowding: Crowding;
+}
 
-function describe(native: Native, features: number): Kernel {
+let known: { readonly native: Native; readonly features: number; readonly kernel: RunningKernel } | undefined;
+
+function describe(native: Native, features: number): RunningKernel {
+  const crowding = new Crowding();
   return {
+    crowding,
     hasPortRange: (features & TcpFeature.localPortRange) !== 0,
     hasNoPort: (features & TcpFeature.bindAddressNoPort) !== 0,
     ephemeralRange: () => ephemeralRange(native),
     reservedPorts,
+    isCrowded: () => crowding.take(),
   };
 }
 
@@ -34,7 +43,6 @@ export function tcpFeatures(native: Native): number {
   return knownOf(native).features;
 }
 
-/** The kernel as the port policy sees it. */
-export function kernelOf(native: Native): Kernel {
+export function kernelOf(native: Native): RunningKernel {
   return knownOf(native).kernel;
 }

@@ -26,6 +26,8 @@ export interface Kernel {
   ephemeralRange(): PortRange | undefined;
   /** `net.ipv4.ip_local_reserved_ports` as of now. */
   reservedPorts(): PortRange[];
+  /** Whether connect(2) has been slow to find a port lately; counts as one connect. */
+  isCrowded(): boolean;
 }
 
 /** A plan is never empty. `pinned`: whether a source address is bound. */
@@ -46,11 +48,12 @@ function planFreePorts(source: Source, pinned: boolean, kernel: Kernel): readonl
   if (source.port !== 0) return planOnePort(source.port, canAssign, kernel);
   if (source.range !== undefined) return planRange(source.range, canAssign, kernel);
   if (!canAssign) return planRange(kernel.ephemeralRange() ?? DEFAULT_RANGE, canAssign, kernel);
-  return kernel.hasPortRange ? ASSIGN_ANY : ASSIGN_PLAINLY;
+  return kernel.hasPortRange && kernel.isCrowded() ? ASSIGN_ANY : ASSIGN_PLAINLY;
 }
 
 // The bound is clamped to the sysctl's range, and its presence alone turns off the odd/even scan, which is what makes
-// connect(2) slow above 50 % occupancy (inet_sk_get_local_port_range and __inet_hash_connect, Linux 6.8).
+// connect(2) slow above 50 % occupancy (inet_sk_get_local_port_range and __inet_hash_connect, Linux 6.8). Below that it would
+// only cost a system call, and use up the half of the ports that the kernel keeps for bind(2).
 const ASSIGN_ANY: readonly Technique[] = [{ kind: 'assign', range: ALL_PORTS }];
 const ASSIGN_PLAINLY: readonly Technique[] = [{ kind: 'assign', range: undefined }];
 

@@ -12,12 +12,19 @@ interface KernelCase {
   hasNoPort?: boolean;
   ephemeral?: PortRange | undefined;
   reserved?: PortRange[];
+  crowded?: boolean;
 }
 
 function kernel(given: KernelCase): Kernel {
-  const { hasPortRange = true, hasNoPort = true, reserved = [] } = given;
+  const { hasPortRange = true, hasNoPort = true, reserved = [], crowded = true } = given;
   const ephemeral = 'ephemeral' in given ? given.ephemeral : EPHEMERAL;
-  return { hasPortRange, hasNoPort, ephemeralRange: () => ephemeral, reservedPorts: () => reserved };
+  return {
+    hasPortRange,
+    hasNoPort,
+    ephemeralRange: () => ephemeral,
+    reservedPorts: () => reserved,
+    isCrowded: () => crowded,
+  };
 }
 
 interface SourceCase {
@@ -47,6 +54,7 @@ const noRange: KernelCase = { hasPortRange: false };
 const noNoPort: KernelCase = { hasNoPort: false };
 const neither: KernelCase = { hasPortRange: false, hasNoPort: false };
 const noProc: KernelCase = { ephemeral: undefined };
+const roomy: KernelCase = { crowded: false };
 
 describe.each([true, false])('the source address is pinned: %s', (pinned) => {
   test.each([
@@ -54,6 +62,7 @@ describe.each([true, false])('the source address is pinned: %s', (pinned) => {
     { on: modern, of: {}, expected: [assign(ANY)] },
     { on: noRange, of: {}, expected: [assign(undefined)] },
     { on: noProc, of: {}, expected: [assign(ANY)] },
+    { on: roomy, of: {}, expected: [assign(undefined)] },
     // One port.
     { on: modern, of: { port: 105 }, expected: [assign({ low: 105, high: 105 }), bind(105)] },
     { on: modern, of: { port: 100 }, expected: [assign({ low: 100, high: 100 }), bind(100)] },

@@ -1,0 +1,46 @@
+// When is the kernel told not to search by parity?
+import { expect, test } from 'vitest';
+import { Crowding } from '../../src/crowding';
+
+const QUICK = 0.02;
+const SLOW = 0.3;
+
+/** Connects that take as long as given, without the option and with it; how many of them had it. */
+function connects(crowding: Crowding, times: number, without: number, with_: number): number {
+  let told = 0;
+  for (let n = 0; n < times; n++) {
+    const isTold = crowding.take();
+    if (isTold) told++;
+    crowding.took(isTold ? with_ : without, isTold);
+  }
+  return told;
+}
+
+test('nothing is said where connect(2) is quick', () => {
+  expect(connects(new Crowding(), 10_000, QUICK, QUICK)).toBe(0);
+});
+
+test('where it is slow, fewer than one of a thousand is', () => {
+  const told = connects(new Crowding(), 100_000, SLOW, QUICK);
+  expect(100_000 - told).toBeGreaterThan(1);
+  expect(100_000 - told).toBeLessThan(100);
+});
+
+test('when it is quick again, nothing is said any more', () => {
+  const crowding = new Crowding();
+  connects(crowding, 1, SLOW, QUICK);
+  expect(connects(crowding, 10_000, QUICK, QUICK)).toBeGreaterThan(0);
+  expect(connects(crowding, 10_000, QUICK, QUICK)).toBe(0);
+});
+
+test('where it is slow either way, hardly ever', () => {
+  const told = connects(new Crowding(), 10_000, SLOW, SLOW);
+  expect(told).toBeGreaterThan(1);
+  expect(told).toBeLessThan(200);
+});
+
+test('where it was slow either way, and then helps', () => {
+  const crowding = new Crowding();
+  connects(crowding, 1000, SLOW, SLOW);
+  expect(connects(crowding, 10_000, SLOW, QUICK)).toBeGreaterThan(9900);
+});
