@@ -81,6 +81,18 @@ Result OptionalAddressArgument(const Napi::CallbackInfo& info, size_t index, int
   return AddressArgument(info, index, family, port, &out->emplace());
 }
 
+// Four arguments from `first` on: local, localPort, remote, remotePort.
+Result TupleArgument(const Napi::CallbackInfo& info, size_t first, int family, Address* local, Address* remote) {
+  Result result = AddressArgument(info, first, family, Port(info, first + 1), local);
+  return result.ok() ? AddressArgument(info, first + 2, family, Port(info, first + 3), remote) : result;
+}
+
+// Three arguments from `first` on: local, remote, remotePort.
+Result EndsArgument(const Napi::CallbackInfo& info, size_t first, int family, Address* local, Address* remote) {
+  Result result = AddressArgument(info, first, family, 0, local);
+  return result.ok() ? AddressArgument(info, first + 1, family, Port(info, first + 2), remote) : result;
+}
+
 // A Uint8Array, or a number as a C int. False when there are more bytes than setsockopt(2) can be told of.
 bool Bytes(const Napi::Value& value, std::vector<uint8_t>* out) {
   int32_t number = 0;
@@ -209,9 +221,7 @@ enum UdpFlag : int { kShared = 1, kExclusive = 2, kAlone = 4 };
 
 // The arguments from `first` on: family, source, sourcePort, remote, remotePort, flags, extras | null
 Result UdpPlanArgument(const Napi::CallbackInfo& info, size_t first, UdpPlan* plan) {
-  const int family = Int(info, first);
-  Result result = AddressArgument(info, first + 1, family, Port(info, first + 2), &plan->source);
-  if (result.ok()) result = AddressArgument(info, first + 3, family, Port(info, first + 4), &plan->remote);
+  Result result = TupleArgument(info, first + 1, Int(info, first), &plan->source, &plan->remote);
   if (!result.ok()) return result;
   const int flags = Int(info, first + 5);
   plan->shared = (flags & kShared) != 0;
@@ -252,11 +262,9 @@ Napi::Value UdpProbeJs(const Napi::CallbackInfo& info) { return ToJs(info, UdpPr
 
 // tcpHeldWithOtherDevice(fd, family, local, localPort, remote, remotePort, interface) -> 0 or 1
 Napi::Value TcpHeldWithOtherDeviceJs(const Napi::CallbackInfo& info) {
-  const int family = Int(info, 1);
   Address local;
   Address remote;
-  Result result = AddressArgument(info, 2, family, Port(info, 3), &local);
-  if (result.ok()) result = AddressArgument(info, 4, family, Port(info, 5), &remote);
+  Result result = TupleArgument(info, 2, Int(info, 1), &local, &remote);
   if (!result.ok()) return ToJs(info, result);
   const auto interface = static_cast<uint32_t>(Int(info, 6));
   return ToJs(info, HeldWithOtherDevice(&EnvironmentOf(info)->tcp, Int(info, 0), local, remote, interface));
@@ -264,11 +272,9 @@ Napi::Value TcpHeldWithOtherDeviceJs(const Napi::CallbackInfo& info) {
 
 // countTimeWait(fd, family, local, remote, remotePort, low, high, start) -> found + 65536 * looked at
 Napi::Value CountTimeWaitJs(const Napi::CallbackInfo& info) {
-  const int family = Int(info, 1);
   Address local;
   Address remote;
-  Result result = AddressArgument(info, 2, family, 0, &local);
-  if (result.ok()) result = AddressArgument(info, 3, family, Port(info, 4), &remote);
+  Result result = EndsArgument(info, 2, Int(info, 1), &local, &remote);
   if (!result.ok()) return ToJs(info, result);
   PortSpan span;
   span.low = Port(info, 5);
@@ -282,9 +288,7 @@ Napi::Value CountTimeWaitJs(const Napi::CallbackInfo& info) {
 Napi::Value DiagLookupJs(const Napi::CallbackInfo& info) {
   DiagQuery query;
   query.protocol = static_cast<uint8_t>(Int(info, 0));
-  const int family = Int(info, 1);
-  Result result = AddressArgument(info, 2, family, Port(info, 3), &query.local);
-  if (result.ok()) result = AddressArgument(info, 4, family, Port(info, 5), &query.remote);
+  Result result = TupleArgument(info, 2, Int(info, 1), &query.local, &query.remote);
   if (!result.ok()) return ToJs(info, result);
   query.interface = static_cast<uint32_t>(Int(info, 6));
   // A socket of its own, so that it is the calling thread's network namespace of now that answers.
@@ -363,11 +367,9 @@ Result IpArgument(const Napi::CallbackInfo& info, size_t index, std::optional<Ip
 
 // timeWaitPorts(family, local, remote, remotePort) -> Promise<Uint16Array | number> | number
 Napi::Value TimeWaitPortsJs(const Napi::CallbackInfo& info) {
-  const int family = Int(info, 0);
   Address local;
   Address remote;
-  Result result = AddressArgument(info, 1, family, 0, &local);
-  if (result.ok()) result = AddressArgument(info, 2, family, Port(info, 3), &remote);
+  Result result = EndsArgument(info, 1, Int(info, 0), &local, &remote);
   if (!result.ok()) return ToJs(info, result);
   auto job = std::make_unique<DumpJob<TimeWaitSink>>(remote.scope());
   job->question.protocol = IPPROTO_TCP;
@@ -500,7 +502,6 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   add("timeWaitPorts", TimeWaitPortsJs);
   add("socketHolders", SocketHoldersJs);
   add("socketGroups", SocketGroupsJs);
-  add("countTimeWait", CountTimeWaitJs);
   add("routeLookup", RouteLookupJs);
   add("readFile", ReadFileJs);
   add("interfaceIndex", InterfaceIndexJs);
