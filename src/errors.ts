@@ -131,6 +131,16 @@ export function attemptError(attempt: FailedAttempt, failure: FailureDetails): C
   });
 }
 
+/** There is nothing to bind for a destination of this family: it has not even been attempted. */
+export function noSource(
+  address: string,
+  port: number,
+  { reason, advice }: Pick<FailureDetails, 'reason' | 'advice'>,
+): ConnectxError {
+  const attempt = { destination: { address, port }, localAddress: null, localPort: 0 };
+  return attemptError(attempt, { errno: constants.errno.EAFNOSUPPORT, syscall: 'connect', reason, advice });
+}
+
 function localOf({ localAddress, localPort }: FailedAttempt): string {
   return localAddress === null && localPort === 0 ? '' : ` - Local (${localAddress ?? '*'}:${localPort})`;
 }

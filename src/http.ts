@@ -6,7 +6,7 @@ import type * as net from 'node:net';
 import type { Duplex } from 'node:stream';
 import type { ConnectionOptions } from 'node:tls';
 import { invalidValue } from './errors';
-import { isPlain, mergeSource, readSource, SOURCE_OPTIONS, type SourceOptions } from './source';
+import { isPlain, mergeSource, readSource, type SourceOptions, withoutSource } from './source';
 import { attach, type ConnectOptions, connectingFrom, forCoreToOpen } from './tcp';
 
 export type { SourceOptions } from './source';
@@ -57,7 +57,7 @@ export class HttpAgent extends http.Agent {
   readonly #source: SourceOptions | undefined;
 
   constructor(options?: HttpAgentOptions) {
-    super(withoutSource(options));
+    super(forCore(options));
     this.#source = sourceIn(options);
   }
 
@@ -89,7 +89,7 @@ export class HttpsAgent extends https.Agent {
   readonly #source: SourceOptions | undefined;
 
   constructor(options?: HttpsAgentOptions) {
-    super(withoutSource(options));
+    super(forCore(options));
     this.#source = sourceIn(options);
   }
 
@@ -110,11 +110,8 @@ export class HttpsAgent extends https.Agent {
 }
 
 // For core's agents the options of the agent override those of the request. So it does not get these.
-function withoutSource<O extends object>(options: O | undefined): Omit<O, keyof SourceOptions> | undefined {
-  if (options === undefined) return undefined;
-  const copy = { ...options };
-  for (const name of SOURCE_OPTIONS) Reflect.deleteProperty(copy, name);
-  return copy;
+function forCore<O extends object>(options: O | undefined): Omit<O, keyof SourceOptions> | undefined {
+  return options && withoutSource(options);
 }
 
 // Undefined when there is nothing in it.

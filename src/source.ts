@@ -81,6 +81,13 @@ export function mergeSource(base: object, over: object): SourceOptions {
   return Object.fromEntries(SOURCE_OPTIONS.map((name) => [name, above?.[name] ?? below?.[name]]));
 }
 
+/** A copy of the options without those of the source. */
+export function withoutSource<O extends object>(options: O): Omit<O, keyof SourceOptions> {
+  const copy = { ...options };
+  for (const name of SOURCE_OPTIONS) Reflect.deleteProperty(copy, name);
+  return copy;
+}
+
 /** Throws one of Node's argument errors when an option is wrong. */
 export function readSource(options: SourceOptions | undefined): Source {
   // `new net.Socket()` takes null and, from of old, a number.

@@ -2,10 +2,9 @@
 import { channel } from 'node:diagnostics_channel';
 import { lookup as dnsLookup, type LookupAddress } from 'node:dns';
 import * as net from 'node:net';
-import { constants } from 'node:os';
 import type { Family } from './address';
 import { Attempt, type HandleOwner, type TcpHandle } from './attempt';
-import { ConnectxError, complete, invalidValue, unsupported } from './errors';
+import { ConnectxError, complete, invalidValue, noSource, unsupported } from './errors';
 import { familyMismatch } from './explain';
 import { FallbackAttempt, refuseOnFallback } from './fallback';
 import { tcpFeatures } from './kernel';
@@ -285,10 +284,7 @@ export function lookupOf(family: Family, lookup: unknown, source: Source, port: 
 
 function noSourceFor([first]: LookupAddress[], source: Source, port: number): ConnectxError {
   const address = first?.address ?? '';
-  const { reason, advice } = familyMismatch(address, source);
-  const code = 'EAFNOSUPPORT';
-  const details = { code, errno: -constants.errno[code], syscall: 'connect', address, port, reason };
-  return new ConnectxError(`connect ${code} ${address}:${port}; ${advice}`, details);
+  return noSource(address, port, familyMismatch(address, source));
 }
 
 function handleOf(socket: net.Socket): Partial<TcpHandle> | null {

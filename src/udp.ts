@@ -2,9 +2,8 @@
 import * as dgram from 'node:dgram';
 import { lookup as dnsLookup, type LookupAddress } from 'node:dns';
 import { BlockList, isIP } from 'node:net';
-import { constants } from 'node:os';
 import type { Destination, Family } from './address';
-import { badPort, ConnectxError, invalidAddress, invalidType, invalidValue, outOfRange } from './errors';
+import { badPort, ConnectxError, invalidAddress, invalidType, invalidValue, noSource, outOfRange } from './errors';
 import { familyMismatch } from './explain';
 import { refuseOnFallback } from './fallback';
 import { AF_INET, AF_INET6, type Native, nativeOrFallback, type SocketOption, unwrap } from './native';
@@ -370,14 +369,11 @@ class Requests {
 function mismatch(destination: { address: string; port: number; family: Family }, plan: Plan): ConnectxError {
   const { address, port, family } = destination;
   const asked = familyOfType(plan.type);
-  const { reason, advice } =
+  const explanation =
     asked !== undefined && asked !== family
       ? { reason: 'family-mismatch', advice: `the destination is IPv${family}, and type is ${plan.type}` }
       : familyMismatch(address, plan.source);
-  const code = 'EAFNOSUPPORT';
-  const errno = -constants.errno[code];
-  const message = `connect ${code} ${address}:${port}; ${advice}`;
-  return new ConnectxError(message, { code, errno, syscall: 'connect', address, port, reason });
+  return noSource(address, port, explanation);
 }
 
 const cell = new Int32Array(new SharedArrayBuffer(4));

@@ -5,7 +5,7 @@ import { createRequire } from 'node:module';
 import { isIP, type Socket, type TcpNetConnectOpts } from 'node:net';
 import type { ConnectionOptions } from 'node:tls';
 import { ConnectxError, invalidType } from './errors';
-import { familyOf, mergeSource, readSource, SOURCE_OPTIONS, type Source, type SourceOptions } from './source';
+import { familyOf, mergeSource, readSource, type Source, type SourceOptions, withoutSource } from './source';
 import { attach, connectingFrom, type Lookup, lookupOf, notAtOnce } from './tcp';
 
 export type { SourceOptions } from './source';
@@ -115,12 +115,6 @@ function lookupFor(current: Current, given: unknown): unknown {
     const usable = family === undefined ? lookup : (lookupOf(family, lookup, source, port) as Lookup);
     notAtOnce(usable)(host, options, callback);
   }) satisfies Lookup;
-}
-
-function withoutSource(options: object): object {
-  const copy = { ...options };
-  for (const name of SOURCE_OPTIONS) Reflect.deleteProperty(copy, name);
-  return copy;
 }
 
 function undiciBuildConnector(undici: UndiciModule | undefined): unknown {
