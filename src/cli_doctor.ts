@@ -1,20 +1,15 @@
 // What stands in the way of many outgoing connections on this machine, with remedies.
 import { capabilities } from './capabilities';
-import type { Check } from './cli_text';
+import { type Check, endpoint } from './cli_text';
 import { conflictsWithin, type ListenerConflict } from './conflicts';
 import { type Native, nativeOrFallback } from './native';
 import { portUsage } from './port_usage';
 import { formatRange, type PortRange, portsOf } from './range';
-import { assignablePorts } from './sysctl';
+import { assignablePorts, sysctl } from './sysctl';
 
 /** Linux's default range has 28,232 ports; with less than this something has been taken away. */
 const FEW_PORTS = 16_384;
 const FULL = 0.8;
-
-function sysctl(native: Native, name: string): string | undefined {
-  const text = native.readFile(`/proc/sys/net/ipv4/${name}`);
-  return typeof text === 'string' ? text.trim() : undefined;
-}
 
 function rangeChecks(native: Native, asked: PortRange | undefined): Check[] {
   const { range, reserved } = assignablePorts(native);
@@ -35,10 +30,9 @@ async function conflictChecks(range: PortRange | undefined): Promise<Check[]> {
   const conflicts = await conflictsWithin(range);
   if (conflicts.length === 0) return [{ name: 'conflicts', level: 'ok', message: 'no listener inside the range' }];
   return conflicts.map((conflict, index) => {
-    const { protocol, family, localAddress, localPort } = conflict;
-    const address = family === 'IPv6' ? `[${localAddress}]` : localAddress;
+    const { protocol, localAddress, localPort } = conflict;
     const what = protocol === 'tcp' ? 'listens' : 'is bound';
-    const message = `${protocol} ${address}:${localPort}: ${ownerOf(conflict)} ${what} inside the range; an outgoing connection may take the port first`;
+    const message = `${protocol} ${endpoint(conflict, localAddress, localPort)}: ${ownerOf(conflict)} ${what} inside the range; an outgoing connection may take the port first`;
     const isLast = index === conflicts.length - 1;
     return { name: 'conflicts', level: 'finding', message, remedy: isLast ? conflict.remedy : undefined };
   });

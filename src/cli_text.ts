@@ -101,16 +101,22 @@ export const METRICS = [
   { name: 'connectx_ports_ratio', help: 'Ephemeral ports in use, of those that there are, 0 to 1', key: 'ratio' },
 ] as const;
 
+/** In the order in which they are written. */
+export const labelsOf = ({ protocol, family, localAddress, remoteAddress, remotePort }: PortUsage) => ({
+  protocol,
+  family,
+  local_address: localAddress,
+  remote_address: remoteAddress,
+  remote_port: remotePort,
+});
+
 /** The text format of Prometheus (exposition format 0.0.4). */
 export function prometheusText(usage: readonly PortUsage[]): string {
   return METRICS.map(({ name, help, key }) => {
     const lines = usage.map((one) => {
-      const { protocol, family, localAddress, remoteAddress, remotePort } = one;
       // Numeric addresses have nothing in them that needs escaping.
-      const labels =
-        `protocol="${protocol}",family="${family}",local_address="${localAddress}",` +
-        `remote_address="${remoteAddress}",remote_port="${remotePort}"`;
-      return `${name}{${labels}} ${one[key]}\n`;
+      const labels = Object.entries(labelsOf(one)).map(([label, value]) => `${label}="${value}"`);
+      return `${name}{${labels.join(',')}} ${one[key]}\n`;
     });
     return `# HELP ${name} ${help}\n# TYPE ${name} gauge\n${lines.join('')}`;
   }).join('');

@@ -1,6 +1,6 @@
 // The ports in use as metrics for prom-client, an optional peer.
 import type * as promClient from 'prom-client';
-import { METRICS } from './cli_text';
+import { labelsOf, METRICS } from './cli_text';
 import { invalidType, unsupported } from './errors';
 import { nativeFor } from './native';
 import { checkFilter, type PortUsage, type UsageFilter, usageNow } from './port_usage';
@@ -57,11 +57,7 @@ export function collectPortUsage(options: CollectPortUsageOptions = {}): void {
         // Those that are gone shall not stay as they were.
         this.reset();
         for (const one of usage.slice(0, limit)) {
-          const { protocol, family, localAddress, remoteAddress, remotePort } = one;
-          this.set(
-            { protocol, family, local_address: localAddress, remote_address: remoteAddress, remote_port: remotePort },
-            one[key],
-          );
+          this.set(labelsOf(one), one[key]);
         }
       },
     });

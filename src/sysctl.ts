@@ -4,8 +4,15 @@ import { unsupported } from './errors';
 import { type Native, unwrap } from './native';
 import { type PortRange, parseEphemeralRange, parseReservedPorts } from './range';
 
-const EPHEMERAL_RANGE = '/proc/sys/net/ipv4/ip_local_port_range';
-const RESERVED_PORTS = '/proc/sys/net/ipv4/ip_local_reserved_ports';
+const FOLDER = '/proc/sys/net/ipv4';
+const EPHEMERAL_RANGE = `${FOLDER}/ip_local_port_range`;
+const RESERVED_PORTS = `${FOLDER}/ip_local_reserved_ports`;
+
+/** `net.ipv4.<name>` as of now, in the calling thread's network namespace; undefined when it cannot be read. */
+export function sysctl(native: Native, name: string): string | undefined {
+  const text = native.readFile(`${FOLDER}/${name}`);
+  return typeof text === 'string' ? text.trim() : undefined;
+}
 
 /** As of now, in the calling thread's network namespace; undefined when it cannot be read. */
 export function ephemeralRange(native: Native): PortRange | undefined {
@@ -32,6 +39,5 @@ export function assignablePorts(native: Native): { range: PortRange; reserved: P
 
 /** `net.ipv4.tcp_timestamps` as of now, of the calling thread's network namespace; true, as is the default, when it cannot be read. */
 export function hasTimestamps(native: Native): boolean {
-  const text = native.readFile('/proc/sys/net/ipv4/tcp_timestamps');
-  return typeof text !== 'string' || text.trim() !== '0';
+  return sysctl(native, 'tcp_timestamps') !== '0';
 }
