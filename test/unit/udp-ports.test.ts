@@ -2,17 +2,7 @@
 import { describe, expect, test } from 'vitest';
 import { DestinationPorts, PortTable } from '../../src/udp_ports';
 import { pauseAfter } from '../../src/udp_steps';
-
-/** Numbers in [0, 1), always the same ones (mulberry32). */
-function seeded(seed: number): () => number {
-  let state = seed;
-  return () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let t = Math.imul(state ^ (state >>> 15), 1 | state);
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
-    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
-  };
-}
+import { seeded } from '../helpers/bytes.js';
 
 const list = (count: number, low = 20_000) => Uint16Array.from({ length: count }, (_, n) => low + n);
 
