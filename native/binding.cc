@@ -163,11 +163,13 @@ Napi::Value TcpCheckJs(const Napi::CallbackInfo& info) {
   return ToJs(info, TcpCheck(Int(info, 0), source, Port(info, 3), Port(info, 4), remote));
 }
 
-// readFile(path) -> string | number: the beginning of a small /proc file, read on the calling thread, so that it is the
+constexpr size_t kFileBytes = 4096;
+
+// readFile(path) -> string | number: the first 4096 bytes of a small /proc file, read on the calling thread, so that it is the
 // calling thread's network namespace that answers below /proc/sys/net.
 Napi::Value ReadFileJs(const Napi::CallbackInfo& info) {
   const std::string path = info[0].As<Napi::String>();
-  char bytes[128];
+  char bytes[kFileBytes];
   Result result = os::ReadFile(path.c_str(), bytes, sizeof bytes);
   if (!result.ok()) return ToJs(info, result);
   return Napi::String::New(info.Env(), bytes, static_cast<size_t>(result.value));
@@ -251,6 +253,56 @@ Napi::Value UdpOwnerJs(const Napi::CallbackInfo& info) {
   Result parsed = UdpPlanArgument(info, 0, &plan);
   if (!parsed.ok()) return ToJs(info, parsed);
   return ToJs(info, UdpOwner(UdpOracle(info), plan));
+}
+
+// Source ports to be tried in turn, with their places in what JavaScript gave. The memory is JavaScript's.
+struct PortList {
+  const uint16_t* ports = nullptr;
+  size_t count = 0;
+
+  bool Read(const Napi::Value& value) {
+    napi_typedarray_type type = napi_uint8_array;
+    void* data = nullptr;
+    if (napi_get_typedarray_info(value.Env(), value, &type, &count, &data, nullptr, nullptr) != napi_ok) return false;
+    ports = static_cast<const uint16_t*>(data);
+    return type == napi_uint16_array && count > 0;
+  }
+};
+
+// The outcome of `ask`, asked of port after port as long as the answer is `dull`, and the place of that port: value +
+// 16 * place.
+template <typename Ask>
+Result FirstOf(const PortList& list, int dull, UdpPlan* plan, Ask ask) {
+  for (size_t place = 0;; place++) {
+    plan->source.set_port(list.ports[place]);
+    const Result result = ask();
+    if (!result.ok()) return result;
+    if (result.value == dull && place + 1 < list.count) continue;
+    return Result::Ok(result.value + 16 * static_cast<int>(place));
+  }
+}
+
+// udpConnectFirst(fd, family, source, ports, remote, remotePort, flags, extras | null) -> verdict + 16 * place: of the
+// first port that is not locked, or of the last
+Napi::Value UdpConnectFirstJs(const Napi::CallbackInfo& info) {
+  UdpPlan plan;
+  PortList list;
+  Result parsed = UdpPlanArgument(info, 1, &plan);
+  if (!parsed.ok()) return ToJs(info, parsed);
+  if (!list.Read(info[3])) return ToJs(info, Result::Fail(Syscall::kBind, EINVAL));
+  return ToJs(info, FirstOf(list, static_cast<int>(UdpVerdict::kPortLocked), &plan,
+                            [&] { return UdpConnect(UdpOracle(info), plan, Int(info, 0)); }));
+}
+
+// udpOwnerFirst(family, source, ports, remote, remotePort, flags, extras | null) -> state + 16 * place: of the first
+// 4-tuple that nobody is connected with, or of the last
+Napi::Value UdpOwnerFirstJs(const Napi::CallbackInfo& info) {
+  UdpPlan plan;
+  PortList list;
+  Result parsed = UdpPlanArgument(info, 0, &plan);
+  if (!parsed.ok()) return ToJs(info, parsed);
+  if (!list.Read(info[2])) return ToJs(info, Result::Fail(Syscall::kBind, EINVAL));
+  return ToJs(info, FirstOf(list, kEstablished, &plan, [&] { return UdpOwner(UdpOracle(info), plan); }));
 }
 
 // udpSocket(family) -> fd, to be adopted at once
@@ -494,7 +546,9 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   add("tcpFeatures", TcpFeaturesJs);
   add("tcpHeldWithOtherDevice", TcpHeldWithOtherDeviceJs);
   add("udpConnect", UdpConnectJs);
+  add("udpConnectFirst", UdpConnectFirstJs);
   add("udpOwner", UdpOwnerJs);
+  add("udpOwnerFirst", UdpOwnerFirstJs);
   add("udpProbe", UdpProbeJs);
   add("udpSocket", UdpSocketJs);
   add("diagLookup", DiagLookupJs);

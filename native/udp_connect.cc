@@ -124,15 +124,15 @@ Result BindAlone(const UdpPlan& plan, int fd, bool* bound) {
 // Both sockets of a 2-tuple need SO_REUSEADDR, at the time of the second one's bind: so a socket without it locks the
 // 2-tuple, and one that wants to get in must have it. value is a UdpVerdict.
 Result BindShared(Oracle* oracle, const UdpPlan& plan, int fd, bool* bound) {
-  uint64_t cookie = 0;
-  Result result = CookieOf(fd, &cookie);
-  if (result.ok()) result = os::Setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, 1);
+  Result result = os::Setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, 1);
   if (!result.ok()) return result;
   result = os::Bind(fd, plan.source.get(), plan.source.length());
   if (result.error == EADDRINUSE) return Verdict(UdpVerdict::kPortLocked);
   if (!result.ok()) return result;
   *bound = true;
   result = os::Setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, 0);
+  uint64_t cookie = 0;
+  if (result.ok()) result = CookieOf(fd, &cookie);
   if (!result.ok()) return result;
   result = Barrier(oracle, plan);
   if (!Says(result, UdpVerdict::kConnected)) return result;

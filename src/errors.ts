@@ -67,8 +67,9 @@ export class ConnectxError extends Error {
 Object.defineProperty(ConnectxError.prototype, 'name', { value: 'Error', configurable: true, writable: true });
 
 function assignDefined(target: object, details: ErrorDetails): void {
-  for (const [key, value] of Object.entries(details) as [string, unknown][]) {
-    if (value !== undefined) Object.assign(target, { [key]: value });
+  for (const key in details) {
+    const value = details[key as keyof ErrorDetails];
+    if (value !== undefined) Reflect.set(target, key, value);
   }
 }
 

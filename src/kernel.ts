@@ -21,7 +21,7 @@ function describe(native: Native, features: number): RunningKernel {
     hasPortRange: (features & TcpFeature.localPortRange) !== 0,
     hasNoPort: (features & TcpFeature.bindAddressNoPort) !== 0,
     ephemeralRange: () => ephemeralRange(native),
-    reservedPorts,
+    reservedPorts: () => reservedPorts(native),
     isCrowded: () => crowding.take(),
   };
 }

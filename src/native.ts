@@ -117,11 +117,32 @@ export interface Native {
     flags: number,
     extras: TcpExtras | null,
   ): number;
+  /** The same with port after port, in turn, as long as they are locked: the last verdict + 16 * the place of its port. */
+  udpConnectFirst(
+    fd: number,
+    family: number,
+    source: string,
+    sourcePorts: Uint16Array,
+    remote: string,
+    remotePort: number,
+    flags: number,
+    extras: TcpExtras | null,
+  ): number;
   /** The state of the socket that gets datagrams of this 4-tuple, 0 when nobody does. */
   udpOwner(
     family: number,
     source: string,
     sourcePort: number,
+    remote: string,
+    remotePort: number,
+    flags: number,
+    extras: TcpExtras | null,
+  ): number;
+  /** The same with port after port, as long as somebody is connected with it: the last state + 16 * the place of its port. */
+  udpOwnerFirst(
+    family: number,
+    source: string,
+    sourcePorts: Uint16Array,
     remote: string,
     remotePort: number,
     flags: number,
@@ -166,6 +187,7 @@ export interface Native {
     mark: number,
     remembered: boolean,
   ): Route | number;
+  /** The first 4,096 bytes. */
   readFile(path: string): string | number;
   interfaceIndex(name: string): number;
   replace(from: number, to: number): number;

@@ -153,8 +153,9 @@ export class SourcePool {
    * @throws a {@link ConnectxError} ERR_CONNECTX_UNSUPPORTED off Linux
    */
   capacity(destination?: { readonly address: string; readonly port: number }): number {
-    const range = ephemeralRange(nativeFor('SourcePool.capacity()'));
-    const ports = range === undefined ? 0 : portsOf([range], reservedPorts()).length;
+    const native = nativeFor('SourcePool.capacity()');
+    const range = ephemeralRange(native);
+    const ports = range === undefined ? 0 : portsOf([range], reservedPorts(native)).length;
     const parsed = destination && parseAddress(destination.address);
     const addresses = [...this.#members.values()]
       .filter(({ block }) => parsed === undefined || block.family === parsed.family)

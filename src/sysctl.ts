@@ -21,13 +21,11 @@ export function ephemeralRange(native: Native): PortRange | undefined {
 }
 
 /** As of now; none when it cannot be read. */
-export function reservedPorts(): PortRange[] {
-  try {
-    return parseReservedPorts(readFileSync(RESERVED_PORTS, 'utf8'));
-  } catch {
-    // No /proc, no reservations that could be known of: the kernel itself still keeps to them where it assigns.
-    return [];
-  }
+export function reservedPorts(native: Native): PortRange[] {
+  const text = native.readFile(RESERVED_PORTS);
+  // No /proc, no reservations that could be known of: the kernel itself still keeps to them where it assigns.
+  if (typeof text !== 'string') return [];
+  return parseReservedPorts(text.endsWith('\n') ? text : readFileSync(RESERVED_PORTS, 'utf8'));
 }
 
 /** The range and what is reserved in it, as of now, for those to whom a guess is of no use: throws when it cannot be read. */

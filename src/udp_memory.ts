@@ -64,7 +64,7 @@ export class UdpMemory {
   refresh(): boolean {
     this.#readAt = performance.now();
     this.#range = ephemeralRange(this.#native) ?? DEFAULT_RANGE;
-    this.#reserved = reservedPorts();
+    this.#reserved = reservedPorts(this.#native);
     const sysctls = [this.#range, ...this.#reserved].map(formatRange).join();
     if (sysctls === this.#sysctls) return false;
     this.#sysctls = sysctls;

@@ -149,16 +149,25 @@ export class UdpSteps {
   *#lastResort(ports: DestinationPorts): Generator<Pause, Lease | undefined, void> {
     const { source } = this.#request;
     for (let tries = 1; ; tries++) {
-      for (const port of ports.taken()) {
-        if (this.#owner(port) !== SocketState.established) {
-          const lease = this.#tryPort(ports, port);
+      const taken = Uint16Array.from(ports.taken());
+      for (let from = 0; from < taken.length;) {
+        const some = taken.subarray(from, from + QUESTIONS_A_TURN - this.#questions);
+        const { answer, place } = this.#firstWithoutOwner(some);
+        if (answer !== SocketState.established) {
+          const lease = this.#tryPort(ports, some[place] as number);
           if (lease !== MISSED) return lease;
         }
+        from += place + 1;
         if (this.#turnIsOver()) yield 0;
       }
-      for (const port of ports.locked()) {
-        const lease = this.#tryPort(ports, port);
+      const locked = Uint16Array.from(ports.locked());
+      for (let from = 0; from < locked.length;) {
+        const some = locked.subarray(from, from + QUESTIONS_A_TURN - this.#questions);
+        const { answer, place } = this.#connectFirst(some);
+        for (let n = 0; n < place; n++) ports.isLocked(some[n] as number, performance.now());
+        const lease = this.#learn(ports, some[place] as number, answer);
         if (lease !== MISSED) return lease;
+        from += place + 1;
         if (this.#turnIsOver()) yield 0;
       }
       // While this one waited, another connect of this thread may have given a port back.
@@ -187,7 +196,10 @@ export class UdpSteps {
 
   // MISSED: go on. Undefined: start over.
   #tryPort(ports: DestinationPorts, port: number): Lease | undefined | typeof MISSED {
-    const verdict = this.#connect(port);
+    return this.#learn(ports, port, this.#connect(port));
+  }
+
+  #learn(ports: DestinationPorts, port: number, verdict: number): Lease | undefined | typeof MISSED {
     switch (verdict) {
       case UdpVerdict.connected:
         ports.becameFree(port);
@@ -215,26 +227,56 @@ export class UdpSteps {
     return undefined;
   }
 
+  // A UdpVerdict, never connectedAlone.
   #connect(port: number): number {
-    const { destination, source, exclusive } = this.#request;
-    const memory = this.#memory;
-    const alone = memory.expectsToBeAlone();
-    const flags =
-      (memory.shared ? UdpFlag.shared : 0) | (exclusive ? UdpFlag.exclusive : 0) | (alone ? UdpFlag.alone : 0);
+    const { destination, source } = this.#request;
+    const { address } = destination;
+    const flags = this.#flags();
     this.#questions++;
-    const outcome = this.#native.udpConnect(
-      this.#target.fd(),
+    const fd = this.#target.fd();
+    const native = this.#native;
+    const local = this.#localAddress;
+    return this.#verdict(
+      native.udpConnect(fd, this.#domain, local, port, address, destination.port, flags, source.extras),
+      flags,
+    );
+  }
+
+  // Port after port, as long as they are locked.
+  #connectFirst(ports: Uint16Array): Answer {
+    const { destination, source } = this.#request;
+    const { address, port } = destination;
+    const flags = this.#flags();
+    const fd = this.#target.fd();
+    const native = this.#native;
+    const outcome = native.udpConnectFirst(
+      fd,
       this.#domain,
       this.#localAddress,
+      ports,
+      address,
       port,
-      destination.address,
-      destination.port,
       flags,
       source.extras,
     );
+    const place = outcome < 0 ? 0 : outcome >> 4;
+    this.#questions += place + 1;
+    return { answer: this.#verdict(outcome < 0 ? outcome : outcome & 15, flags), place };
+  }
+
+  #flags(): number {
+    const memory = this.#memory;
+    return (
+      (memory.shared ? UdpFlag.shared : 0) |
+      (this.#request.exclusive ? UdpFlag.exclusive : 0) |
+      (memory.expectsToBeAlone() ? UdpFlag.alone : 0)
+    );
+  }
+
+  #verdict(outcome: number, flags: number): number {
     if (outcome >= 0) {
       const wasAlone = outcome === UdpVerdict.connectedAlone;
-      if (alone) memory.wasAlone(wasAlone);
+      if ((flags & UdpFlag.alone) !== 0) this.#memory.wasAlone(wasAlone);
       return wasAlone ? UdpVerdict.connected : outcome;
     }
     const syscall = syscallOf(this.#native, outcome);
@@ -253,6 +295,19 @@ export class UdpSteps {
     const { address, port: remotePort } = destination;
     // An error is no answer: then the attempt itself will tell.
     return this.#native.udpOwner(this.#domain, this.#localAddress, port, address, remotePort, 0, source.extras);
+  }
+
+  // Port after port, as long as somebody is connected.
+  #firstWithoutOwner(ports: Uint16Array): Answer {
+    const { destination, source } = this.#request;
+    // Where nobody can tell, the attempt itself will.
+    if (!this.#memory.shared) return { answer: 0, place: 0 };
+    const { address, port } = destination;
+    const { extras } = source;
+    const outcome = this.#native.udpOwnerFirst(this.#domain, this.#localAddress, ports, address, port, 0, extras);
+    if (outcome < 0) return { answer: outcome, place: 0 };
+    this.#questions += (outcome >> 4) + 1;
+    return { answer: outcome & 15, place: outcome >> 4 };
   }
 
   #turnIsOver(): boolean {
@@ -354,6 +409,12 @@ export class UdpSteps {
 }
 
 const MISSED = Symbol('missed');
+
+/** What the kernel says of the last port that it was asked about, and the place of that port among those that it was given. */
+interface Answer {
+  readonly answer: number;
+  readonly place: number;
+}
 
 const SOCK_DGRAM = 2;
 const SOL_SOCKET = 1;

@@ -17,6 +17,9 @@ const UNSEEN = 4;
 const MOVED = 5;
 const ALONE = 6;
 
+// net/tcp_states.h
+const ESTABLISHED = 1;
+
 // native/binding.cc
 const SHARED = 1;
 const EXCLUSIVE = 2;
@@ -25,6 +28,15 @@ const SYSCALLS = ['', 'socket', 'netlink', 'connect', 'recv'];
 const fails = (syscall: string, code: number) => -(code + 4096 * SYSCALLS.indexOf(syscall));
 
 type Answer = number | ((port: number, flags: number) => number);
+
+/** As native/binding.cc does it. */
+function first(ports: Uint16Array, dull: number, ask: (port: number) => number): number {
+  for (let place = 0; ; place++) {
+    const answer = ask(ports[place] as number);
+    if (answer < 0) return answer;
+    if (answer !== dull || place + 1 === ports.length) return answer + 16 * place;
+  }
+}
 
 class Kernel {
   range = '50000\t50003\n';
@@ -65,6 +77,15 @@ class Kernel {
       this.asked.push(port);
       return this.owner(port);
     },
+    udpConnectFirst: (
+      fd: number,
+      family: number,
+      source: string,
+      ports: Uint16Array,
+      ...rest: [string, number, number]
+    ) => first(ports, PORT_LOCKED, (port) => this.native.udpConnect(fd, family, source, port, ...rest, null)),
+    udpOwnerFirst: (family: number, source: string, ports: Uint16Array, ...rest: [string, number, number]) =>
+      first(ports, ESTABLISHED, (port) => this.native.udpOwner(family, source, port, ...rest, null)),
     udpProbe: () => {
       this.probes++;
       return this.probe;
