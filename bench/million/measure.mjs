@@ -94,7 +94,10 @@ class Run {
     const open = sum(opened, 'open');
     result.open = open;
     result.errors = merged(opened);
-    result.limit = this.#limit ?? (open === plan.flows ? 'none: all of them were opened' : 'errors');
+    result.limit = this.#limit ?? (open === plan.flows ? 'none: all of them were opened' : 'ports');
+    // Of more flows than there are ports towards a destination, just as many as there are ports.
+    const possible = plan.perDestination.reduce((total, count) => total + Math.min(count, plan.ports), 0);
+    if (this.#limit === undefined && this.#options.kind !== 'control') this.#check('flows opened', possible, open);
     this.#stock('open');
     progress.log(`${open.toLocaleString('en-US')} open; limit: ${result.limit}`);
 

@@ -4,20 +4,27 @@
 const SPARE_DESCRIPTORS = 200;
 
 /**
- * How full a destination gets. Fuller is possible, and the last flows of a full destination cost most: this is a fleet that
- * works, with some room left.
- */
-const FILL = 0.78;
-
-/**
  * `flows` from one source address, of which each destination takes as many as `ports`; no process has more than `descriptors`.
+ * No destination gets fuller than `fill`, unless the number of `destinations` is given.
  * All processes take turns over all destinations, as the workers of one program would, and so contend for the same ports.
  */
-export function planFlows({ flows, ports, descriptors, processes = 2 }) {
+export function planFlows({
+  flows,
+  ports,
+  descriptors,
+  processes = 2,
+  fill = 0.78,
+  destinations = destinationsFor(flows, ports * fill),
+}) {
   const most = mostOf(descriptors);
-  const clients = Math.max(processes, Math.ceil(flows / most));
-  const destinations = Math.max(2, Math.ceil(flows / (ports * FILL)));
-  const sizes = Array.from({ length: clients }, (_, index) => share(flows, clients, index));
+  const clients = Math.max(processes, Math.ceil(flows / (most - destinations)));
+  // Whole rounds over the destinations, so that none gets more than its part.
+  const rounds = Math.floor(flows / destinations);
+  const rest = flows - rounds * destinations;
+  const sizes = Array.from(
+    { length: clients },
+    (_, at) => share(rounds, clients, at) * destinations + (at === 0 ? rest : 0),
+  );
   const perDestination = Array.from({ length: destinations }, () => 0);
   for (const [client, size] of sizes.entries()) {
     for (let at = 0; at < destinations; at++)
@@ -34,6 +41,8 @@ export function planFlows({ flows, ports, descriptors, processes = 2 }) {
     acceptors: perDestination.map((count) => Math.ceil(count / most)),
   };
 }
+
+const destinationsFor = (flows, each) => Math.max(2, Math.ceil(flows / each));
 
 /** The destination of the flow `index` of a client. */
 export function destinationOf(client, index, destinations) {

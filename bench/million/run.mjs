@@ -18,15 +18,19 @@ import { techniques } from './techniques.mjs';
 /** Core finds the last ports of the whole range so slowly that where it ends is shown with so many. */
 const NARROW_PORTS = 4096;
 
+const FULL_DESTINATIONS = 4;
+
 const help = `npm run bench:million -- [options]
   --udp N            UDP flows (default: 1000000; 0: none)
   --tcp N            TCP connections (default: 1000000, or what the memory holds; 0: none)
   --family 4|6       address family (default: 4)
   --quick            20000 UDP flows and 10000 TCP connections over 2000 ports: a look, in seconds
   --range LOW-HIGH   the ephemeral range (default: 1024-65535)
+  --fill PERCENT     so full gets a destination at most (default: 78); there are as many destinations as that takes
   --processes N      at least so many client processes (default: 2; more where descriptors run out)
   --floor GIB        stop opening when less memory than this is available (default: 2.5)
   --seconds N        stop opening after this time (default: 1200)
+  --no-full          leave out four destinations of which every port is used
   --no-control       leave out what core does in the same namespace
   --control-seconds N  stop core after this time (default: 30)
   --json FILE        where the figures go`;
@@ -38,9 +42,11 @@ const { values } = parseArgs({
     family: { type: 'string', default: '4' },
     quick: { type: 'boolean', default: false },
     range: { type: 'string' },
+    fill: { type: 'string', default: '78' },
     processes: { type: 'string', default: '2' },
     floor: { type: 'string', default: '2.5' },
     seconds: { type: 'string', default: '1200' },
+    'no-full': { type: 'boolean', default: false },
     'no-control': { type: 'boolean', default: false },
     'control-seconds': { type: 'string', default: '30' },
     json: { type: 'string' },
@@ -57,7 +63,7 @@ if (values.help || settings === undefined) {
 const descriptors = Number(execFileSync('sh', ['-c', 'ulimit -Hn'], { encoding: 'utf8' })) || 2 ** 20;
 // What the whole machine has; the plan inside is the one outside.
 const facts = factsInside() ?? { pageLimits: socketLimits(), files: filesLeft() };
-const jobs = plannedJobs().filter(({ control }) => !control || !values['no-control']);
+const jobs = plannedJobs().filter(({ kind }) => !values[`no-${kind}`]);
 
 if (factsInside() === undefined) {
   const addresses = new Set(jobs.flatMap(({ ends }) => addressesOf(ends)));
@@ -94,7 +100,7 @@ for (const { title, range, ...job } of jobs) {
   progress.log(`\n${title}`);
   setSysctl('ipv4.ip_local_port_range', range.join(' '));
   const run = await measure({ ...job, pageLimits: facts.pageLimits, descriptors, progress });
-  runs.push({ title, control: job.control, ...run });
+  runs.push({ title, kind: job.kind, ...run });
 }
 
 const figures = { time, machine, settings, runs };
@@ -115,15 +121,18 @@ function readSettings() {
     tcp: Number(values.tcp ?? defaults.tcp),
     family: Number(values.family),
     range,
+    fill: Number(values.fill) / 100,
     processes: Number(values.processes),
     floor: Number(values.floor) * 2 ** 30,
     seconds: Number(values.seconds),
     controlSeconds: Number(values['control-seconds']),
   };
   const whole = [read.udp, read.tcp, read.processes, ...range].every((value) => Number.isInteger(value) && value >= 0);
-  const positive = [read.processes, read.floor, read.seconds, read.controlSeconds].every((value) => value > 0);
+  const positive = [read.fill, read.processes, read.floor, read.seconds, read.controlSeconds].every(
+    (value) => value > 0,
+  );
   const sound = range.length === 2 && range[0] >= 1024 && range[0] < range[1] && range[1] <= 65535;
-  return whole && positive && sound && [4, 6].includes(read.family) ? read : undefined;
+  return whole && positive && read.fill <= 1 && sound && [4, 6].includes(read.family) ? read : undefined;
 }
 
 function plannedJobs() {
@@ -133,6 +142,7 @@ function plannedJobs() {
     // One more than there are ports.
     jobs.push(control('dgram', 'dgram: bind() to the source, connect()', Math.min(udp, portsIn(range) + 1), range));
     jobs.push(main('connectUdp', 'connectUdp(), localAddress', udp));
+    jobs.push(full('connectUdp', 'connectUdp(), localAddress, to the last port'));
   }
   if (tcp > 0) {
     const title = 'net.connect(), localAddress';
@@ -140,6 +150,7 @@ function plannedJobs() {
     jobs.push(control('net', title, Math.min(tcp, portsIn(narrow) + 1), narrow));
     if (narrow[1] < range[1]) jobs.push(control('net', title, Math.min(tcp, portsIn(range) + 1), range));
     jobs.push(main('connect', 'connect(), localAddress', tcp));
+    jobs.push(full('connect', 'connect(), localAddress, to the last port'));
   }
   return jobs;
 }
@@ -156,21 +167,37 @@ function main(technique, title, flows) {
     range: settings.range,
     seconds: settings.seconds,
     errorLimit: 100,
-    control: false,
+    kind: 'main',
+  });
+}
+
+/** Every port towards each of a few destinations, and one flow more, which must be refused. */
+function full(technique, title) {
+  const { range, seconds } = settings;
+  const flows = FULL_DESTINATIONS * portsIn(range) + 1;
+  return job({
+    technique,
+    title,
+    flows,
+    destinations: FULL_DESTINATIONS,
+    range,
+    seconds,
+    errorLimit: 100,
+    kind: 'full',
   });
 }
 
 /** What core does. */
 function control(technique, title, flows, range) {
   const seconds = settings.controlSeconds;
-  return job({ technique, title: `control: ${title}`, flows, range, seconds, errorLimit: 1, control: true });
+  return job({ technique, title: `control: ${title}`, flows, range, seconds, errorLimit: 1, kind: 'control' });
 }
 
-function job({ technique, flows, range, ...rest }) {
-  const { family, processes, floor } = settings;
+function job({ technique, flows, range, destinations, ...rest }) {
+  const { family, processes, fill, floor } = settings;
   const { protocol } = techniques[technique];
   const wanted = Math.min(flows, mostFlows(protocol, facts.files));
-  const plan = planFlows({ flows: wanted, ports: portsIn(range), descriptors, processes });
+  const plan = planFlows({ flows: wanted, ports: portsIn(range), descriptors, processes, fill, destinations });
   const ends = endsOf(protocol, family, plan.destinations);
   return { technique, plan, ends, range, family, floor, ...rest };
 }
