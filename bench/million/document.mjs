@@ -13,14 +13,16 @@ export function pageWith(figures, page) {
   return `${page.slice(0, from)}${BEGIN}\n\n${figuresAsMarkdown(figures)}\n${page.slice(to)}`;
 }
 
+const nameOf = ({ protocol, kind }) => (kind === 'main' ? protocol : `${protocol}-${kind}`);
+
 /** Name and SVG of each chart. */
 export function chartsOf({ runs }) {
   return Object.fromEntries(
     runs
-      .filter(({ control }) => !control)
+      .filter(({ kind }) => kind !== 'control')
       .flatMap((run) => [
-        [`${run.protocol}-flows`, flowsChart(run)],
-        [`${run.protocol}-memory`, memoryChart(run)],
+        [`${nameOf(run)}-flows`, flowsChart(run)],
+        [`${nameOf(run)}-memory`, memoryChart(run)],
       ]),
   );
 }
@@ -32,10 +34,10 @@ export function figuresAsMarkdown({ time, machine, runs }) {
       ` at most ${descriptors.toLocaleString('en-US')} descriptors a process.`,
     '',
   ];
-  for (const run of runs.filter(({ control }) => !control)) {
+  for (const run of runs.filter(({ kind }) => kind !== 'control')) {
     lines.push(`### ${run.title}`, '', ...markdownTable(['', ''], rowsOf(run)), '');
-    lines.push(`![flows over time](million/${run.protocol}-flows.svg)`, '');
-    lines.push(`![memory over time](million/${run.protocol}-memory.svg)`, '');
+    lines.push(`![flows over time](million/${nameOf(run)}-flows.svg)`, '');
+    lines.push(`![memory over time](million/${nameOf(run)}-memory.svg)`, '');
     const checks = run.checks.map(({ what, expected, found, holds }) => [
       what,
       found.toLocaleString('en-US'),
@@ -44,7 +46,7 @@ export function figuresAsMarkdown({ time, machine, runs }) {
     lines.push(...markdownTable(['checked', 'found', ''], checks), '');
   }
   lines.push('### What core does in the same namespace', '');
-  const controls = runs.filter(({ control }) => control);
+  const controls = runs.filter(({ kind }) => kind === 'control');
   lines.push(...markdownTable(['', 'ports', 'destinations', 'open', 'time', 'ended by'], controls.map(controlRow)), '');
   return lines.join('\n');
 }
