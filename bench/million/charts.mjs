@@ -1,84 +1,82 @@
-// The charts of docs/million.md, as SVG: flows and rate over time, and memory over time.
-import * as echarts from 'echarts';
+// The charts of docs/million.md: flows and rate over time, and memory over time. The same figures give the same SVG.
+import * as vega from 'vega';
+import { compile } from 'vega-lite';
 
-const WIDTH = 900;
-const HEIGHT = 340;
-const COLOURS = ['#2f6fb0', '#d9822b', '#5a9e6f', '#9b59b6'];
+const FLOWS = '#0b7a3e';
+const RATE = '#e8871e';
+const MEMORY = '#1f6fb4';
+const QUIET = '#888888';
 
 /** Flows open over time while `run` opens them, and how many a second that is. */
 export function flowsChart({ title, samples }) {
   const opening = samples.filter(({ phase }) => phase === 'open');
-  const flows = [[0, 0], ...opening.map(({ seconds, done }) => [seconds, done])];
-  const rates = flows.slice(1).map(([at, done], index) => {
-    const [before, doneBefore] = flows[index];
-    return [at, Math.round((done - doneBefore) / Math.max(at - before, 0.001))];
+  const flows = [{ seconds: 0, flows: 0 }, ...opening.map(({ seconds, done }) => ({ seconds, flows: done }))];
+  const rates = flows.slice(1).map(({ seconds, flows: done }, index) => {
+    const before = flows[index];
+    return { seconds, rate: Math.round((done - before.flows) / Math.max(seconds - before.seconds, 0.001)) };
   });
-  // The last sample is taken when all are open, an instant after the one before it.
-  if (opening.length > 1 && flows.at(-1)[0] - flows.at(-2)[0] < 0.5) rates.pop();
+  // The last sample is taken when all are open, perhaps an instant after the one before it.
+  if (opening.length > 1 && flows.at(-1).seconds - flows.at(-2).seconds < 0.5) rates.pop();
+  const line = (values, field, name, color) => ({
+    data: { values },
+    mark: { type: 'line', color, strokeWidth: 2 },
+    encoding: { x: time('seconds', 'seconds of opening'), y: amount(field, name, color) },
+  });
   return draw({
-    title: `${title}: flows open, and opened a second`,
-    xAxis: timeAxis('seconds of opening'),
-    yAxis: [axis('flows open'), { ...axis('a second'), splitLine: { show: false } }],
-    series: [line('flows open', flows), { ...line('a second', rates), yAxisIndex: 1 }],
+    title,
+    layer: [line(flows, 'flows', 'flows open', FLOWS), line(rates, 'rate', 'flows opened a second', RATE)],
+    resolve: { scale: { y: 'independent' } },
   });
 }
 
-/** Memory that is not available any more, and flows that are open, over the whole of `run`. */
+/** Memory that is not available any more, over the whole of `run`. */
 export function memoryChart({ title, samples, stocks }) {
-  const gibibytes = (bytes) => Math.round((bytes / 2 ** 30) * 100) / 100;
-  const used = samples.map(({ at, available }) => [at, gibibytes(stocks.before.available - available)]);
+  const values = samples.map(({ at, available }) => ({ at, used: (stocks.before.available - available) / 2 ** 30 }));
   const begins = ['open', 'echo', 'close'].map((phase) => ({
-    name: phase,
-    xAxis: samples.find((sample) => sample.phase === phase).at,
+    phase,
+    at: samples.find((sample) => sample.phase === phase).at,
   }));
+  const x = time('at', 'seconds since the start');
   return draw({
-    title: `${title}: memory in use by all of it (fall of MemAvailable), GiB`,
-    xAxis: timeAxis('seconds since the start'),
-    yAxis: [axis('GiB')],
-    series: [
+    title,
+    layer: [
       {
-        ...line('memory', used),
-        areaStyle: { opacity: 0.15 },
-        markLine: {
-          symbol: 'none',
-          label: { formatter: '{b}', position: 'insideEndTop' },
-          lineStyle: { color: '#888' },
-          data: begins,
-        },
+        data: { values },
+        mark: { type: 'area', color: MEMORY, opacity: 0.2, line: { color: MEMORY, strokeWidth: 2 } },
+        encoding: { x, y: amount('used', 'fall of MemAvailable, GiB', MEMORY, '.1~f') },
+      },
+      { data: { values: begins }, mark: { type: 'rule', color: QUIET, strokeDash: [4, 3] }, encoding: { x } },
+      {
+        data: { values: begins },
+        mark: { type: 'text', color: QUIET, align: 'left', baseline: 'top', dx: 4, y: 2 },
+        encoding: { x, text: { field: 'phase' } },
       },
     ],
   });
 }
 
-const timeAxis = (name) => ({
-  type: 'value',
-  name,
-  nameLocation: 'middle',
-  nameGap: 26,
-  max: 'dataMax',
-  axisLabel: { formatter: wholeSeconds, showMaxLabel: false },
+const time = (field, title) => ({ field, type: 'quantitative', title, scale: { nice: false } });
+const amount = (field, title, color, format = ',d') => ({
+  field,
+  type: 'quantitative',
+  title,
+  axis: { titleColor: color, format },
 });
-const wholeSeconds = (value) => `${Math.round(value)}`;
-const axis = (name) => ({
-  type: 'value',
-  name,
-  min: 0,
-  axisLabel: { formatter: (value) => value.toLocaleString('en-US') },
-});
-const line = (name, data) => ({ name, data, type: 'line', symbol: 'none', smooth: false });
 
-function draw({ title, ...option }) {
-  const chart = echarts.init(null, null, { renderer: 'svg', ssr: true, width: WIDTH, height: HEIGHT });
-  chart.setOption({
-    animation: false,
-    backgroundColor: '#ffffff',
-    color: COLOURS,
-    title: { text: title, left: 'center', textStyle: { fontSize: 14 } },
-    legend: { top: 30, show: option.series.length > 1 },
-    grid: { left: 80, right: 70, top: 64, bottom: 48 },
-    ...option,
+async function draw({ title, ...spec }) {
+  const { spec: compiled } = compile({
+    $schema: 'https://vega.github.io/schema/vega-lite/v6.json',
+    // White, so that it can be read on a dark page, too.
+    config: { background: '#ffffff', padding: 12, font: 'DejaVu Sans, Verdana, Arial, sans-serif' },
+    title: { text: title, anchor: 'start' },
+    width: 760,
+    height: 240,
+    ...spec,
   });
-  const svg = chart.renderToSVGString();
-  chart.dispose();
-  return `${svg}\n`;
+  const view = new vega.View(vega.parse(compiled), { renderer: 'none' });
+  try {
+    return `${await view.toSVG()}\n`;
+  } finally {
+    view.finalize();
+  }
 }

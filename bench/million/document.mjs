@@ -16,15 +16,13 @@ export function pageWith(figures, page) {
 const nameOf = ({ protocol, kind }) => (kind === 'main' ? protocol : `${protocol}-${kind}`);
 
 /** Name and SVG of each chart. */
-export function chartsOf({ runs }) {
-  return Object.fromEntries(
-    runs
-      .filter(({ kind }) => kind !== 'control')
-      .flatMap((run) => [
-        [`${nameOf(run)}-flows`, flowsChart(run)],
-        [`${nameOf(run)}-memory`, memoryChart(run)],
-      ]),
-  );
+export async function chartsOf({ runs }) {
+  const charts = {};
+  for (const run of runs.filter(({ kind }) => kind !== 'control')) {
+    charts[`${nameOf(run)}-flows`] = await flowsChart(run);
+    charts[`${nameOf(run)}-memory`] = await memoryChart(run);
+  }
+  return charts;
 }
 
 export function figuresAsMarkdown({ time, machine, runs }) {
