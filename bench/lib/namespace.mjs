@@ -20,7 +20,8 @@ export function enterNamespace() {
 
 /** The command that runs `command` in a further network namespace, with `lo` up and these addresses on it. */
 export function isolated(command, addresses = []) {
-  const lines = ['ip link set lo up', ...addresses.map((ip) => `ip addr add ${ip} dev lo nodad`), 'exec "$@"'];
+  const add = (ip) => `ip addr add ${ip} dev lo${ip.includes(':') ? ' nodad' : ''}`;
+  const lines = ['ip link set lo up', ...addresses.map(add), 'exec "$@"'];
   return ['unshare', '-n', 'sh', '-ec', lines.join('\n'), 'sh', ...command];
 }
 
