@@ -165,8 +165,8 @@ Napi::Value TcpCheckJs(const Napi::CallbackInfo& info) {
 
 constexpr size_t kFileBytes = 4096;
 
-// readFile(path) -> string | number: the first 4096 bytes of a small /proc file, read on the calling thread, so that it is the
-// calling thread's network namespace that answers below /proc/sys/net.
+// readFile(path) -> string | number: the first 4096 bytes of a small /proc file, read on the calling thread, so that it
+// is the calling thread's network namespace that answers below /proc/sys/net.
 Napi::Value ReadFileJs(const Napi::CallbackInfo& info) {
   const std::string path = info[0].As<Napi::String>();
   char bytes[kFileBytes];
