@@ -4,6 +4,7 @@ import { cpus, release } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
+import { compileFloor, isFloor } from './lib/floor.mjs';
 import { enterNamespace } from './lib/namespace.mjs';
 import { isMet, table, verdict } from './lib/report.mjs';
 
@@ -39,13 +40,16 @@ if (values.help || unknown !== undefined || ![undefined, '4', '6'].includes(valu
 enterNamespace();
 
 const checkout = join(here, '..');
+const floor = compileFloor();
 const options = {
   quick: values.quick,
   families: values.family === undefined ? [4, 6] : [Number(values.family)],
   checkout,
   /** A setting for each of these peers; with --against, a second one for each that is connectx. */
   contestants(peers) {
-    const ours = peers.map((peer) => ({ peer, label: peer, checkout }));
+    const ours = peers
+      .filter((peer) => floor !== undefined || !isFloor(peer))
+      .map((peer) => ({ peer, label: peer, checkout, floor }));
     if (values.against === undefined) return ours;
     const theirs = peers.filter((peer) => peer.startsWith('connectx'));
     return [
@@ -57,6 +61,7 @@ const options = {
 
 const machine = `Node ${process.version}, Linux ${release()}, ${cpus().length} x ${cpus()[0]?.model.trim()}`;
 console.log(machine);
+if (floor === undefined) console.log('left out: the C programs beside the others, for want of a compiler (cc)');
 const results = {};
 let missed = 0;
 for (const name of wanted) {

@@ -3,9 +3,9 @@ import { spawnSync } from 'node:child_process';
 import { closeSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { openAll, resetAll } from '../lib/connections.mjs';
 import { Party } from '../lib/party.mjs';
 import { number } from '../lib/report.mjs';
+import { hold, transports } from '../lib/transports.mjs';
 
 const PLAIN = 'net.connect';
 const CORE = 'net.connect, localAddress';
@@ -17,6 +17,7 @@ const PAIRS = new Map([
   ['connectx, localAddress + localPort', CORE_PORT],
 ]);
 const PEERS = [PLAIN, CORE, CORE_PORT, ...PAIRS.keys()];
+const UDP_PEERS = ['dgram, bind + connect', 'connectUdp', 'connectUdpSync', "the article's algorithm"];
 const CONNECTIONS = 200;
 
 // No descriptor has this number: closing it shows in the trace, and does nothing.
@@ -31,12 +32,19 @@ function mark() {
 
 /** In the party's process. */
 export const tasks = {
-  async connections({ connect }, count) {
-    await resetAll(await openAll(connect, 20, 1));
+  async connections({ connect }, { transport: name, count }) {
+    const transport = transports[name];
+    const open = async (total) => {
+      const held = [];
+      await hold(transport, connect, held, total, 1);
+      return held;
+    };
+    const end = (held) => Promise.all(held.map((socket) => transport.end(socket)));
+    await end(await open(20));
     mark();
-    const sockets = await openAll(connect, count, 1);
+    const held = await open(count);
     mark();
-    await resetAll(sockets);
+    await end(held);
   },
 };
 
@@ -54,7 +62,25 @@ function count(trace) {
   return calls;
 }
 
-export const title = `syscalls: system calls a connection, from the call to 'connect' (strace, ${CONNECTIONS} connections, one at a time)`;
+async function trace(setting, transport, directory) {
+  const file = join(directory, 'trace');
+  const wrap = ['strace', '-qq', '-o', file, '-e', 'trace=%network,%desc', '-s', '0'];
+  const party = await Party.start({ ...setting, tasks: 'syscalls' }, { wrap });
+  try {
+    await party.call('connections', { transport, count: CONNECTIONS });
+  } finally {
+    await party.stop();
+  }
+  const calls = Object.entries(count(readFileSync(file, 'utf8')))
+    .map(([name, times]) => [name, times / CONNECTIONS])
+    // What a timer or a thread of the pool does now and then belongs to no connection.
+    .filter(([, times]) => times >= 0.05);
+  return { calls, total: calls.reduce((sum, [, times]) => sum + times, 0) };
+}
+
+const inWords = ([name, times]) => (times === 1 ? name : `${name} x${number(times, 1).replace('.0', '')}`);
+
+export const title = `syscalls: system calls a connection, until connected (strace, ${CONNECTIONS} connections, one at a time)`;
 
 export async function run({ families, contestants }) {
   if (spawnSync('strace', ['-V']).status !== 0) {
@@ -67,39 +93,24 @@ export async function run({ families, contestants }) {
   const sections = [];
   const targets = [];
   try {
-    for (const family of families) {
-      const rows = [];
-      for (const setting of contestants(PEERS)) {
-        const file = join(directory, 'trace');
-        const wrap = ['strace', '-qq', '-o', file, '-e', 'trace=%network,%desc', '-s', '0'];
-        const party = await Party.start({ ...setting, family, tasks: 'syscalls' }, { wrap });
-        try {
-          await party.call('connections', CONNECTIONS);
-        } finally {
-          await party.stop();
+    for (const [transport, peers] of Object.entries({ tcp: PEERS, udp: UDP_PEERS })) {
+      for (const family of families) {
+        const rows = [];
+        for (const setting of contestants(peers)) {
+          rows.push({ peer: setting.label, ...(await trace({ ...setting, family }, transport, directory)) });
         }
-        const calls = Object.entries(count(readFileSync(file, 'utf8')))
-          .map(([name, times]) => [name, times / CONNECTIONS])
-          // What a timer or a thread of the pool does now and then belongs to no connection.
-          .filter(([, times]) => times >= 0.05);
-        rows.push({ peer: setting.label, calls, total: calls.reduce((sum, [, times]) => sum + times, 0) });
-      }
-      sections.push({
-        setting: `IPv${family}`,
-        columns: ['', 'a connection', ''],
-        text: [0, 2],
-        rows: rows.map(({ peer, calls, total }) => [
-          peer,
-          number(total, 1),
-          calls
-            .map(([name, times]) => (times === 1 ? name : `${name} x${number(times, 1).replace('.0', '')}`))
-            .join(' '),
-        ]),
-        data: { family, connections: CONNECTIONS, rows },
-      });
-      const total = (peer) => rows.find((row) => row.peer === peer).total;
-      for (const [peer, core] of PAIRS) {
-        targets.push({ what: `IPv${family}: ${peer}, more than ${core}`, value: total(peer) - total(core), most: 2 });
+        sections.push({
+          setting: `${transport.toUpperCase()}, IPv${family}`,
+          columns: ['', 'a connection', ''],
+          text: [0, 2],
+          rows: rows.map(({ peer, calls, total }) => [peer, number(total, 1), calls.map(inWords).join(' ')]),
+          data: { transport, family, connections: CONNECTIONS, rows },
+        });
+        if (transport !== 'tcp') continue;
+        const total = (peer) => rows.find((row) => row.peer === peer).total;
+        for (const [peer, core] of PAIRS) {
+          targets.push({ what: `IPv${family}: ${peer}, more than ${core}`, value: total(peer) - total(core), most: 2 });
+        }
       }
     }
   } finally {
