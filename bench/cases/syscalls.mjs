@@ -1,9 +1,9 @@
 // Which system calls does a connection make, from the call to 'connect'? Counted by strace, so it needs no repetition.
-import { spawnSync } from 'node:child_process';
 import { closeSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Party } from '../lib/party.mjs';
+import { works } from '../../scripts/lib.mjs';
 import { number } from '../lib/report.mjs';
 import { hold, transports } from '../lib/transports.mjs';
 
@@ -83,7 +83,7 @@ const inWords = ([name, times]) => (times === 1 ? name : `${name} x${number(time
 export const title = `syscalls: system calls a connection, until connected (strace, ${CONNECTIONS} connections, one at a time)`;
 
 export async function run({ families, contestants }) {
-  if (spawnSync('strace', ['-V']).status !== 0) {
+  if (!works('strace', ['-V'])) {
     return {
       sections: [{ setting: 'left out: strace is not installed', columns: [''], rows: [], data: {} }],
       targets: [],

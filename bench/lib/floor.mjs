@@ -1,11 +1,12 @@
 // The contestants that are a C program (bench/native/floor.c): compiled when a run begins, and driven over pipes. What they can
 // be told to do has the names that the tasks of the cases have, and gives the same.
-import { execFileSync, spawn, spawnSync } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
+import { works } from '../../scripts/lib.mjs';
 import { withParent } from './processes.mjs';
 
 const source = fileURLToPath(new URL('../native/floor.c', import.meta.url));
@@ -23,7 +24,7 @@ export const isFloor = (peer) => peer in FLOORS;
 
 /** The compiler is `cc`, as everywhere; undefined where there is none. The program is gone when this process is. */
 export function compileFloor() {
-  if (spawnSync('cc', ['--version']).error !== undefined) return undefined;
+  if (!works('cc', ['--version'])) return undefined;
   const directory = mkdtempSync(join(tmpdir(), 'connectx-bench-'));
   process.once('exit', () => rmSync(directory, { recursive: true }));
   const program = join(directory, 'floor');

@@ -1,6 +1,6 @@
-// The floor: connections with no more than the system calls that each technique cannot do without, so that one sees how much
-// of the time is the kernel's. Driven by bench/lib/floor.mjs: a command a line on standard input, a line of JSON for each on
-// standard output.
+// The floor: connections with no more than the system calls that each technique cannot do without, so that one sees how
+// much of the time is the kernel's. Driven by bench/lib/floor.mjs: a command a line on standard input, a line of JSON
+// for each on standard output.
 //
 //   floor TECHNIQUE REMOTE PORT SOURCE LOW
 #include <arpa/inet.h>
@@ -25,7 +25,7 @@
 #endif
 
 enum technique { TCP_CONNECT, TCP_PINNED, TCP_PINNED_RANGE, UDP_BIND, UDP_LOCK };
-static const char *const techniques[] = {"tcp-connect", "tcp-pinned", "tcp-pinned-range", "udp-bind", "udp-lock"};
+static const char* const techniques[] = {"tcp-connect", "tcp-pinned", "tcp-pinned-range", "udp-bind", "udp-lock"};
 enum { TECHNIQUES = sizeof techniques / sizeof *techniques, MOST = 1 << 16 };
 
 static enum technique technique;
@@ -37,12 +37,12 @@ static int poll_fd, diag_fd;
 static int held[MOST];
 static int held_count;
 
-static void fail(const char *what) {
+static void fail(const char* what) {
   perror(what);
   exit(1);
 }
 
-static void must(int result, const char *what) {
+static void must(int result, const char* what) {
   if (result < 0) fail(what);
 }
 
@@ -59,9 +59,9 @@ static double cpu_us(void) {
          (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec);
 }
 
-static void parse(const char *ip, int port, struct sockaddr_storage *out) {
-  struct sockaddr_in *v4 = (struct sockaddr_in *)out;
-  struct sockaddr_in6 *v6 = (struct sockaddr_in6 *)out;
+static void parse(const char* ip, int port, struct sockaddr_storage* out) {
+  struct sockaddr_in* v4 = (struct sockaddr_in*)out;
+  struct sockaddr_in6* v6 = (struct sockaddr_in6*)out;
   if (inet_pton(AF_INET, ip, &v4->sin_addr) == 1) {
     family = v4->sin_family = AF_INET;
     v4->sin_port = htons((uint16_t)port);
@@ -82,7 +82,7 @@ static void set(int fd, int level, int name, int value) {
 }
 
 // The cookie of the socket that datagrams from the remote end to the source would be given to.
-static uint64_t owner(const struct sockaddr_storage *local) {
+static uint64_t owner(const struct sockaddr_storage* local) {
   struct {
     struct nlmsghdr header;
     struct inet_diag_req_v2 query;
@@ -93,16 +93,16 @@ static uint64_t owner(const struct sockaddr_storage *local) {
   request.query.sdiag_family = (uint8_t)family;
   request.query.sdiag_protocol = IPPROTO_UDP;
   request.query.idiag_states = ~0U;
-  struct inet_diag_sockid *id = &request.query.id;
+  struct inet_diag_sockid* id = &request.query.id;
   // Swapped, as udp_dump_one() has it.
   if (family == AF_INET) {
-    const struct sockaddr_in *from = (const struct sockaddr_in *)&remote, *to = (const struct sockaddr_in *)local;
+    const struct sockaddr_in *from = (const struct sockaddr_in*)&remote, *to = (const struct sockaddr_in*)local;
     id->idiag_sport = from->sin_port;
     id->idiag_dport = to->sin_port;
     memcpy(id->idiag_src, &from->sin_addr, sizeof from->sin_addr);
     memcpy(id->idiag_dst, &to->sin_addr, sizeof to->sin_addr);
   } else {
-    const struct sockaddr_in6 *from = (const struct sockaddr_in6 *)&remote, *to = (const struct sockaddr_in6 *)local;
+    const struct sockaddr_in6 *from = (const struct sockaddr_in6*)&remote, *to = (const struct sockaddr_in6*)local;
     id->idiag_sport = from->sin6_port;
     id->idiag_dport = to->sin6_port;
     memcpy(id->idiag_src, &from->sin6_addr, sizeof from->sin6_addr);
@@ -117,13 +117,15 @@ static uint64_t owner(const struct sockaddr_storage *local) {
   } answer;
   if (recv(diag_fd, &answer, sizeof answer, 0) < (ssize_t)sizeof answer.header) fail("recv");
   if (answer.header.nlmsg_type != SOCK_DIAG_BY_FAMILY) return 0;
-  const uint32_t *cookie = answer.message.id.idiag_cookie;
+  const uint32_t* cookie = answer.message.id.idiag_cookie;
   return cookie[0] | (uint64_t)cookie[1] << 32;
 }
 
-static void set_port(struct sockaddr_storage *address, int port) {
-  if (family == AF_INET) ((struct sockaddr_in *)address)->sin_port = htons((uint16_t)port);
-  else ((struct sockaddr_in6 *)address)->sin6_port = htons((uint16_t)port);
+static void set_port(struct sockaddr_storage* address, int port) {
+  if (family == AF_INET)
+    ((struct sockaddr_in*)address)->sin_port = htons((uint16_t)port);
+  else
+    ((struct sockaddr_in6*)address)->sin6_port = htons((uint16_t)port);
 }
 
 // Ports one after the other: which of them is free is known here, and finding that out is not the floor's business.
@@ -134,13 +136,13 @@ static void lock_and_connect(int fd) {
   socklen_t size = sizeof cookie;
   must(getsockopt(fd, SOL_SOCKET, SO_COOKIE, &cookie, &size), "getsockopt");
   set(fd, SOL_SOCKET, SO_REUSEADDR, 1);
-  must(bind(fd, (struct sockaddr *)&local, length), "bind");
+  must(bind(fd, (struct sockaddr*)&local, length), "bind");
   set(fd, SOL_SOCKET, SO_REUSEADDR, 0);
   if (owner(&local) != cookie) {
     fputs("the port was taken\n", stderr);
     exit(1);
   }
-  must(connect(fd, (struct sockaddr *)&remote, length), "connect");
+  must(connect(fd, (struct sockaddr*)&remote, length), "connect");
   set(fd, SOL_SOCKET, SO_REUSEADDR, 1);
 }
 
@@ -157,10 +159,10 @@ static int begin(void) {
       set(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1);
       // Clamped to the ephemeral range, and no search by parity.
       if (technique == TCP_PINNED_RANGE) set(fd, IPPROTO_IP, IP_LOCAL_PORT_RANGE, (int)(1U | 65535U << 16));
-      must(bind(fd, (struct sockaddr *)&source, length), "bind");
+      must(bind(fd, (struct sockaddr*)&source, length), "bind");
       break;
     case UDP_BIND:
-      if (bind(fd, (struct sockaddr *)&source, length) != 0) {
+      if (bind(fd, (struct sockaddr*)&source, length) != 0) {
         if (errno != EADDRINUSE) fail("bind");
         close(fd);
         errno = EADDRINUSE;
@@ -171,7 +173,7 @@ static int begin(void) {
       lock_and_connect(fd);
       return fd;
   }
-  if (connect(fd, (struct sockaddr *)&remote, length) == 0) return fd;
+  if (connect(fd, (struct sockaddr*)&remote, length) == 0) return fd;
   if (errno == EADDRNOTAVAIL) {
     close(fd);
     errno = EADDRNOTAVAIL;
@@ -275,7 +277,7 @@ static void sample(int count, double budget_us) {
   printf("]\n");
 }
 
-int main(int argc, char **argv) {
+int main(int argc, char** argv) {
   if (argc != 6) return 2;
   int index = 0;
   while (index < TECHNIQUES && strcmp(argv[1], techniques[index]) != 0) index++;
@@ -291,9 +293,12 @@ int main(int argc, char **argv) {
   while (fgets(line, sizeof line, stdin) != NULL) {
     int count = 0;
     double extra = 0;
-    if (sscanf(line, "churn %d %lf", &count, &extra) == 2) measure(count, (int)extra, end);
-    else if (sscanf(line, "open %d %lf", &count, &extra) == 2 && held_count == 0) measure(count, (int)extra, keep);
-    else if (sscanf(line, "sample %d %lf", &count, &extra) == 2) sample(count, extra);
+    if (sscanf(line, "churn %d %lf", &count, &extra) == 2)
+      measure(count, (int)extra, end);
+    else if (sscanf(line, "open %d %lf", &count, &extra) == 2 && held_count == 0)
+      measure(count, (int)extra, keep);
+    else if (sscanf(line, "sample %d %lf", &count, &extra) == 2)
+      sample(count, extra);
     else if (sscanf(line, "fill %d", &count) == 1 && count < MOST) {
       if (count > held_count) run(count - held_count, 16, keep);
       printf("{\"held\":%d}\n", held_count);
