@@ -33,8 +33,8 @@ const LOADS = ["require('connectx')", "import('connectx')"];
 
 export const title = 'import: milliseconds to load, a fresh process each time, files in the page cache';
 
-export async function run({ contestants, quick }) {
-  const rounds = quick ? 10 : 40;
+export async function run({ contestants, atMost }) {
+  const rounds = atMost({ quick: 10, full: 40 });
   const programs = contestants(['connectx']).flatMap(({ label, checkout }) =>
     Object.entries(PROGRAMS).map(([what, program]) => ({
       label: label === 'connectx' ? what : `${what} ${label.replace('connectx ', '')}`,

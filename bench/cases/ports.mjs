@@ -32,8 +32,8 @@ const command = promisify(execFile);
 
 export const title = `ports: connections counted by source and destination, of ${DESTINATIONS} processes`;
 
-export async function run({ quick, checkout }) {
-  const rounds = quick ? 4 : 15;
+export async function run({ atMost, checkout }) {
+  const rounds = atMost({ quick: 4, full: 15 });
   const { portUsage } = createRequire(join(checkout, 'package.json'))(join(checkout, 'dist/index.js'));
   await command('ip', ['link', 'set', 'lo', 'up']);
   setSysctl('ipv4.ip_local_port_range', `${LOW} ${HIGH}`);

@@ -65,14 +65,14 @@ const SHAPES = {
 
 export const title = 'rate: connections a second, beginning on an empty range of 28,232 ports (32768-60999)';
 
-export async function run({ families, contestants, quick }) {
+export async function run({ families, contestants, atMost }) {
   const sections = [];
   const targets = [];
   for (const family of families) {
     const settings = contestants(PEERS).map((one) => ({ ...one, family, tasks: 'rate' }));
     await withParties(settings, async (parties) => {
       for (const [shape, { task, connections, warmup, rounds, good, aims }] of Object.entries(SHAPES)) {
-        const plan = { warmup, rounds: quick ? rounds.quick : rounds.full };
+        const plan = { warmup, rounds: atMost(rounds) };
         const taken = await interleave(
           parties,
           plan,

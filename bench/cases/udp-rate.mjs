@@ -38,10 +38,10 @@ const SHAPES = { opened: 'opened', closed: 'opened and closed' };
 export const title =
   'udp-rate: connected UDP sockets a second from one source address, beginning on an empty range of 28,232 ports (32768-60999)';
 
-export async function run({ families, contestants, quick }) {
+export async function run({ families, contestants, atMost }) {
   const sections = [];
   const targets = [];
-  const plan = { warmup: 5, rounds: quick ? 25 : 120 };
+  const plan = { warmup: 5, rounds: atMost({ quick: 25, full: 120 }) };
   for (const family of families) {
     const settings = contestants(PEERS).map((one) => ({ ...one, family, tasks: 'udp-rate' }));
     await withParties(settings, async (parties) => {

@@ -40,11 +40,11 @@ async function settled() {
 }
 
 /** The first of `peers` is what the others are compared with; `ours` have the target. */
-export async function measureMemory({ families, contestants, quick }, { tasks, peers, ours }) {
+export async function measureMemory({ families, contestants, atMost }, { tasks, peers, ours }) {
   const [reference] = peers;
   const sections = [];
   const targets = [];
-  const rounds = quick ? 3 : 9;
+  const rounds = atMost({ quick: 3, full: 9 });
   for (const family of families) {
     const settings = contestants(peers).map((one) => ({ ...one, family, tasks }));
     const taken = settings.map(() => []);

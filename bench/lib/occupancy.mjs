@@ -50,11 +50,11 @@ export const controlOf = (peer) => `${peer}, ${EMPTY}`;
  * A section for each family and level. `reference` is what the others are compared with; `targets(level, of)` are those of a level:
  * `of(a, b)` is the median of the paired ratios of two labels.
  */
-export async function measureOccupancy({ families, contestants, quick }, plan) {
+export async function measureOccupancy({ families, contestants, atMost, quick }, plan) {
   const { tasks, peers, controls, reference, full, targets: targetsOf } = plan;
   const sections = [];
   const targets = [];
-  const rounds = quick ? 10 : 80;
+  const rounds = atMost({ quick: 10, full: 80 });
   for (const family of families) {
     const settings = [
       ...contestants(peers),
@@ -77,7 +77,7 @@ export async function measureOccupancy({ families, contestants, quick }, plan) {
         const bursting = present.filter(({ setting }) => !isFloor(setting.peer));
         const bursts = await interleave(
           bursting,
-          { warmup: 1, rounds: quick ? 5 : 30 },
+          { warmup: 1, rounds: atMost({ quick: 5, full: 30 }) },
           within(budget, (party) => party.call('burst', BURST)),
         );
         for (const [index, party] of present.entries()) {

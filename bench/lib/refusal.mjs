@@ -78,15 +78,15 @@ export class Holder {
  * `holders`: who holds the ports, of 'itself' and 'another process'. In the latter case the first refusal is the first of the process,
  * so each round has fresh ones. `targets(where, row)` are those of a row.
  */
-export async function measureRefusal({ families, contestants, quick }, { tasks, peers, holders, targets: targetsOf }) {
+export async function measureRefusal({ families, contestants, atMost }, { tasks, peers, holders, targets: targetsOf }) {
   const sections = [];
   const targets = [];
   for (const family of families) {
     for (const by of holders) {
       const settings = contestants(peers).map((one) => ({ ...one, family, range: RANGE, tasks }));
       const plans = {
-        itself: { fresh: 1, rounds: quick ? 6 : 25 },
-        'another process': { fresh: quick ? 3 : 9, rounds: quick ? 2 : 4 },
+        itself: { fresh: 1, rounds: atMost({ quick: 6, full: 25 }) },
+        'another process': { fresh: atMost({ quick: 3, full: 9 }), rounds: atMost({ quick: 2, full: 4 }) },
       };
       const { fresh, rounds } = plans[by];
       const found = settings.map(() => ({ first: [], known: [], bursts: [], inVain: [] }));
