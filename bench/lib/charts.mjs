@@ -100,7 +100,7 @@ function bars(values, { title, subtitle, x, column }) {
     spec: {
       width: 330,
       height: { step: 20 },
-      encoding: { y: { field: 'peer', type: 'nominal', sort: order, title: null, axis: { labelLimit: 300 } } },
+      encoding: { y: { field: 'peer', type: 'nominal', sort: order, title: null, axis: { labelLimit: 400 } } },
       layer: [
         {
           mark: { type: 'bar', height: { band: 0.75 } },
@@ -219,7 +219,7 @@ const refusal =
       spec: {
         width: 330,
         height: { step: 22 },
-        encoding: { y: { field: 'peer', type: 'nominal', sort: order, title: null, axis: { labelLimit: 300 } } },
+        encoding: { y: { field: 'peer', type: 'nominal', sort: order, title: null, axis: { labelLimit: 400 } } },
         layer: [
           { mark: { type: 'rule', strokeWidth: 2 }, encoding: { x: x('low'), x2: { field: 'high' } } },
           {
