@@ -1,7 +1,7 @@
 // Measures connectx beside node:net: `npm run bench`, `node bench/run.mjs --help`. See bench/README.md for what the figures mean.
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, readdirSync, writeFileSync } from 'node:fs';
-import { cpus, release } from 'node:os';
+import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { constants, cpus, release, tmpdir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
@@ -51,13 +51,21 @@ if (
 enterNamespace();
 
 const checkout = join(here, '..');
-const floor = compileFloor();
+// Gone when this process is, also when it is interrupted; the parties die with it anyway.
+const directory = mkdtempSync(join(tmpdir(), 'connectx-bench-'));
+process.once('exit', () => rmSync(directory, { recursive: true }));
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) {
+  process.once(signal, () => process.exit(128 + constants.signals[signal]));
+}
+const floor = compileFloor(directory);
 const options = {
   quick: values.quick,
   /** How many rounds. */
   atMost: ({ quick, full }) => Math.min(values.quick ? quick : full, Number(values.rounds)),
   families: values.family === undefined ? [4, 6] : [Number(values.family)],
   checkout,
+  /** For what a case writes meanwhile. */
+  directory,
   /** A setting for each of these peers; with --against, a second one for each that is connectx. */
   contestants(peers) {
     const ours = peers
@@ -78,6 +86,8 @@ function commitOf(folder) {
   return git('describe', '--always', '--abbrev=12', '--exclude=*', '--dirty=+').trim();
 }
 
+// Now: by the end of the run the work tree may be another one.
+const commit = commitOf(checkout);
 const machine = `Node ${process.version}, Linux ${release()}, ${cpus().length} x ${cpus()[0]?.model.trim()}`;
 console.log(machine);
 if (floor === undefined) console.log('left out: the C programs beside the others, for want of a compiler (cc)');
@@ -105,7 +115,7 @@ for (const name of wanted) {
 
 const now = new Date().toISOString();
 const file = values.json ?? join(here, 'results', `${now.replaceAll(/[:.]/g, '-')}.json`);
-const figures = { time: now, machine, commit: commitOf(checkout), quick: values.quick, cases: results };
+const figures = { time: now, machine, commit, quick: values.quick, cases: results };
 mkdirSync(dirname(file), { recursive: true });
 writeFileSync(file, textOf(figures));
 console.log(`\n${file}`);

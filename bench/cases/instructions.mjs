@@ -1,8 +1,7 @@
 // How many instructions does the native part take for each of its operations? Counted by callgrind, so it is the same every time,
 // whatever else the machine does: for comparing two commits (--against). The kernel's are not among them.
 import { execFile, execFileSync } from 'node:child_process';
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
@@ -48,40 +47,35 @@ const leftOut = (why) => ({
   targets: [],
 });
 
-export async function run({ families, contestants }) {
+export async function run({ families, contestants, directory }) {
   for (const [program, packaged] of Object.entries({ valgrind: 'valgrind', 'c++': 'g++' })) {
     if (!works(program, ['--version'])) return leftOut(`${packaged} is not installed`);
   }
-  const directory = mkdtempSync(join(tmpdir(), 'connectx-bench-'));
-  try {
-    const programs = [];
-    for (const [index, { label, checkout }] of contestants(['connectx']).entries()) {
-      programs.push({ label, program: await compile(checkout, directory, `instructions-${index}`) });
-    }
-    const operations = execFileSync(programs[0].program, { encoding: 'utf8' }).trim().split('\n');
-    const rows = [];
-    for (const operation of operations) {
-      for (const family of families) {
-        const counts = [];
-        for (const { label, program } of programs) {
-          counts.push({ label, instructions: await count(program, operation, family, directory) });
-        }
-        rows.push({ operation, family, counts });
-      }
-    }
-    const section = {
-      setting: `each ${COUNT} times, ${FLAGS.join(' ')}`,
-      columns: ['', '', ...programs.map(({ label }) => label)],
-      text: [0, 1],
-      rows: rows.map(({ operation, family, counts }) => [
-        operation,
-        `IPv${family}`,
-        ...counts.map(({ instructions }) => number(instructions, 0)),
-      ]),
-      data: { count: COUNT, flags: FLAGS, rows },
-    };
-    return { sections: [section], targets: [] };
-  } finally {
-    rmSync(directory, { recursive: true });
+  const programs = [];
+  for (const [index, { label, checkout }] of contestants(['connectx']).entries()) {
+    programs.push({ label, program: await compile(checkout, directory, `instructions-${index}`) });
   }
+  const operations = execFileSync(programs[0].program, { encoding: 'utf8' }).trim().split('\n');
+  const rows = [];
+  for (const operation of operations) {
+    for (const family of families) {
+      const counts = [];
+      for (const { label, program } of programs) {
+        counts.push({ label, instructions: await count(program, operation, family, directory) });
+      }
+      rows.push({ operation, family, counts });
+    }
+  }
+  const section = {
+    setting: `each ${COUNT} times, ${FLAGS.join(' ')}`,
+    columns: ['', '', ...programs.map(({ label }) => label)],
+    text: [0, 1],
+    rows: rows.map(({ operation, family, counts }) => [
+      operation,
+      `IPv${family}`,
+      ...counts.map(({ instructions }) => number(instructions, 0)),
+    ]),
+    data: { count: COUNT, flags: FLAGS, rows },
+  };
+  return { sections: [section], targets: [] };
 }

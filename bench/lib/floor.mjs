@@ -1,8 +1,6 @@
 // The contestants that are a C program (bench/native/floor.c): compiled when a run begins, and driven over pipes. What they can
 // be told to do has the names that the tasks of the cases have, and gives the same.
 import { execFileSync, spawn } from 'node:child_process';
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
@@ -22,11 +20,9 @@ export const FLOORS = {
 
 export const isFloor = (peer) => peer in FLOORS;
 
-/** The compiler is `cc`, as everywhere; undefined where there is none. The program is gone when this process is. */
-export function compileFloor() {
+/** Into a folder, by `cc`; undefined where there is no compiler. */
+export function compileFloor(directory) {
   if (!works('cc', ['--version'])) return undefined;
-  const directory = mkdtempSync(join(tmpdir(), 'connectx-bench-'));
-  process.once('exit', () => rmSync(directory, { recursive: true }));
   const program = join(directory, 'floor');
   const flags = ['-O2', '-std=gnu11', '-Wall', '-Wextra', '-Werror'];
   execFileSync('cc', [...flags, '-o', program, source], { stdio: 'inherit' });
