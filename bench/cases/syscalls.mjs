@@ -1,6 +1,5 @@
 // Which system calls does a connection make, from the call to 'connect'? Counted by strace, so it needs no repetition.
-import { closeSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { closeSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Party } from '../lib/party.mjs';
 import { works } from '../../scripts/lib.mjs';
@@ -82,39 +81,34 @@ const inWords = ([name, times]) => (times === 1 ? name : `${name} x${number(time
 
 export const title = `syscalls: system calls a connection, until connected (strace, ${CONNECTIONS} connections, one at a time)`;
 
-export async function run({ families, contestants }) {
+export async function run({ families, contestants, directory }) {
   if (!works('strace', ['-V'])) {
     return {
       sections: [{ setting: 'left out: strace is not installed', columns: [''], rows: [], data: {} }],
       targets: [],
     };
   }
-  const directory = mkdtempSync(join(tmpdir(), 'connectx-bench-'));
   const sections = [];
   const targets = [];
-  try {
-    for (const [transport, peers] of Object.entries({ tcp: PEERS, udp: UDP_PEERS })) {
-      for (const family of families) {
-        const rows = [];
-        for (const setting of contestants(peers)) {
-          rows.push({ peer: setting.label, ...(await trace({ ...setting, family }, transport, directory)) });
-        }
-        sections.push({
-          setting: `${transport.toUpperCase()}, IPv${family}`,
-          columns: ['', 'a connection', ''],
-          text: [0, 2],
-          rows: rows.map(({ peer, calls, total }) => [peer, number(total, 1), calls.map(inWords).join(' ')]),
-          data: { transport, family, connections: CONNECTIONS, rows },
-        });
-        if (transport !== 'tcp') continue;
-        const total = (peer) => rows.find((row) => row.peer === peer).total;
-        for (const [peer, core] of PAIRS) {
-          targets.push({ what: `IPv${family}: ${peer}, more than ${core}`, value: total(peer) - total(core), most: 2 });
-        }
+  for (const [transport, peers] of Object.entries({ tcp: PEERS, udp: UDP_PEERS })) {
+    for (const family of families) {
+      const rows = [];
+      for (const setting of contestants(peers)) {
+        rows.push({ peer: setting.label, ...(await trace({ ...setting, family }, transport, directory)) });
+      }
+      sections.push({
+        setting: `${transport.toUpperCase()}, IPv${family}`,
+        columns: ['', 'a connection', ''],
+        text: [0, 2],
+        rows: rows.map(({ peer, calls, total }) => [peer, number(total, 1), calls.map(inWords).join(' ')]),
+        data: { transport, family, connections: CONNECTIONS, rows },
+      });
+      if (transport !== 'tcp') continue;
+      const total = (peer) => rows.find((row) => row.peer === peer).total;
+      for (const [peer, core] of PAIRS) {
+        targets.push({ what: `IPv${family}: ${peer}, more than ${core}`, value: total(peer) - total(core), most: 2 });
       }
     }
-  } finally {
-    rmSync(directory, { recursive: true });
   }
   return { sections, targets };
 }
