@@ -1,10 +1,13 @@
 // Measures connectx beside node:net: `npm run bench`, `node bench/run.mjs --help`. See bench/README.md for what the figures mean.
-import { mkdirSync, readdirSync, writeFileSync } from 'node:fs';
-import { cpus, release } from 'node:os';
+import { execFileSync } from 'node:child_process';
+import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { constants, cpus, release, tmpdir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
+import { compileFloor, isFloor } from './lib/floor.mjs';
 import { enterNamespace } from './lib/namespace.mjs';
+import { publish, textOf } from './lib/publish.mjs';
 import { isMet, table, verdict } from './lib/report.mjs';
 
 const here = dirname(fileURLToPath(import.meta.url));
@@ -13,25 +16,34 @@ const cases = readdirSync(join(here, 'cases')).map((file) => file.replace(/\.mjs
 const help = `node bench/run.mjs [options]
   --only NAME      only this case (${cases.join(', ')}); may be repeated
   --quick          fewer rounds: a look, not a measurement
+  --rounds N       no more rounds than N: whether it works at all
   --family 4|6     only this address family (default: both)
   --against DIR    the connectx built in DIR takes part too, for a comparison of two checkouts
   --json FILE      where the figures go (default: bench/results/<time>.json)
+  --publish        docs/benchmarks.md, its figures and its charts become those of this run
   --check          exit with 1 when a target is missed`;
 
 const { values } = parseArgs({
   options: {
     only: { type: 'string', multiple: true },
     quick: { type: 'boolean', default: false },
+    rounds: { type: 'string', default: 'Infinity' },
     family: { type: 'string' },
     against: { type: 'string' },
     json: { type: 'string' },
+    publish: { type: 'boolean', default: false },
     check: { type: 'boolean', default: false },
     help: { type: 'boolean', default: false },
   },
 });
 const wanted = values.only ?? cases;
 const unknown = wanted.find((name) => !cases.includes(name));
-if (values.help || unknown !== undefined || ![undefined, '4', '6'].includes(values.family)) {
+if (
+  values.help ||
+  unknown !== undefined ||
+  ![undefined, '4', '6'].includes(values.family) ||
+  !(Number(values.rounds) >= 1)
+) {
   console.log(help);
   process.exit(values.help ? 0 : 2);
 }
@@ -39,13 +51,26 @@ if (values.help || unknown !== undefined || ![undefined, '4', '6'].includes(valu
 enterNamespace();
 
 const checkout = join(here, '..');
+// Gone when this process is, also when it is interrupted; the parties die with it anyway.
+const directory = mkdtempSync(join(tmpdir(), 'connectx-bench-'));
+process.once('exit', () => rmSync(directory, { recursive: true }));
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) {
+  process.once(signal, () => process.exit(128 + constants.signals[signal]));
+}
+const floor = compileFloor(directory);
 const options = {
   quick: values.quick,
+  /** How many rounds. */
+  atMost: ({ quick, full }) => Math.min(values.quick ? quick : full, Number(values.rounds)),
   families: values.family === undefined ? [4, 6] : [Number(values.family)],
   checkout,
+  /** For what a case writes meanwhile. */
+  directory,
   /** A setting for each of these peers; with --against, a second one for each that is connectx. */
   contestants(peers) {
-    const ours = peers.map((peer) => ({ peer, label: peer, checkout }));
+    const ours = peers
+      .filter((peer) => floor !== undefined || !isFloor(peer))
+      .map((peer) => ({ peer, label: peer, checkout, floor }));
     if (values.against === undefined) return ours;
     const theirs = peers.filter((peer) => peer.startsWith('connectx'));
     return [
@@ -55,8 +80,17 @@ const options = {
   },
 };
 
+/** With `+` when the work tree is not what was committed. */
+function commitOf(folder) {
+  const git = (...args) => execFileSync('git', ['-C', folder, '-c', 'safe.directory=*', ...args], { encoding: 'utf8' });
+  return git('describe', '--always', '--abbrev=12', '--exclude=*', '--dirty=+').trim();
+}
+
+// Now: by the end of the run the work tree may be another one.
+const commit = commitOf(checkout);
 const machine = `Node ${process.version}, Linux ${release()}, ${cpus().length} x ${cpus()[0]?.model.trim()}`;
 console.log(machine);
+if (floor === undefined) console.log('left out: the C programs beside the others, for want of a compiler (cc)');
 const results = {};
 let missed = 0;
 for (const name of wanted) {
@@ -71,13 +105,20 @@ for (const name of wanted) {
   results[name] = {
     title,
     targets: result.targets.map((target) => ({ ...target, met: isMet(target) })),
-    sections: result.sections.map(({ setting, data }) => ({ setting, ...data })),
+    sections: result.sections.map(({ setting, columns, rows, text, data }) => ({
+      setting,
+      ...data,
+      table: { columns, rows, text },
+    })),
   };
 }
 
 const now = new Date().toISOString();
 const file = values.json ?? join(here, 'results', `${now.replaceAll(/[:.]/g, '-')}.json`);
+const figures = { time: now, machine, commit, quick: values.quick, cases: results };
 mkdirSync(dirname(file), { recursive: true });
-writeFileSync(file, `${JSON.stringify({ time: now, machine, quick: values.quick, cases: results }, null, 2)}\n`);
+writeFileSync(file, textOf(figures));
 console.log(`\n${file}`);
+// Of what was written, so that making them again of the file gives the same.
+if (values.publish) for (const made of await publish(JSON.parse(textOf(figures)))) console.log(made);
 if (values.check && missed > 0) process.exit(1);

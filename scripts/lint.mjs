@@ -9,9 +9,9 @@ const fix = process.argv.includes('--fix');
 run('npx', ['prettier', fix ? '--write' : '--check', '--log-level=warn', '.']);
 run('npx', ['eslint', ...(fix ? ['--fix'] : []), '--max-warnings=0', '.']);
 
-const cxx = ['native', 'test/native'].flatMap((folder) =>
+const cxx = ['native', 'test/native', 'bench/native'].flatMap((folder) =>
   readdirSync(join(root, folder))
-    .filter((name) => /\.(cc|h)$/.test(name))
+    .filter((name) => /\.(c|cc|h)$/.test(name))
     .map((name) => join(folder, name)),
 );
 if (works('clang-format', ['--version'])) {

@@ -41,10 +41,10 @@ const undisturbed = ({ busy }) => busy > 0.97;
 
 export const title = 'register: microseconds of CPU time for one connection, with and without connectx/register';
 
-export async function run({ families, contestants, quick }) {
+export async function run({ families, contestants, atMost }) {
   const sections = [];
   const targets = [];
-  const plan = { warmup: 20, rounds: quick ? 60 : 400 };
+  const plan = { warmup: 20, rounds: atMost({ quick: 60, full: 400 }) };
   for (const family of families) {
     const settings = contestants(PAIRS.map(([peer]) => peer)).map((one) => ({ ...one, family, tasks: 'register' }));
     await withParties(settings, async (parties) => {

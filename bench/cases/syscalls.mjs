@@ -1,11 +1,10 @@
 // Which system calls does a connection make, from the call to 'connect'? Counted by strace, so it needs no repetition.
-import { spawnSync } from 'node:child_process';
-import { closeSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { closeSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { openAll, resetAll } from '../lib/connections.mjs';
 import { Party } from '../lib/party.mjs';
+import { works } from '../../scripts/lib.mjs';
 import { number } from '../lib/report.mjs';
+import { hold, transports } from '../lib/transports.mjs';
 
 const PLAIN = 'net.connect';
 const CORE = 'net.connect, localAddress';
@@ -17,6 +16,7 @@ const PAIRS = new Map([
   ['connectx, localAddress + localPort', CORE_PORT],
 ]);
 const PEERS = [PLAIN, CORE, CORE_PORT, ...PAIRS.keys()];
+const UDP_PEERS = ['dgram, bind + connect', 'connectUdp', 'connectUdpSync', "the article's algorithm"];
 const CONNECTIONS = 200;
 
 // No descriptor has this number: closing it shows in the trace, and does nothing.
@@ -31,12 +31,19 @@ function mark() {
 
 /** In the party's process. */
 export const tasks = {
-  async connections({ connect }, count) {
-    await resetAll(await openAll(connect, 20, 1));
+  async connections({ connect }, { transport: name, count }) {
+    const transport = transports[name];
+    const open = async (total) => {
+      const held = [];
+      await hold(transport, connect, held, total, 1);
+      return held;
+    };
+    const end = (held) => Promise.all(held.map((socket) => transport.end(socket)));
+    await end(await open(20));
     mark();
-    const sockets = await openAll(connect, count, 1);
+    const held = await open(count);
     mark();
-    await resetAll(sockets);
+    await end(held);
   },
 };
 
@@ -54,56 +61,54 @@ function count(trace) {
   return calls;
 }
 
-export const title = `syscalls: system calls a connection, from the call to 'connect' (strace, ${CONNECTIONS} connections, one at a time)`;
+async function trace(setting, transport, directory) {
+  const file = join(directory, 'trace');
+  const wrap = ['strace', '-qq', '-o', file, '-e', 'trace=%network,%desc', '-s', '0'];
+  const party = await Party.start({ ...setting, tasks: 'syscalls' }, { wrap });
+  try {
+    await party.call('connections', { transport, count: CONNECTIONS });
+  } finally {
+    await party.stop();
+  }
+  const calls = Object.entries(count(readFileSync(file, 'utf8')))
+    .map(([name, times]) => [name, times / CONNECTIONS])
+    // What a timer or a thread of the pool does now and then belongs to no connection.
+    .filter(([, times]) => times >= 0.05);
+  return { calls, total: calls.reduce((sum, [, times]) => sum + times, 0) };
+}
 
-export async function run({ families, contestants }) {
-  if (spawnSync('strace', ['-V']).status !== 0) {
+const inWords = ([name, times]) => (times === 1 ? name : `${name} x${number(times, 1).replace('.0', '')}`);
+
+export const title = `syscalls: system calls a connection, until connected (strace, ${CONNECTIONS} connections, one at a time)`;
+
+export async function run({ families, contestants, directory }) {
+  if (!works('strace', ['-V'])) {
     return {
       sections: [{ setting: 'left out: strace is not installed', columns: [''], rows: [], data: {} }],
       targets: [],
     };
   }
-  const directory = mkdtempSync(join(tmpdir(), 'connectx-bench-'));
   const sections = [];
   const targets = [];
-  try {
+  for (const [transport, peers] of Object.entries({ tcp: PEERS, udp: UDP_PEERS })) {
     for (const family of families) {
       const rows = [];
-      for (const setting of contestants(PEERS)) {
-        const file = join(directory, 'trace');
-        const wrap = ['strace', '-qq', '-o', file, '-e', 'trace=%network,%desc', '-s', '0'];
-        const party = await Party.start({ ...setting, family, tasks: 'syscalls' }, { wrap });
-        try {
-          await party.call('connections', CONNECTIONS);
-        } finally {
-          await party.stop();
-        }
-        const calls = Object.entries(count(readFileSync(file, 'utf8')))
-          .map(([name, times]) => [name, times / CONNECTIONS])
-          // What a timer or a thread of the pool does now and then belongs to no connection.
-          .filter(([, times]) => times >= 0.05);
-        rows.push({ peer: setting.label, calls, total: calls.reduce((sum, [, times]) => sum + times, 0) });
+      for (const setting of contestants(peers)) {
+        rows.push({ peer: setting.label, ...(await trace({ ...setting, family }, transport, directory)) });
       }
       sections.push({
-        setting: `IPv${family}`,
+        setting: `${transport.toUpperCase()}, IPv${family}`,
         columns: ['', 'a connection', ''],
         text: [0, 2],
-        rows: rows.map(({ peer, calls, total }) => [
-          peer,
-          number(total, 1),
-          calls
-            .map(([name, times]) => (times === 1 ? name : `${name} x${number(times, 1).replace('.0', '')}`))
-            .join(' '),
-        ]),
-        data: { family, connections: CONNECTIONS, rows },
+        rows: rows.map(({ peer, calls, total }) => [peer, number(total, 1), calls.map(inWords).join(' ')]),
+        data: { transport, family, connections: CONNECTIONS, rows },
       });
+      if (transport !== 'tcp') continue;
       const total = (peer) => rows.find((row) => row.peer === peer).total;
       for (const [peer, core] of PAIRS) {
         targets.push({ what: `IPv${family}: ${peer}, more than ${core}`, value: total(peer) - total(core), most: 2 });
       }
     }
-  } finally {
-    rmSync(directory, { recursive: true });
   }
   return { sections, targets };
 }

@@ -19,7 +19,7 @@ export class Party {
   }
 
   /**
-   * `setting` is for worker.mjs: { peer, family, checkout, tasks, range?, sysctls? }. `wrap` is put before the command, e.g.
+   * `setting` is for worker.mjs: { peer, family, checkout, tasks, range?, floor? }. `wrap` is put before the command, e.g.
    * strace.
    */
   static async start(setting, { wrap = [], execArgv = [] } = {}) {
@@ -48,7 +48,7 @@ export class Party {
 
   #answer() {
     const child = this.#child;
-    const { peer } = this.setting;
+    const { label: peer } = this.setting;
     return new Promise((resolve, reject) => {
       const settle = (act, value) => {
         child.off('message', onMessage);

@@ -4,6 +4,7 @@ import { once } from 'node:events';
 import { createRequire } from 'node:module';
 import * as net from 'node:net';
 import { join } from 'node:path';
+import { articleUdp } from './article.mjs';
 
 const WANTED_PORTS = [33_000, 59_999];
 
@@ -48,7 +49,7 @@ export const peers = {
     const next = portsOf(range);
     return () => connect({ host, port, localAddress: source, localPort: next() });
   },
-  // UDP: the functions resolve with a connected socket.
+  // UDP: the functions give a connected socket, or a promise of one.
   'dgram, bind + connect': ({ family, remote: { host, port }, source }) => {
     return async () => {
       const socket = dgram.createSocket(`udp${family}`);
@@ -59,6 +60,7 @@ export const peers = {
       return socket;
     };
   },
+  "the article's algorithm": ({ checkout, ...ends }) => articleUdp(connectxIn(checkout, 'sys'), ends),
   connectUdp: ({ checkout, remote: { host, port }, source }) => {
     const { connectUdp } = connectxIn(checkout);
     return () => connectUdp({ host, port, localAddress: source });

@@ -1,7 +1,10 @@
 // What is printed: text tables.
 
+/** Null: there is no such figure. */
 export const number = (value, digits) =>
-  value.toLocaleString('en-US', { minimumFractionDigits: digits, maximumFractionDigits: digits });
+  value === null
+    ? '-'
+    : value.toLocaleString('en-US', { minimumFractionDigits: digits, maximumFractionDigits: digits });
 
 export const ratio = (value) => `${number(value, 2)}x`;
 

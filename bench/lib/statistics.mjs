@@ -17,12 +17,20 @@ export function summary(values) {
   return { median: median(values), low: quantile(values, 0.25), high: quantile(values, 0.75), count: values.length };
 }
 
-/** The same, and the 99th percentile. */
+/** The same, and how the distribution ends; as far as there are values enough to tell. */
 export function percentiles(values) {
-  return { ...summary(values), p99: quantile(values, 0.99) };
+  const { length } = values;
+  return {
+    ...summary(values),
+    p99: length < 100 ? null : quantile(values, 0.99),
+    p999: length < 1000 ? null : quantile(values, 0.999),
+  };
 }
 
-/** Round by round a[i] / b[i]: two that ran side by side share what else the machine was doing. */
+/**
+ * Round by round a[i] / b[i]: two that ran side by side share what else the machine was doing. Rounds that one of them sat out
+ * (null) are left out.
+ */
 export function pairedRatio(a, b) {
-  return summary(a.map((value, round) => value / b[round]));
+  return summary(a.flatMap((value, round) => (value === null || b[round] === null ? [] : [value / b[round]])));
 }

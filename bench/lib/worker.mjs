@@ -1,11 +1,12 @@
 // The process of a party: sets its namespace up, starts its listener, and does what it is told over IPC.
 import { ends } from './ends.mjs';
-import { setSysctl } from './namespace.mjs';
+import { floorTasks, isFloor } from './floor.mjs';
+import { getSysctl, setSysctl } from './namespace.mjs';
 import { peers } from './peers.mjs';
 import { Server } from './server.mjs';
 
 const setting = JSON.parse(process.argv[2]);
-const { checkout, family, peer, range, tasks } = setting;
+const { checkout, family, floor, peer, range, tasks } = setting;
 
 setSysctl('core.somaxconn', 65535);
 setSysctl('ipv4.tcp_max_syn_backlog', 65535);
@@ -15,8 +16,12 @@ const target = ends[family];
 const server = await Server.start(target.remote);
 process.once('exit', () => server.stop());
 
-const context = { server, connect: peers[peer]({ ...target, checkout, family, range }) };
-const { tasks: handlers } = await import(new URL(`../cases/${tasks}.mjs`, import.meta.url));
+const context = isFloor(peer) ? undefined : { server, connect: peers[peer]({ ...target, checkout, family, range }) };
+const handlers = isFloor(peer)
+  ? floorTasks(floor, peer, { ...target, range: getSysctl('ipv4.ip_local_port_range').split(' ') }, (connections) =>
+      server.drain(connections),
+    )
+  : (await import(new URL(`../cases/${tasks}.mjs`, import.meta.url))).tasks;
 
 process.on('message', async ({ name, argument }) => {
   try {

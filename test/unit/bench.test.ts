@@ -1,0 +1,110 @@
+// The benchmarks can be run and their page is made of their figures: nothing here is a measurement.
+import { execFileSync, spawnSync } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { pathToFileURL } from 'node:url';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { describeIsolated } from '../helpers/netns.js';
+
+const root = join(import.meta.dirname, '../..');
+const node = (...args: string[]) => spawnSync(process.execPath, args, { cwd: root, encoding: 'utf8' });
+const load = async (path: string): Promise<unknown> => import(pathToFileURL(join(root, path)).href);
+
+interface Summary {
+  median: number;
+  low: number;
+  high: number;
+  count: number;
+  p99?: number | null;
+  p999?: number | null;
+}
+
+interface Statistics {
+  quantile(values: number[], q: number): number;
+  percentiles(values: number[]): Summary;
+  pairedRatio(a: (number | null)[], b: (number | null)[]): Summary;
+}
+
+describe('statistics', () => {
+  const numbers = (count: number) => Array.from({ length: count }, (_, index) => index + 1);
+
+  test('quantiles, in whatever order the values come', async () => {
+    const { quantile } = (await load('bench/lib/statistics.mjs')) as Statistics;
+    expect(quantile([3, 1, 2], 0.5)).toBe(2);
+    expect(quantile([4, 1, 2, 3], 0.5)).toBe(2.5);
+    expect(quantile([1, 2, 3, 4, 5], 0.25)).toBe(2);
+    expect(quantile([], 0.5)).toBeNaN();
+  });
+
+  test('the end of a distribution only where there are values enough', async () => {
+    const { percentiles } = (await load('bench/lib/statistics.mjs')) as Statistics;
+    expect(percentiles(numbers(99))).toMatchObject({ median: 50, count: 99, p99: null, p999: null });
+    expect(percentiles(numbers(101))).toMatchObject({ p99: 100, p999: null });
+    expect(percentiles(numbers(1001))).toMatchObject({ p99: 991, p999: 1000 });
+  });
+
+  test('ratios are paired by round, and a round that one sat out is none', async () => {
+    const { pairedRatio } = (await load('bench/lib/statistics.mjs')) as Statistics;
+    // The machine was ten times slower in the second round, for both.
+    expect(pairedRatio([2, 20, 4, null], [1, 10, 2, 1])).toMatchObject({ median: 2, low: 2, high: 2, count: 3 });
+    expect(pairedRatio([2, 20], [1, null])).toMatchObject({ median: 2, count: 1 });
+  });
+});
+
+test('docs/benchmarks.md, its figures and its charts agree', { timeout: 60_000 }, () => {
+  const { status, stdout, stderr } = node('bench/charts.mjs', '--check');
+  expect(stdout + stderr).toBe('');
+  expect(status).toBe(0);
+});
+
+// A compiler is there wherever the addon was built.
+test(
+  'the C++ of the instruction counts fits the addon, and the floor is C without warnings',
+  { timeout: 120_000 },
+  () => {
+    const check = ['-fsyntax-only', '-Wall', '-Wextra', '-Werror'];
+    execFileSync('c++', ['-std=c++17', ...check, '-Inative', 'bench/native/instructions.cc'], { cwd: root });
+    execFileSync('cc', ['-std=gnu11', ...check, 'bench/native/floor.c'], { cwd: root });
+  },
+);
+
+describeIsolated('a run', () => {
+  let directory = '';
+  beforeEach(() => (directory = mkdtempSync(join(tmpdir(), 'connectx-bench-test-'))));
+  afterEach(() => rmSync(directory, { recursive: true }));
+
+  interface Figures {
+    cases: Record<string, { sections: { rows: { peer: string; rate: Summary }[] }[]; targets: { met: boolean }[] }>;
+  }
+
+  test('has a figure for every peer, and ends with 1 when a target is missed', { timeout: 120_000 }, () => {
+    const json = join(directory, 'results.json');
+    const plan = ['--quick', '--rounds', '1', '--family', '4', '--only', 'udp-rate', '--check', '--json', json];
+    const { status, stderr } = node('bench/run.mjs', ...plan);
+    expect(stderr).toBe('');
+    const figures = JSON.parse(readFileSync(json, 'utf8')) as Figures;
+    const { sections, targets } = figures.cases['udp-rate'] ?? { sections: [], targets: [] };
+    const peers = [
+      'dgram, bind + connect',
+      'connectUdp',
+      'connectUdpSync',
+      "the article's algorithm",
+      'C, bind + connect',
+      'C, lock + connect',
+    ];
+    expect(sections).toHaveLength(2);
+    for (const { rows } of sections) {
+      expect(rows.map(({ peer }) => peer)).toEqual(peers);
+      for (const { rate } of rows) expect(rate.median).toBeGreaterThan(0);
+    }
+    expect(targets).toHaveLength(4);
+    expect(status).toBe(targets.every(({ met }) => met) ? 0 : 1);
+  });
+
+  test('does not begin with an option that it does not know', () => {
+    expect(node('bench/run.mjs', '--only', 'nothing').status).toBe(2);
+    expect(node('bench/run.mjs', '--rounds', '0').status).toBe(2);
+    expect(node('bench/run.mjs', '--family', '5').status).toBe(2);
+  });
+});
