@@ -96,6 +96,8 @@ export async function hold({ attempt }, connect, held, total, atOnce = 16) {
       const { times, socket } = await attempt(connect);
       if (socket === undefined) throw new Error(`refused with ${times.code} after ${held.length}`);
       held.push(socket);
+      // As in a program that has other things to do: what is put off to the next turn does not pile up.
+      if (held.length % atOnce === 0) await nextTurn();
     }
   };
   await Promise.all(Array.from({ length: atOnce }, open));
