@@ -6,12 +6,13 @@ import type { Destination, Family } from './address';
 import { badPort, ConnectxError, invalidAddress, invalidType, invalidValue, noSource, outOfRange } from './errors';
 import { familyMismatch } from './explain';
 import { refuseOnFallback } from './fallback';
-import { AF_INET, AF_INET6, type Native, nativeOrFallback, type SocketOption, unwrap } from './native';
+import { AF_INET, AF_INET6, type Native, nativeFor, nativeOrFallback, type SocketOption, unwrap } from './native';
 import { readSource, resolveSource, type Source, type SourceOptions } from './source';
 import { type Sources, sourcesFor } from './sources';
 import { beginTrace, type ConnectTrace, finished, returned, threw, type TracedTechnique } from './trace';
 import { connectFallback } from './udp_fallback';
 import { UdpMemory } from './udp_memory';
+import type { DestinationPorts } from './udp_ports';
 import { type Lease, type Pause, type Target, type UdpRequest, UdpSteps } from './udp_steps';
 
 const SOL_SOCKET = 1;
@@ -42,9 +43,10 @@ export interface UdpConnectOptions extends Omit<SourceOptions, (typeof TCP_ONLY)
   exclusive?: boolean | undefined;
 }
 
-const kLease = Symbol('connectx.lease');
+const kPorts = Symbol('connectx.ports');
+const kLocalPort = Symbol('connectx.localPort');
 const kPeer = Symbol('connectx.peer');
-const kSetOption6 = Symbol('connectx.setOption6');
+const kFd6 = Symbol('connectx.fd6');
 
 interface Peer {
   readonly address: string;
@@ -54,22 +56,28 @@ interface Peer {
 // The class is public, its constructor is just not typed: dgram.createSocket() is nothing but a call of it.
 const DgramSocket = dgram.Socket as unknown as new (options: dgram.SocketOptions) => dgram.Socket;
 
-/** The connected socket: a dgram.Socket that hears its peer only, and gives its port back when it is closed. */
+/**
+ * The connected socket: a dgram.Socket that hears its peer only, and gives its port back when it is closed. There may be very
+ * many of them: no object and no function for each.
+ */
 class UdpSocket extends DgramSocket {
-  declare [kLease]: Lease | undefined;
+  /** Where the port is to be given back, once. */
+  declare [kPorts]: DestinationPorts | undefined;
+  declare [kLocalPort]: number;
   /** Undefined: not known yet. Null: no peer any more. */
   declare [kPeer]: Peer | null | undefined;
   /**
-   * Of a socket of type udp6: setsockopt(2). libuv does not look for the family of a descriptor that it adopts, and sets the
-   * options of IPv4 (uv__setsockopt).
+   * Of a socket of type udp6: its descriptor, -1 otherwise. libuv does not look for the family of a descriptor that it adopts, and
+   * sets the options of IPv4 (uv__setsockopt).
    */
-  declare [kSetOption6]: ((name: number, value: number) => void) | undefined;
+  declare [kFd6]: number;
 
   constructor(options: dgram.SocketOptions) {
     super(options);
-    this[kLease] = undefined;
+    this[kPorts] = undefined;
+    this[kLocalPort] = 0;
     this[kPeer] = undefined;
-    this[kSetOption6] = undefined;
+    this[kFd6] = -1;
   }
 
   /** @internal */
@@ -87,19 +95,19 @@ class UdpSocket extends DgramSocket {
 
   override setTTL(ttl: number): number {
     const set = super.setTTL(ttl);
-    this[kSetOption6]?.(IPV6_UNICAST_HOPS, ttl);
+    setOption6(this[kFd6], IPV6_UNICAST_HOPS, ttl);
     return set;
   }
 
   override setMulticastTTL(ttl: number): number {
     const set = super.setMulticastTTL(ttl);
-    this[kSetOption6]?.(IPV6_MULTICAST_HOPS, ttl);
+    setOption6(this[kFd6], IPV6_MULTICAST_HOPS, ttl);
     return set;
   }
 
   override setMulticastLoopback(flag: boolean): boolean {
     const set = super.setMulticastLoopback(flag);
-    this[kSetOption6]?.(IPV6_MULTICAST_LOOP, flag ? 1 : 0);
+    setOption6(this[kFd6], IPV6_MULTICAST_LOOP, flag ? 1 : 0);
     return set;
   }
 
@@ -110,11 +118,16 @@ class UdpSocket extends DgramSocket {
 
   override close(callback?: () => void): this {
     super.close(callback);
-    const lease = this[kLease];
-    this[kLease] = undefined;
-    lease?.ports?.released(lease.localPort);
+    this[kPorts]?.released(this[kLocalPort]);
+    this[kPorts] = undefined;
     return this;
   }
+}
+
+function setOption6(fd: number, name: number, value: number): void {
+  if (fd < 0) return;
+  const native = nativeFor('udp6');
+  unwrap(native, native.setsockopt(fd, IPPROTO_IPV6, name, value));
 }
 
 function peerOf(socket: dgram.Socket): Peer | null {
@@ -290,12 +303,9 @@ class Adoption implements Target {
   take(lease: Lease, destination: { address: string; port: number }, done: (error?: Error) => void): UdpSocket {
     const socket = this.#socket as UdpSocket;
     this.#socket = undefined;
-    socket[kLease] = lease;
-    if (this.#family === 6) {
-      const native = this.#plan.native as Native;
-      const fd = this.#fd;
-      socket[kSetOption6] = (name, value) => unwrap(native, native.setsockopt(fd, IPPROTO_IPV6, name, value));
-    }
+    socket[kPorts] = lease.ports;
+    socket[kLocalPort] = lease.localPort;
+    if (this.#family === 6) socket[kFd6] = this.#fd;
     // The lookup answers at once, so connect(2) is made within this call, to the peer that the socket has already.
     socket.connect(destination.port, destination.address, done);
     return socket;
@@ -312,13 +322,20 @@ function createSocket(plan: Plan, family: Family): UdpSocket {
 
 type Callback = (error: NodeJS.ErrnoException | null, address: string, family: number) => void;
 
-/** A numeric address is its own answer, at once. */
-function lookupAtOnce(lookup: typeof dnsLookup) {
-  return (host: string, family: number, callback: Callback): void => {
+type LookupAtOnce = (host: string, family: number, callback: Callback) => void;
+
+let lastLookup: { readonly given: typeof dnsLookup; readonly atOnce: LookupAtOnce } | undefined;
+
+/** A numeric address is its own answer, at once. The same function again for the same lookup. */
+function lookupAtOnce(lookup: typeof dnsLookup): LookupAtOnce {
+  if (lastLookup?.given === lookup) return lastLookup.atOnce;
+  const atOnce: LookupAtOnce = (host, family, callback) => {
     const numeric = isIP(host);
     if (numeric === 0) lookup(host, family, callback);
     else callback(null, host, numeric);
   };
+  lastLookup = { given: lookup, atOnce };
+  return atOnce;
 }
 
 function familyOfType(type: dgram.SocketType | undefined): Family | undefined {
