@@ -30,6 +30,7 @@ export interface UdpRequest {
 
 /** Where the connected socket is to be: a descriptor that is not bound, made when it is first needed. */
 export interface Target {
+  /** The descriptor, or a negative outcome of the addon. */
   fd(): number;
 }
 
@@ -222,8 +223,10 @@ export class UdpSteps {
     const flags =
       (memory.shared ? UdpFlag.shared : 0) | (exclusive ? UdpFlag.exclusive : 0) | (alone ? UdpFlag.alone : 0);
     this.#questions++;
+    const fd = this.#target.fd();
+    if (fd < 0) throw this.#failed(fd, syscallOf(this.#native, fd));
     const outcome = this.#native.udpConnect(
-      this.#target.fd(),
+      fd,
       this.#domain,
       this.#localAddress,
       port,
