@@ -70,7 +70,8 @@ Result ListOnce(std::vector<uint32_t>* out, bool* interrupted) {
   do {
     result = os::Recv(fd.get(), buffer.data(), buffer.size());
     if (!result.ok()) return result;
-    if (static_cast<size_t>(result.value) > buffer.size()) return BadMessage();
+    // Nothing at all is no part of a list.
+    if (result.value == 0 || static_cast<size_t>(result.value) > buffer.size()) return BadMessage();
     result = DecodeLinks(buffer.data(), static_cast<size_t>(result.value), kSequence, &links, interrupted);
     if (!result.ok()) return result;
   } while (result.value == 0);
