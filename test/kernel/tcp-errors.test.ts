@@ -206,22 +206,28 @@ describeIsolated('errors', () => {
     test.each([
       { from: 'an address', sources: (source: string): ConnectOptions['localAddress'] => source },
       // The first of them is not on this machine.
-      { from: 'a pool', sources: (source: string) => new SourcePool([foreign, source], { strategy: ([one]) => one, cooldown: 0 }) },
-    ])('Node does not take the descriptor, from $from: its own errno, and nothing is left open', async ({ sources }) => {
-      const { remote, source } = cast;
-      const options = { host: remote, port: SERVER, localAddress: sources(source) };
-      // What is kept open to ask the kernel with.
-      await failure(connect(options));
-      const before = descriptorCount();
-      const socket = connect(options);
-      socket.once('connectionAttempt', () => {
-        const { _handle: handle } = socket as unknown as { _handle: { open: (fd: number) => number } };
-        handle.open = () => -os.errno.EEXIST;
-      });
-      expect(await failure(socket)).toMatchObject({ code: 'EEXIST', address: remote, port: SERVER });
-      await closed(socket);
-      await until(() => descriptorCount() === before);
-    });
+      {
+        from: 'a pool',
+        sources: (source: string) => new SourcePool([foreign, source], { strategy: ([one]) => one, cooldown: 0 }),
+      },
+    ])(
+      'Node does not take the descriptor, from $from: its own errno, and nothing is left open',
+      async ({ sources }) => {
+        const { remote, source } = cast;
+        const options = { host: remote, port: SERVER, localAddress: sources(source) };
+        // What is kept open to ask the kernel with.
+        await failure(connect(options));
+        const before = descriptorCount();
+        const socket = connect(options);
+        socket.once('connectionAttempt', () => {
+          const { _handle: handle } = socket as unknown as { _handle: { open: (fd: number) => number } };
+          handle.open = () => -os.errno.EEXIST;
+        });
+        expect(await failure(socket)).toMatchObject({ code: 'EEXIST', address: remote, port: SERVER });
+        await closed(socket);
+        await until(() => descriptorCount() === before);
+      },
+    );
 
     test('refused by the destination: as net.connect says it', async () => {
       const { remote, source } = cast;
