@@ -32,7 +32,7 @@
           "conditions": [
             ["werror=='true'", { "cflags_cc": ["-Werror"] }],
             ["sanitize!=''", {
-              "cflags_cc": ["-fsanitize=<(sanitize)", "-fno-omit-frame-pointer", "-g"],
+              "cflags_cc": ["-fsanitize=<(sanitize)", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer", "-g"],
               "ldflags": ["-fsanitize=<(sanitize)"]
             }]
           ]

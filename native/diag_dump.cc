@@ -148,7 +148,8 @@ Result DumpFamily(int fd, const DumpQuestion& question, int family, uint32_t seq
       continue;
     }
     if (!result.ok()) return result;
-    if (static_cast<size_t>(result.value) > buffer.size()) return BadMessage();
+    // Nothing at all is no part of a list.
+    if (result.value == 0 || static_cast<size_t>(result.value) > buffer.size()) return BadMessage();
     result = DecodeDump(buffer.data(), static_cast<size_t>(result.value), sequence, sink, interrupted);
     if (!result.ok()) return result;
   } while (result.value == 0);

@@ -11,7 +11,8 @@
 namespace connectx {
 namespace {
 
-constexpr uint32_t kSequence = 1;       // one question a socket
+constexpr uint32_t kSequence = 1;  // one question a socket
+constexpr int kAttempts = 8;
 constexpr uint32_t kLoopbackIndex = 1;  // in every namespace: LOOPBACK_IFINDEX, include/net/flow.h
 
 bool IsLoopback(const Address& address) {
@@ -21,15 +22,18 @@ bool IsLoopback(const Address& address) {
 
 }  // namespace
 
-Result DecodeLinks(const uint8_t* bytes, size_t length, uint32_t sequence, std::vector<uint32_t>* out) {
+Result DecodeLinks(const uint8_t* bytes, size_t length, uint32_t sequence, std::vector<uint32_t>* out,
+                   bool* interrupted) {
   size_t at = 0;
   NetlinkMessage message;
   while (NextMessage(bytes, length, &at, &message)) {
     if (message.sequence != sequence) return BadMessage();
-    if (message.type == NLMSG_DONE) return Result::Ok(1);
-    if (message.type == NLMSG_ERROR) {
+    if ((message.flags & NLM_F_DUMP_INTR) != 0) *interrupted = true;
+    if (message.type == NLMSG_DONE || message.type == NLMSG_ERROR) {
+      // The end of a dump carries an errno too (netlink_dump_done), 0 for a dump that is complete.
       const int error = ErrorOf(message);
-      return error > 0 ? Result::Fail(Syscall::kNetlink, error) : BadMessage();
+      if (error > 0) return Result::Fail(Syscall::kNetlink, error);
+      return error == 0 && message.type == NLMSG_DONE ? Result::Ok(1) : BadMessage();
     }
     ifinfomsg info;
     if (message.type != RTM_NEWLINK || message.length < sizeof info) return BadMessage();
@@ -44,7 +48,10 @@ void Links::Close() {
   links_.clear();
 }
 
-Result Links::List(std::vector<uint32_t>* out) {
+namespace {
+
+// One list, on a socket of its own.
+Result ListOnce(std::vector<uint32_t>* out, bool* interrupted) {
   Result opened = OpenNetlink(NETLINK_ROUTE, 0);
   if (!opened.ok()) return opened;
   Fd fd(opened.value);
@@ -63,12 +70,24 @@ Result Links::List(std::vector<uint32_t>* out) {
   do {
     result = os::Recv(fd.get(), buffer.data(), buffer.size());
     if (!result.ok()) return result;
-    if (static_cast<size_t>(result.value) > buffer.size()) return BadMessage();
-    result = DecodeLinks(buffer.data(), static_cast<size_t>(result.value), kSequence, &links);
+    // Nothing at all is no part of a list.
+    if (result.value == 0 || static_cast<size_t>(result.value) > buffer.size()) return BadMessage();
+    result = DecodeLinks(buffer.data(), static_cast<size_t>(result.value), kSequence, &links, interrupted);
     if (!result.ok()) return result;
   } while (result.value == 0);
   *out = std::move(links);
   return Result::Ok();
+}
+
+}  // namespace
+
+Result Links::List(std::vector<uint32_t>* out) {
+  for (int attempt = 0; attempt < kAttempts; attempt++) {
+    bool interrupted = false;
+    Result result = ListOnce(out, &interrupted);
+    if (!result.ok() || !interrupted) return result;
+  }
+  return Result::Fail(Syscall::kNetlink, EINTR);
 }
 
 Result Links::Update() {
@@ -80,11 +99,14 @@ Result Links::Update() {
   }
   // What was announced does not matter, only that something was; ENOBUFS says that more was than could be kept.
   uint8_t announcement[64];
-  Result result = Result::Ok();
-  while ((result = os::Recv(watch_.get(), announcement, sizeof announcement)).ok() || result.error == ENOBUFS) {
+  int overruns = 0;
+  for (;;) {
+    Result result = os::Recv(watch_.get(), announcement, sizeof announcement);
+    if (result.error == EAGAIN) break;
+    const bool overrun = result.error == ENOBUFS && overruns++ < kAttempts;
+    if (!result.ok() && !overrun) return result;
     changed = true;
   }
-  if (result.error != EAGAIN) return result;
   return changed ? List(&links_) : Result::Ok();
 }
 

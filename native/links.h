@@ -12,14 +12,16 @@
 
 namespace connectx {
 
-// Adds the interface indexes of one buffer of an RTM_GETLINK dump. value is 1 when the dump is over.
-Result DecodeLinks(const uint8_t* bytes, size_t length, uint32_t sequence, std::vector<uint32_t>* out);
+// Adds the interface indexes of one buffer of an RTM_GETLINK dump. value is 1 when the dump is over; `interrupted` is
+// set (and never cleared) when interfaces came or went meanwhile, so that one may be missing (NLM_F_DUMP_INTR).
+Result DecodeLinks(const uint8_t* bytes, size_t length, uint32_t sequence, std::vector<uint32_t>* out,
+                   bool* interrupted);
 
 class Links {
  public:
   // The interfaces on which a packet from `remote` can arrive: never none.
   Result Towards(const Address& remote, std::vector<uint32_t>* out);
-  // All of them.
+  // All of them. A list that is interrupted is asked for again; after some of them in a row the error is EINTR.
   Result List(std::vector<uint32_t>* out);
   void Close();
 

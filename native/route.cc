@@ -111,12 +111,14 @@ Result RouteLookup(const RouteQuery& query, Fd* socket, RouteAnswer* out) {
   uint8_t answer[8192];
   if (result.ok()) result = os::Recv(socket->get(), answer, sizeof answer);
   if (result.ok() && static_cast<size_t>(result.value) > sizeof answer) result = BadMessage();
-  if (!result.ok()) {
-    // No belated answer shall meet the next question.
-    socket->Reset();
-    return result;
+  if (result.ok()) {
+    result = DecodeRouteAnswer(answer, static_cast<size_t>(result.value), kSequence, query.destination.family(), out);
+    // An errno inside of it is an answer like another one.
+    if (result.ok() || result.error != EBADMSG) return result;
   }
-  return DecodeRouteAnswer(answer, static_cast<size_t>(result.value), kSequence, query.destination.family(), out);
+  // No belated answer shall meet the next question.
+  socket->Reset();
+  return result;
 }
 
 }  // namespace connectx

@@ -12,8 +12,8 @@
 namespace connectx {
 
 struct SocketOption {
-  int level;
-  int name;
+  int level = 0;
+  int name = 0;
   std::vector<uint8_t> value;
 };
 

@@ -152,31 +152,42 @@ Result Dance(Oracle* oracle, const UdpPlan& plan, int fd, bool* bound) {
   return connected.ok() ? result : connected;
 }
 
-// Datagrams from anyone were queued between bind and connect. The peer's own stay; the rest goes.
-void DropStrangers(int fd, const Address& remote) {
+// Datagrams from anyone were queued between bind and connect. The peer's own stay; the rest goes. Fails when that
+// cannot be done: who gets the socket would read what strangers wrote.
+Result DropStrangers(int fd, const Address& remote) {
+  // An error that was waiting on the socket, such as one that an ICMP message brought, is told once.
+  int errors = 3;
   for (;;) {
     sockaddr_storage from = {};
     socklen_t length = sizeof from;
     uint8_t byte;
     auto* name = reinterpret_cast<sockaddr*>(&from);
     Result peeked = os::RecvFrom(fd, &byte, sizeof byte, MSG_PEEK, name, &length);
-    if (!peeked.ok()) return;
+    if (peeked.error == EAGAIN) return Result::Ok();
+    if (!peeked.ok()) {
+      if (--errors == 0) return peeked;
+      continue;
+    }
     Address sender;
-    if (Address::From(from, length, &sender) && sender.port() == remote.port() && sender.SameIp(remote)) return;
-    if (!os::RecvFrom(fd, &byte, sizeof byte, 0, nullptr, nullptr).ok()) return;
+    if (Address::From(from, length, &sender) && sender.port() == remote.port() && sender.SameIp(remote)) {
+      return Result::Ok();
+    }
+    Result dropped = os::RecvFrom(fd, &byte, sizeof byte, 0, nullptr, nullptr);
+    if (!dropped.ok() && dropped.error != EAGAIN && --errors == 0) return dropped;
   }
 }
 
 // A bound UDP socket cannot give its port back: another socket takes the place of its descriptor.
 Result Renew(int target, int family) {
   Result opened = os::Socket(family, SOCK_DGRAM, IPPROTO_UDP);
+  Result renewed = opened;
   if (opened.ok()) {
     Fd fresh(opened.value);
-    return os::Dup3(fresh.get(), target);
+    renewed = os::Dup3(fresh.get(), target);
   }
   // At least nobody is kept out until the caller closes it.
-  static_cast<void>(os::Setsockopt(target, SOL_SOCKET, SO_REUSEADDR, 1));
-  return opened;
+  if (!renewed.ok()) static_cast<void>(os::Setsockopt(target, SOL_SOCKET, SO_REUSEADDR, 1));
+  return renewed;
 }
 
 // Our own socket was not seen. It may have been found while it was not quite there (a socket that is just being closed
@@ -201,8 +212,9 @@ Result UdpConnect(Oracle* oracle, const UdpPlan& plan, int target) {
   bool bound = false;
   result = Dance(oracle, plan, target, &bound);
   if (IsConnected(result)) {
-    DropStrangers(target, plan.remote);
-    return result;
+    Result dropped = DropStrangers(target, plan.remote);
+    if (dropped.ok()) return result;
+    result = dropped;
   }
   if (Says(result, UdpVerdict::kUnseen)) result = Review(oracle, plan, target);
   if (bound) {

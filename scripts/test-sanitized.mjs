@@ -1,4 +1,4 @@
-// Runs the unit and kernel tests over an addon that is built with AddressSanitizer and UndefinedBehaviorSanitizer, and then
+// Runs the tests over an addon that is built with AddressSanitizer and UndefinedBehaviorSanitizer, and then
 // counts what it has allocated and not freed: `npm run test:sanitized [-- vitest arguments]`. All of it happens in a copy
 // of this folder, so that the addon in place stays what it is.
 import { execFileSync, spawnSync } from 'node:child_process';
@@ -7,7 +7,22 @@ import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { root, run } from './lib.mjs';
 
-const SUITES = ['test/unit', 'test/kernel'];
+// Not among them: test/process/leaks*.test.ts (the resident set is the sanitizer's, and its limits of memory and descriptors are
+// meant for a plain process), loader and package (they build or look for an addon of their own, which is not this one),
+// test/model (no addon), and the demo of test/ecosystem/docs.test.ts, which fails here for a reason that is not known yet. The
+// other files of test/process and test/ecosystem have not been seen to the end with it.
+const SUITES = [
+  'test/unit',
+  'test/kernel',
+  'test/faults',
+  'test/process/fallback.test.ts',
+  'test/ecosystem/http-agent.test.ts',
+  'test/ecosystem/net-parity-stream.test.ts',
+  'test/ecosystem/net-parity-surroundings.test.ts',
+  'test/ecosystem/net-source.test.ts',
+  'test/ecosystem/register-connections.test.ts',
+  'test/ecosystem/undici.test.ts',
+];
 
 const left = new Set(['node_modules', '.git', '.nodes', 'build', 'prebuilds', 'coverage']);
 const directory = mkdtempSync(join(tmpdir(), 'connectx-sanitized-'));

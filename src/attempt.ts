@@ -450,7 +450,7 @@ export class Attempt {
     const range = this.#expectedPorts();
     const source = this.localAddress;
     const outcome = this.#native.tcpCheck(this.#fd, this.#domain, source, range.low, range.high, address, port);
-    if (outcome < 0) return this.#abandon(request, errnoOf(outcome), NOTHING_TO_ADD);
+    if (outcome < 0) return this.#abandon(request, errnoOf(outcome), NOTHING_TO_ADD, syscallOf(this.#native, outcome));
     this.localPort = outcome & 0xffff;
     if (source !== null || this.#source.port !== 0) {
       // Core puts them into the error of a connect that fails later.
@@ -476,12 +476,12 @@ export class Attempt {
   }
 
   // libuv is connecting, but core is told that it failed, and closes the handle.
-  #abandon(request: ConnectRequest, code: number, explanation: Explanation): number {
+  #abandon(request: ConnectRequest, code: number, explanation: Explanation, syscall = 'connect'): number {
     // libuv's own answer, ECANCELED, comes when nobody waits for it any more.
     request.oncomplete = undefined;
     // Nobody shall find this connection in TIME-WAIT: it never was one.
     this.#native.setsockopt(this.#fd, SOL_SOCKET, SO_LINGER, RESET_ON_CLOSE);
-    return this.#fail(code, 'connect', explanation);
+    return this.#fail(code, syscall, explanation);
   }
 
   // The source to bind explicitly: without an address it would lock the port for all addresses, so the one that the kernel

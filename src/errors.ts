@@ -162,7 +162,9 @@ function messageOf(
  */
 export function complete(error: Error, attempt: FailedAttempt, failure: Omit<FailureDetails, 'errno'>): void {
   if (error instanceof ConnectxError) return;
-  const code = (error as NodeJS.ErrnoException).code ?? '';
+  const { errno } = error as NodeJS.ErrnoException;
+  // Core takes the name from libuv, which has none for some, EDOM among them.
+  const code = errno === undefined ? ((error as NodeJS.ErrnoException).code ?? '') : errnoName(-errno);
   const prototype: object = ConnectxError.prototype;
   Object.setPrototypeOf(error, prototype);
   const { syscall, reason, advice, errors } = failure;

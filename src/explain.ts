@@ -43,8 +43,9 @@ const NOTHING: Explanation = { reason: undefined, advice: '' };
 
 export function explain(of: Circumstances): Explanation {
   if (of.errno === errno.EADDRINUSE && of.syscall === 'bind') return portLocked(of.source.port);
-  if (of.errno === errno.EADDRNOTAVAIL) return explainNotAvailable(of);
+  // Among socketOptions there are some that take an address (IP_MULTICAST_IF), and say EADDRNOTAVAIL of that.
   if (of.syscall === 'setsockopt') return explainOption(of);
+  if (of.errno === errno.EADDRNOTAVAIL) return explainNotAvailable(of);
   if (of.errno === errno.ENODEV) return noSuchZone(of.localAddress);
   if (of.errno === errno.EACCES && of.syscall === 'bind') return PRIVILEGED_PORT;
   // What IPv4 says by itself; see LOOPBACK_SOURCE for IPv6.

@@ -279,13 +279,16 @@ class Adoption implements Target {
     if (this.#socket !== undefined) return this.#fd;
     const native = this.#plan.native as Native;
     const socket = createSocket(this.#plan, this.#family);
-    let fd = -1;
+    const fd = native.udpSocket(this.#family === 6 ? AF_INET6 : AF_INET);
+    if (fd < 0) {
+      socket.close();
+      return fd;
+    }
     try {
-      fd = unwrap<number>(native, native.udpSocket(this.#family === 6 ? AF_INET6 : AF_INET));
       socket.bind({ fd, exclusive: true });
     } catch (error) {
       // Where bind() throws, it has not opened the descriptor.
-      if (fd >= 0) native.close(fd);
+      native.close(fd);
       socket.close();
       throw error;
     }

@@ -63,7 +63,8 @@ export class UdpMemory {
   /** Reads the sysctls. True when they have changed, and with them what may be used. */
   refresh(): boolean {
     this.#readAt = performance.now();
-    this.#range = ephemeralRange(this.#native) ?? DEFAULT_RANGE;
+    // Where it cannot be read just now (EMFILE, ENOMEM), what it was is the best guess.
+    this.#range = ephemeralRange(this.#native) ?? this.#range;
     this.#reserved = reservedPorts(this.#native);
     const sysctls = [this.#range, ...this.#reserved].map(formatRange).join();
     if (sysctls === this.#sysctls) return false;
@@ -103,6 +104,7 @@ export class UdpMemory {
   /** The thread is in another network namespace. */
   forget(): void {
     this.#sysctls = '';
+    this.#range = DEFAULT_RANGE;
     this.refresh();
   }
 }

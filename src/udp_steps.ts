@@ -30,6 +30,7 @@ export interface UdpRequest {
 
 /** Where the connected socket is to be: a descriptor that is not bound, made when it is first needed. */
 export interface Target {
+  /** The descriptor, or a negative outcome of the addon. */
   fd(): number;
 }
 
@@ -234,6 +235,7 @@ export class UdpSteps {
     const flags = this.#flags();
     this.#questions++;
     const fd = this.#target.fd();
+    if (fd < 0) throw this.#failed(fd, syscallOf(this.#native, fd));
     const native = this.#native;
     const local = this.#localAddress;
     return this.#verdict(
@@ -248,6 +250,7 @@ export class UdpSteps {
     const { address, port } = destination;
     const flags = this.#flags();
     const fd = this.#target.fd();
+    if (fd < 0) throw this.#failed(fd, syscallOf(this.#native, fd));
     const native = this.#native;
     const outcome = native.udpConnectFirst(
       fd,

@@ -20,6 +20,12 @@
       "sources": ["answers.cc"]
     },
     {
+      # Both an addon and for LD_PRELOAD.
+      "target_name": "faults",
+      "sources": ["faults.cc"],
+      "libraries": ["-ldl"]
+    },
+    {
       # The addon's own sources, without the kernel.
       "target_name": "codec",
       "sources": [
@@ -38,7 +44,7 @@
       "cflags_cc": ["-fvisibility=hidden"],
       "conditions": [
         ["sanitize!=''", {
-          "cflags_cc": ["-fsanitize=<(sanitize)", "-fno-omit-frame-pointer", "-g"],
+          "cflags_cc": ["-fsanitize=<(sanitize)", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer", "-g"],
           "ldflags": ["-fsanitize=<(sanitize)"]
         }]
       ]

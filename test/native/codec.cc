@@ -133,9 +133,11 @@ Napi::Value DecodeRouteAnswerJs(const Napi::CallbackInfo& info) {
 Napi::Value DecodeLinksJs(const Napi::CallbackInfo& info) {
   const Input input(info);
   std::vector<uint32_t> links;
-  const Result result = DecodeLinks(input.bytes, input.length, Number(info[1]), &links);
+  bool interrupted = false;
+  const Result result = DecodeLinks(input.bytes, input.length, Number(info[1]), &links, &interrupted);
   Napi::Object object = Outcome(info.Env(), result);
   object.Set("over", result.ok() && result.value == 1);
+  object.Set("interrupted", interrupted);
   Napi::Array array = Napi::Array::New(info.Env());
   for (size_t i = 0; i < links.size(); i++) {
     array.Set(static_cast<uint32_t>(i), Napi::Number::New(info.Env(), links[i]));

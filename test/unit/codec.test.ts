@@ -50,6 +50,7 @@ interface RouteAnswer extends Outcome {
 
 interface Links extends Outcome {
   over: boolean;
+  interrupted: boolean;
   links: number[];
 }
 
@@ -389,6 +390,19 @@ describe('the interfaces', () => {
     { what: 'an acknowledgement', bytes: [errorMessage(0)] },
   ])('$what', ({ bytes }) => {
     expect(decodeLinks(...bytes)).toMatchObject({ ...BAD, over: false });
+  });
+
+  test('interfaces that came or went meanwhile: the list is worth nothing', () => {
+    const NLM_F_DUMP_INTR = 0x10;
+    expect(decodeLinks(link(1), done())).toMatchObject({ errno: 0, interrupted: false });
+    expect(decodeLinks(link(1, { flags: NLM_F_DUMP_INTR }), link(2))).toMatchObject({ errno: 0, interrupted: true });
+    expect(decodeLinks(link(1), done({ flags: NLM_F_DUMP_INTR }))).toMatchObject({ over: true, interrupted: true });
+  });
+
+  test('an end that says that there is more, but that it could not be told', () => {
+    const end = (code: number) => message({ type: NLMSG_DONE }, u32(-code));
+    expect(decodeLinks(link(1), end(errno.ENOMEM))).toMatchObject({ errno: errno.ENOMEM, syscall: 'netlink' });
+    expect(decodeLinks(link(1), message({ type: NLMSG_DONE }))).toMatchObject({ ...BAD, over: false });
   });
 
   test('an errno', () => {

@@ -127,6 +127,15 @@ describe('complete', () => {
     );
   });
 
+  test('names an errno for which libuv, and so core, has no name', () => {
+    const code = 'Unknown system error -33';
+    const message = `connect ${code} 192.0.2.9:80 - Local (0.0.0.0:0)`;
+    const error = Object.assign(fromCore(), { errno: -errno.EDOM, code, message });
+    complete(error, attempt, { ...failure, syscall: 'setsockopt' });
+    expect(error.code).toBe('EDOM');
+    expect(error.message).toMatch(/^setsockopt EDOM 192\.0\.2\.9:80 /);
+  });
+
   test('does it once', () => {
     const error = fromCore();
     complete(error, attempt, failure);

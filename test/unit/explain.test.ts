@@ -188,6 +188,14 @@ const cases: Case[] = [
     says: /socket options was refused/,
   },
   {
+    name: 'EADDRNOTAVAIL of an option that takes an address',
+    errno: errno.EADDRNOTAVAIL,
+    syscall: 'setsockopt',
+    options: { socketOptions: [{ level: 0, name: 32, value: 0x010200c0 }] },
+    reason: undefined,
+    says: /socket options was refused/,
+  },
+  {
     name: 'ENODEV of an option that is not the interface',
     errno: errno.ENODEV,
     syscall: 'setsockopt',

@@ -1,0 +1,2 @@
+/** What no fault may lead to. */
+export class Wrong extends Error {}
