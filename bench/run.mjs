@@ -11,10 +11,13 @@ import { publish, textOf } from './lib/publish.mjs';
 import { isMet, table, verdict } from './lib/report.mjs';
 
 const here = dirname(fileURLToPath(import.meta.url));
+/** Only when they are asked for. */
+const LONG = new Set(['steady']);
 const cases = readdirSync(join(here, 'cases')).map((file) => file.replace(/\.mjs$/, ''));
 
 const help = `node bench/run.mjs [options]
-  --only NAME      only this case (${cases.join(', ')}); may be repeated
+  --only NAME      only this case (${cases.join(', ')}); may be repeated;
+                   without it all but ${[...LONG].join(', ')}, which takes half an hour
   --quick          fewer rounds: a look, not a measurement
   --rounds N       no more rounds than N: whether it works at all
   --family 4|6     only this address family (default: both)
@@ -36,7 +39,7 @@ const { values } = parseArgs({
     help: { type: 'boolean', default: false },
   },
 });
-const wanted = values.only ?? cases;
+const wanted = values.only ?? cases.filter((name) => !LONG.has(name));
 const unknown = wanted.find((name) => !cases.includes(name));
 if (
   values.help ||
