@@ -33,6 +33,6 @@ if (process.platform === 'linux') {
   }
 }
 
-if (newest(...at('dist/index.mjs')) < newest(...at('src', 'tsconfig.json', 'package.json', 'scripts/build-ts.mjs'))) {
+if (newest(...at('dist/index.js')) < newest(...at('src', 'tsconfig.json', 'package.json', 'scripts/build-ts.mjs'))) {
   run(process.execPath, ['scripts/build-ts.mjs']);
 }
