@@ -389,7 +389,7 @@ struct DumpJob {
     napi_value buffer = nullptr;
     if (napi_create_arraybuffer(env, records.size(), &data, &buffer) != napi_ok) return nullptr;
     if (!records.empty()) std::memcpy(data, records.data(), records.size());
-    const bool ports = std::is_same<Sink, TimeWaitSink>::value;
+    const bool ports = std::is_same<Sink, PortSink>::value;
     const size_t length = ports ? records.size() / sizeof(uint16_t) : records.size();
     const napi_typedarray_type type = ports ? napi_uint16_array : napi_uint8_array;
     static_cast<void>(napi_create_typedarray(env, type, length, buffer, 0, &value));
@@ -417,19 +417,31 @@ Result IpArgument(const Napi::CallbackInfo& info, size_t index, std::optional<Ip
   return result;
 }
 
-// timeWaitPorts(family, local, remote, remotePort) -> Promise<Uint16Array | number> | number
-Napi::Value TimeWaitPortsJs(const Napi::CallbackInfo& info) {
+// portsInState(protocol, state, family, local, remote, remotePort) -> Promise<Uint16Array | number> | number
+Napi::Value PortsInStateJs(const Napi::CallbackInfo& info) {
+  DumpQuestion question;
+  question.protocol = static_cast<uint8_t>(Int(info, 0));
+  const auto state = static_cast<uint8_t>(Int(info, 1) & 31);
+  question.states = StateBit(state);
   Address local;
   Address remote;
-  Result result = EndsArgument(info, 1, Int(info, 0), &local, &remote);
+  Result result = EndsArgument(info, 3, Int(info, 2), &local, &remote);
   if (!result.ok()) return ToJs(info, result);
-  auto job = std::make_unique<DumpJob<TimeWaitSink>>(remote.scope());
-  job->question.protocol = IPPROTO_TCP;
-  job->question.states = StateBit(kTimeWait);
-  job->question.local = IpOf(local);
-  job->question.remote = IpOf(remote);
-  job->question.remote_port = remote.port();
-  return QueueDump(info, "connectx:timeWaitPorts", std::move(job));
+  question.local = IpOf(local);
+  question.remote = IpOf(remote);
+  question.remote_port = remote.port();
+  std::vector<uint32_t> interfaces;
+  if (question.protocol == IPPROTO_UDP) {
+    // A socket with another device gets no datagram of this peer: UdpOwner() does not see it either.
+    result = UdpOracle(info)->links.Towards(remote, &interfaces);
+    if (!result.ok()) return ToJs(info, result);
+    interfaces.push_back(0);
+  } else if (remote.scope() != 0) {
+    interfaces.push_back(remote.scope());
+  }
+  auto job = std::make_unique<DumpJob<PortSink>>(state, std::move(interfaces));
+  job->question = question;
+  return QueueDump(info, "connectx:portsInState", std::move(job));
 }
 
 // socketHolders(protocol, low, high) -> Promise<Uint8Array | number> | number
@@ -553,7 +565,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   add("udpSocket", UdpSocketJs);
   add("diagLookup", DiagLookupJs);
   add("countTimeWait", CountTimeWaitJs);
-  add("timeWaitPorts", TimeWaitPortsJs);
+  add("portsInState", PortsInStateJs);
   add("socketHolders", SocketHoldersJs);
   add("socketGroups", SocketGroupsJs);
   add("routeLookup", RouteLookupJs);

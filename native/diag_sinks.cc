@@ -76,12 +76,13 @@ Endpoint EndpointOf(const Ip& ip, uint16_t port) {
   return endpoint;
 }
 
-void TimeWaitSink::Add(const DumpedSocket& socket) {
-  if (socket.state != kTimeWait) return;
-  if (interface_ == 0 || socket.interface == interface_) ports_.Add(socket.local_port);
+void PortSink::Add(const DumpedSocket& socket) {
+  if (socket.state != state_) return;
+  const auto found = std::find(interfaces_.begin(), interfaces_.end(), socket.interface);
+  if (interfaces_.empty() || found != interfaces_.end()) ports_.Add(socket.local_port);
 }
 
-Records TimeWaitSink::Take() const {
+Records PortSink::Take() const {
   Records records;
   for (const uint16_t port : ports_.Ports()) Put(&records, port);
   return records;

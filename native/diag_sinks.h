@@ -9,6 +9,7 @@
 #include <string>
 #include <unordered_map>
 #include <unordered_set>
+#include <utility>
 #include <vector>
 
 #include "diag_dump.h"
@@ -40,18 +41,19 @@ Endpoint EndpointOf(const Ip& ip, uint16_t port);
 // Bytes for JavaScript to read, of one length each.
 using Records = std::vector<uint8_t>;
 
-// Local ports in TIME-WAIT.
-class TimeWaitSink : public DumpSink {
+// Local ports of sockets in one state.
+class PortSink : public DumpSink {
  public:
-  // 0: on whatever interface.
-  explicit TimeWaitSink(uint32_t interface) : interface_(interface) {}
+  // `interfaces`: the devices that they may be bound to, 0 for none; nothing named is any.
+  PortSink(uint8_t state, std::vector<uint32_t> interfaces) : state_(state), interfaces_(std::move(interfaces)) {}
   void Restart() override { ports_ = PortSet(); }
   void Add(const DumpedSocket& socket) override;
   // Ports in ascending order, u16 each.
   Records Take() const;
 
  private:
-  uint32_t interface_;
+  uint8_t state_;
+  std::vector<uint32_t> interfaces_;
   PortSet ports_;
 };
 

@@ -19,7 +19,7 @@ import {
 } from './explain';
 import { kernelOf } from './kernel';
 import { hasKept, mayDiffer } from './local_end';
-import { AF_INET, AF_INET6, errnoOf, type Native, RTN_LOCAL, syscallOf, Verdict } from './native';
+import { AF_INET, AF_INET6, errnoOf, type Native, RTN_LOCAL, SocketState, syscallOf, Verdict } from './native';
 import { PortSearch, planPorts, type Technique } from './ports';
 import { ALL_PORTS, type PortRange } from './range';
 import type { PoolLease } from './pool';
@@ -29,6 +29,8 @@ import { ephemeralRange, hasTimestamps } from './sysctl';
 import type { TracedTechnique } from './trace';
 
 const { errno } = constants;
+
+const IPPROTO_TCP = 6;
 
 /** The parts of Node's internal TCP handle that connectx relies on; see `assertHandle` in tcp.ts. */
 export interface TcpHandle {
@@ -391,7 +393,7 @@ export class Attempt {
     const source = this.#sourceToBind();
     if (technique.kind !== 'take-over' || typeof source === 'number') return false;
     const { address, port } = this.destination;
-    const asked = this.#native.timeWaitPorts(this.#domain, source, address, port);
+    const asked = this.#native.portsInState(IPPROTO_TCP, SocketState.timeWait, this.#domain, source, address, port);
     // Where sock_diag does not answer, there is nothing to take over.
     if (typeof asked === 'number') return false;
     void asked.then((found) => {

@@ -160,10 +160,19 @@ export interface Native {
     interfaceIndex: number,
   ): SocketOwner | null | number;
   /**
-   * The local ports in TIME-WAIT on exactly this source and destination, ascending; TCP, in the network namespace of the
-   * calling thread. An IPv4 question finds IPv4-mapped sockets too; a zone of `remote` must be the socket's device.
+   * The local ports of the sockets in this {@link SocketState} on exactly this source and destination, ascending; in the network
+   * namespace of the calling thread. An IPv4 question finds IPv4-mapped sockets too. TCP: a zone of `remote` must be the socket's
+   * device. UDP: the device of a socket, if it has one, must be one on which the destination's packets can arrive, as for
+   * `udpOwner`.
    */
-  timeWaitPorts(family: number, local: string, remote: string, remotePort: number): Dumped<Uint16Array>;
+  portsInState(
+    protocol: number,
+    state: number,
+    family: number,
+    local: string,
+    remote: string,
+    remotePort: number,
+  ): Dumped<Uint16Array>;
   /** Records (see `src/socket_table.ts`) of the sockets that listen or are only bound, on these local ports. */
   socketHolders(protocol: number, low: number, high: number): Dumped<Uint8Array>;
   /**
@@ -221,8 +230,8 @@ export const UdpVerdict = {
 /** What `udpConnect` takes; the bits are those of `native/binding.cc`. */
 export const UdpFlag = { shared: 1, exclusive: 2, alone: 4 } as const;
 
-/** States of `include/net/tcp_states.h`; UDP uses the first two: connected, and only bound. */
-export const SocketState = { established: 1, closed: 7, listening: 10 } as const;
+/** States of `include/net/tcp_states.h`; UDP uses `established` and `closed`: connected, and only bound. */
+export const SocketState = { established: 1, timeWait: 6, closed: 7, listening: 10 } as const;
 
 /** What `tcpFeatures` found; the bits are those of `native/tcp_prepare.h`. */
 export const TcpFeature = { bindAddressNoPort: 1, localPortRange: 2, fastOpenConnect: 4 } as const;

@@ -432,7 +432,8 @@ function connectOneNow(plan: Plan, request: UdpRequest, done: (error?: Error) =>
     for (;;) {
       const step = rest.next();
       if (step.done === true) return target.take(step.value, request.destination, done);
-      if (step.value > 0) block(Math.min(step.value, LONGEST_BLOCK_MS));
+      // A look is made while the event loop goes on.
+      if (typeof step.value === 'number' && step.value > 0) block(Math.min(step.value, LONGEST_BLOCK_MS));
     }
   } catch (error) {
     target.discard();
@@ -466,15 +467,18 @@ async function connectOneInTurns(plan: Plan, request: UdpRequest): Promise<dgram
     const lease = steps.first();
     if (lease !== undefined) return await whenDone((done) => target.take(lease, request.destination, done));
     const rest = steps.run();
+    let seen: Uint16Array | undefined;
     for (;;) {
-      const step = rest.next();
+      const step = rest.next(seen);
+      seen = undefined;
       if (step.done === true) {
         return await whenDone((done) => target.take(step.value, request.destination, done));
       }
-      if (step.value > 0 && step.value < BLOCK_MS) block(step.value);
+      if (typeof step.value === 'number' && step.value > 0 && step.value < BLOCK_MS) block(step.value);
       else {
         target.discard();
-        await turn(step.value);
+        if (typeof step.value === 'number') await turn(step.value);
+        else seen = await abortable(step.value(signal), signal);
         signal?.throwIfAborted();
       }
     }
@@ -617,18 +621,40 @@ function noAddress({ host, port }: Plan): ConnectxError {
 
 async function abortable<T>(promise: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
   if (signal === undefined) return promise;
-  let onAbort = (): void => undefined;
+  let ignore = (): void => undefined;
   const aborted = new Promise<never>((_resolve, reject) => {
-    onAbort = () => {
+    ignore = onAbort(signal, () => {
       reject(abortError(signal));
-    };
-    signal.addEventListener('abort', onAbort, { once: true });
+    });
   });
   try {
     return await Promise.race([promise, aborted]);
   } finally {
-    signal.removeEventListener('abort', onAbort);
+    ignore();
   }
+}
+
+const waiting = new WeakMap<AbortSignal, Set<() => void>>();
+
+// One listener for all calls with a signal: Node warns of more than ten. Returns what takes `callback` back.
+function onAbort(signal: AbortSignal, callback: () => void): () => void {
+  let callbacks = waiting.get(signal);
+  if (callbacks === undefined) {
+    callbacks = new Set();
+    waiting.set(signal, callbacks);
+    signal.addEventListener('abort', tellAborted, { once: true });
+  }
+  callbacks.add(callback);
+  return () => {
+    callbacks.delete(callback);
+    if (callbacks.size > 0) return;
+    waiting.delete(signal);
+    signal.removeEventListener('abort', tellAborted);
+  };
+}
+
+function tellAborted({ target }: Event): void {
+  for (const callback of waiting.get(target as AbortSignal) ?? []) callback();
 }
 
 /**

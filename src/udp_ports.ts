@@ -1,4 +1,5 @@
 // Policy: which port next, towards one UDP destination? Plain data. What is remembered is a hint; the kernel decides.
+import { Survey } from './udp_survey';
 
 /** How a port was found when it could not be had. */
 interface Locked {
@@ -28,6 +29,8 @@ export class DestinationPorts {
   #freedFrom = 0;
   readonly #taken = new Set<number>();
   readonly #locked = new Map<number, Locked>();
+  /** Who in the kernel has them: of {@link takenExcept}, undefined where that could not be seen. */
+  readonly survey = new Survey<Uint16Array | undefined>();
 
   /** `ports` is shared and not changed; `random` gives numbers in [0, 1). */
   constructor(ports: Uint16Array, random: () => number) {
@@ -77,6 +80,23 @@ export class DestinationPorts {
   /** What was found taken: to be asked for again before the range is called exhausted. */
   taken(): number[] {
     return [...this.#taken];
+  }
+
+  /** Whether it is among them. */
+  wasTaken(port: number): boolean {
+    return this.#taken.has(port);
+  }
+
+  /** How many they are. */
+  get takenCount(): number {
+    return this.#taken.size;
+  }
+
+  /** Those of them that are not among `still`. */
+  takenExcept(still: Uint16Array): Uint16Array {
+    const isStill = new Uint8Array(65536);
+    for (const port of still) isStill[port] = 1;
+    return Uint16Array.from([...this.#taken].filter((port) => isStill[port] === 0));
   }
 
   /** What was found locked: likewise. */

@@ -44,8 +44,17 @@ export interface Lease {
 /** In ms. 0: the event loop shall have a turn. */
 export type Pause = number;
 
+/**
+ * A look at many ports at once, made off the event loop and shared by all who wait for one: which of those that were taken may not
+ * be taken any more? Whoever cannot wait goes on without one, with undefined, and so does everybody where it fails.
+ */
+export type Look = (signal: AbortSignal | undefined) => Promise<Uint16Array | undefined>;
+
 /** So many questions to the kernel make about 1 ms. */
 const QUESTIONS_A_TURN = 256;
+
+/** Beyond so many a look costs less than the questions, and none of it on the event loop. */
+const WORTH_A_LOOK = QUESTIONS_A_TURN;
 
 /** How often an explicit port that is locked is tried: for 60 ms when blocking, some 300 ms when not. */
 const PATIENCE = 64;
@@ -91,7 +100,7 @@ export class UdpSteps {
   }
 
   /** Connects the target. Throws a {@link ConnectxError}. */
-  *run(): Generator<Pause, Lease, void> {
+  *run(): Steps<Lease> {
     const { source } = this.#request;
     // Only a change of the network namespace or the loss of sock_diag begins again, and neither goes on for ever.
     for (let again = 0; again < 4; again++) {
@@ -103,7 +112,7 @@ export class UdpSteps {
     throw this.#error(errno.EAGAIN, 'connect', udpPortsExhausted(this.#memory.rangeOf(source.range)));
   }
 
-  *#onePort(port: number): Generator<Pause, Lease | undefined, void> {
+  *#onePort(port: number): Steps<Lease | undefined> {
     for (let tries = 1; tries <= PATIENCE; tries++) {
       const verdict = this.#connect(port);
       switch (verdict) {
@@ -129,7 +138,7 @@ export class UdpSteps {
     throw this.#error(errno.EADDRINUSE, 'bind', portLocked(port));
   }
 
-  *#anyPort(): Generator<Pause, Lease | undefined, void> {
+  *#anyPort(): Steps<Lease | undefined> {
     const { source } = this.#request;
     const ports = this.#memory.portsTowards(this.#key(), source.range);
     let misses = 0;
@@ -147,10 +156,17 @@ export class UdpSteps {
   }
 
   // Every port has been offered. Those that others had may be free by now, and those that were locked, unlocked.
-  *#lastResort(ports: DestinationPorts): Generator<Pause, Lease | undefined, void> {
+  *#lastResort(ports: DestinationPorts): Steps<Lease | undefined> {
     const { source } = this.#request;
     for (let tries = 1; ; tries++) {
-      const taken = Uint16Array.from(ports.taken());
+      const unlisted = yield* this.#look(ports);
+      // The questions may go to a network namespace that the thread has left, which only an attempt shows.
+      const first = unlisted?.find((port) => ports.wasTaken(port));
+      if (first !== undefined) {
+        const lease = this.#tryPort(ports, first);
+        if (lease !== MISSED) return lease;
+      }
+      const taken = unlisted ?? Uint16Array.from(ports.taken());
       for (let from = 0; from < taken.length;) {
         const some = taken.subarray(from, from + QUESTIONS_A_TURN - this.#questions);
         const { answer, place } = this.#firstWithoutOwner(some);
@@ -181,6 +197,35 @@ export class UdpSteps {
     }
     if (this.#memory.refresh()) return undefined;
     throw this.#error(errno.EAGAIN, 'connect', udpPortsExhausted(this.#memory.rangeOf(source.range)));
+  }
+
+  // Those of the taken ports that the kernel does not list any more. Undefined: each is to be asked for.
+  *#look(ports: DestinationPorts): Steps<Uint16Array | undefined> {
+    if (ports.takenCount <= WORTH_A_LOOK || !this.#memory.shared || !this.#isListedAsAnswered()) return undefined;
+    const unlisted = yield (signal) => ports.survey.join(async () => this.#unlisted(ports), signal);
+    if (unlisted !== undefined) this.#questions = 0;
+    return unlisted;
+  }
+
+  async #unlisted(ports: DestinationPorts): Promise<Uint16Array | undefined> {
+    const { address, port } = this.#request.destination;
+    const { established } = SocketState;
+    const native = this.#native;
+    const listed = await native.portsInState(IPPROTO_UDP, established, this.#domain, this.#localAddress, address, port);
+    // An error is no answer: then the questions will tell.
+    return typeof listed === 'number' ? undefined : ports.takenExcept(listed);
+  }
+
+  // Whether a list of sockets says the same as questions for each of them do: not where a device or a zone tells them apart, nor
+  // where sockets of both families have the same ends.
+  #isListedAsAnswered(): boolean {
+    const { destination, source } = this.#request;
+    if (source.extras?.interface !== undefined) return false;
+    return [this.#localAddress, destination.address].every((text) => {
+      const address = parseAddress(text);
+      if (address?.family !== destination.family || address.zone !== undefined) return false;
+      return destination.family === 4 || address.scope !== 'link-local';
+    });
   }
 
   // As tryPort. What take() offered is never offered again, unless it is given back: also when the attempt came to nothing for
@@ -411,6 +456,9 @@ export class UdpSteps {
   }
 }
 
+/** What is to be waited for between the steps; a look is to be answered with what was seen. */
+type Steps<T> = Generator<Pause | Look, T, Uint16Array | undefined>;
+
 const MISSED = Symbol('missed');
 
 /** What the kernel says of the last port that it was asked about, and the place of that port among those that it was given. */
@@ -419,6 +467,7 @@ interface Answer {
   readonly place: number;
 }
 
+const IPPROTO_UDP = 17;
 const SOCK_DGRAM = 2;
 const SOL_SOCKET = 1;
 const SO_BINDTODEVICE = 25;

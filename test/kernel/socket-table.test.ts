@@ -4,12 +4,14 @@ import * as net from 'node:net';
 import * as dgram from 'node:dgram';
 import { Worker } from 'node:worker_threads';
 import { connect, type ConnectOptions, connectUdp } from 'connectx';
+import * as sys from 'connectx/sys';
 import { describe, expect, test } from 'vitest';
 import { load, type Dumped, type Native } from '../../src/native.js';
 import { decodeGroups, decodeHolders, type SocketGroup } from '../../src/socket_table.js';
 import { families, SERVER, smallNetwork } from '../helpers/families.js';
 import { describeIsolated, enterNetwork, shell, useNetwork } from '../helpers/netns.js';
 import { rawBind } from '../helpers/raw.js';
+import { RawUdp } from '../helpers/udp.js';
 import { closed, connected, descriptorCount, echoServer, track, until } from '../helpers/sockets.js';
 
 const AF_INET = 2;
@@ -17,6 +19,7 @@ const AF_INET6 = 10;
 const TCP = 6;
 const UDP = 17;
 const TIME_WAIT = 'TIME-WAIT';
+const STATES = { established: 1, timeWait: 6 };
 const NONE = new Uint8Array();
 const ALL = new Uint8Array(8192).fill(255);
 
@@ -45,7 +48,11 @@ const holders = async (protocol: number, low = 0, high = 65535) =>
   decodeHolders(await answer(native.socketHolders(protocol, low, high)));
 
 const timeWait = async (family: number, local: string, remote: string, port = SERVER) => [
-  ...(await answer(native.timeWaitPorts(family, local, remote, port))),
+  ...(await answer(native.portsInState(TCP, STATES.timeWait, family, local, remote, port))),
+];
+
+const connectedUdp = async (family: number, local: string, remote: string, port = SERVER) => [
+  ...(await answer(native.portsInState(UDP, STATES.established, family, local, remote, port))),
 ];
 
 /** What ss(8) makes of the same table, grouped as we group. */
@@ -239,6 +246,41 @@ describeIsolated('the socket table', () => {
     expect(await groups(TCP, bits(20000, 20999))).toMatchObject([{ used: 2, timeWait: 1 }]);
   });
 
+  test('connected UDP sockets towards one destination: those that a datagram of the peer can reach', async () => {
+    const ends = (port: number) => ({
+      bind: { address: '127.0.0.1', port },
+      connect: { address: '127.0.0.2', port: SERVER },
+    });
+    new RawUdp(4, ends(20001));
+    new RawUdp(6, {
+      bind: { address: '::ffff:127.0.0.1', port: 20002 },
+      connect: { address: '::ffff:127.0.0.2', port: SERVER },
+    });
+    new RawUdp(4, { ...ends(20003), device: 'lo' });
+    shell(
+      'ip link add name other type veth peer name peer && ip link set other up && ip link set peer up && ip addr add 192.0.2.1/24 dev other',
+    );
+    // What comes from a loopback address does not come in there, and udpLookup does not see it.
+    const { SOL_SOCKET, SO_BINDTODEVICE } = sys.constants;
+    sys.setsockopt(new RawUdp(4, ends(20004)).fd, SOL_SOCKET, SO_BINDTODEVICE, Buffer.from('other'));
+    // Another source, destination, port; and none.
+    new RawUdp(4, { ...ends(20005), bind: { address: '127.0.0.3', port: 20005 } });
+    new RawUdp(4, { ...ends(20006), connect: { address: '127.0.0.4', port: SERVER } });
+    new RawUdp(4, { ...ends(20007), connect: { address: '127.0.0.2', port: SERVER + 1 } });
+    new RawUdp(4, { bind: { address: '127.0.0.1', port: 20008 } });
+    expect(await connectedUdp(AF_INET, '127.0.0.1', '127.0.0.2')).toEqual([20001, 20002, 20003]);
+    const to = { bind: { address: '192.0.2.1', port: 20009 }, connect: { address: '192.0.2.9', port: SERVER } };
+    new RawUdp(4, { ...to, device: 'other' });
+    new RawUdp(4, { ...to, bind: { ...to.bind, port: 20010 } });
+    expect(await connectedUdp(AF_INET, '192.0.2.1', '192.0.2.9')).toEqual([20009, 20010]);
+    // As many questions say the same.
+    const device = (name: string) => ({ interface: name });
+    for (const port of [20001, 20002, 20003, 20004]) {
+      const { bind, connect: peer } = ends(port);
+      expect(sys.udpLookup(bind, peer, device('lo'))?.state, String(port)).toBe(port === 20004 ? undefined : 1);
+    }
+  });
+
   test('the namespace of the thread that asks answers, wherever it goes meanwhile', async () => {
     await echoServer(20500, '127.0.0.1');
     const asked = native.socketHolders(TCP, 0, 65535);
@@ -265,8 +307,9 @@ describeIsolated('the socket table', () => {
   });
 
   test('what cannot be asked', async () => {
-    const outcome = await native.timeWaitPorts(AF_INET, 'none', '127.0.0.1', 1);
+    const outcome = await native.portsInState(TCP, STATES.timeWait, AF_INET, 'none', '127.0.0.1', 1);
     expect(outcome).toBeLessThan(0);
+    expect(await native.portsInState(99, STATES.timeWait, AF_INET, '127.0.0.1', '127.0.0.1', 1)).toBeLessThan(0);
     expect(await native.socketGroups(99, null, null, -1, ALL, NONE)).toBeLessThan(0);
   });
 

@@ -172,7 +172,7 @@ Napi::Value DecodeDumpJs(const Napi::CallbackInfo& info) {
     PortBits all = PortBits().set();
     HolderSink holders;
     GroupSink groups = GroupSink(all, {});
-    TimeWaitSink time_wait = TimeWaitSink(0);
+    PortSink time_wait = PortSink(kTimeWait, {});
     void Restart() override {}
     void Add(const DumpedSocket& socket) override {
       holders.Add(socket);

@@ -65,15 +65,19 @@ describeIsolated('10,000 ports, all taken by other processes', () => {
     // What is kept open to ask the kernel with.
     await errorOf(() => connectUdp({ ...wanted, localPort: LOW }));
     const before = descriptorCount();
-    // The first search has everything to find out, the others know.
-    for (const searches of [1, 1, 4]) {
+    // The first search has everything to find out. The others know, and look again while the event loop goes on.
+    for (const { searches, atLeast } of [
+      { searches: 1, atLeast: TURNS },
+      { searches: 1, atLeast: 1 },
+      { searches: 4, atLeast: 2 },
+    ]) {
       const { turns } = await turnsDuring(async () => {
         const errors = await Promise.all(
           Array.from({ length: searches }, async () => errorOf(() => connectUdp(wanted))),
         );
         for (const error of errors) expect(error).toMatchObject(EXHAUSTED);
       });
-      expect(turns).toBeGreaterThanOrEqual(TURNS);
+      expect(turns).toBeGreaterThanOrEqual(atLeast);
     }
     expect(descriptorCount()).toBe(before);
 
@@ -137,6 +141,8 @@ describeIsolated('10,000 ports, all taken by other processes', () => {
       expect(error).toMatchObject({ name: 'AbortError', code: 'ABORT_ERR', cause: new Error('enough') });
       expect(getEventListeners(signal, 'abort')).toEqual([]);
     }
+    // A look that nobody waits for any more goes on to its end, with a descriptor of its own.
+    await until(() => descriptorCount() <= descriptors);
     expect(descriptorCount()).toBe(descriptors);
     // And the ports of the searches that were given up are not lost.
     await giveBack(34_567);

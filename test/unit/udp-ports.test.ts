@@ -260,6 +260,22 @@ describe('the destinations that are remembered', () => {
   });
 });
 
+describe('what was taken, and is not among what is still taken', () => {
+  test('in the order in which it was found taken', () => {
+    const ports = new DestinationPorts(list(10), seeded(1));
+    for (const port of [20_007, 20_001, 20_009, 20_004]) ports.isTaken(port);
+    expect(ports.takenCount).toBe(4);
+    expect([...ports.takenExcept(new Uint16Array())]).toEqual([20_007, 20_001, 20_009, 20_004]);
+    // What we have ourselves is listed as well.
+    expect([...ports.takenExcept(Uint16Array.of(20_001, 20_002, 20_004, 65_535))]).toEqual([20_007, 20_009]);
+    expect(ports.wasTaken(20_007)).toBe(true);
+    ports.becameFree(20_007);
+    expect(ports.wasTaken(20_007)).toBe(false);
+    expect([...ports.takenExcept(Uint16Array.of(20_001, 20_004))]).toEqual([20_009]);
+    expect(ports.takenCount).toBe(3);
+  });
+});
+
 describe('how long to wait before the next try, in ms', () => {
   test.each([0, 1 - 2 ** -32])('the number drawn is %d', (number) => {
     for (let tries = 1; tries <= 64; tries++) {

@@ -1,7 +1,7 @@
 // How one UDP socket is connected, against a kernel that says what it is told to say.
 import { constants } from 'node:os';
 import { describe, expect, test } from 'vitest';
-import type { Native, Route } from '../../src/native';
+import type { Native, Route, TcpExtras } from '../../src/native';
 import type { PortRange } from '../../src/range';
 import { UdpMemory } from '../../src/udp_memory';
 import { type Lease, type Target, type UdpRequest, UdpSteps } from '../../src/udp_steps';
@@ -38,6 +38,16 @@ function first(ports: Uint16Array, dull: number, ask: (port: number) => number):
   }
 }
 
+interface Asked {
+  port?: number;
+  range?: PortRange;
+  source?: string | null;
+  host?: string;
+  exclusive?: boolean;
+  extras?: TcpExtras | null;
+  target?: Target;
+}
+
 class Kernel {
   range = '50000\t50003\n';
   /** What becomes of udpConnect, in turn; the last one for ever. */
@@ -52,6 +62,9 @@ class Kernel {
   flags: number[] = [];
   asked: number[] = [];
   probes = 0;
+  /** What portsInState says, and how often it was asked. */
+  listed: () => Uint16Array | number | Promise<Uint16Array | number> = () => fails('socket', errno.EMFILE);
+  looks = 0;
   /** Scratch sockets that are open, and what their connect(2) says. */
   scratch = 0;
   scratchConnect = 0;
@@ -86,6 +99,11 @@ class Kernel {
     ) => first(ports, PORT_LOCKED, (port) => this.native.udpConnect(fd, family, source, port, ...rest, null)),
     udpOwnerFirst: (family: number, source: string, ports: Uint16Array, ...rest: [string, number, number]) =>
       first(ports, ESTABLISHED, (port) => this.native.udpOwner(family, source, port, ...rest, null)),
+    portsInState: (protocol: number, state: number, _family: number, source: string, to: string, port: number) => {
+      this.looks++;
+      expect([protocol, state, source, to, port]).toEqual([17, ESTABLISHED, '192.0.2.1', '192.0.2.2', 53]);
+      return this.listed();
+    },
     udpProbe: () => {
       this.probes++;
       return this.probe;
@@ -107,14 +125,13 @@ class Kernel {
 
   readonly memory = new UdpMemory(this.native);
 
-  steps(
-    asked: { port?: number; range?: PortRange; source?: string | null; exclusive?: boolean; target?: Target } = {},
-  ): UdpSteps {
-    const { port = 0, range, source = '192.0.2.1', exclusive = false, target = { fd: () => 7 } } = asked;
+  steps(asked: Asked = {}): UdpSteps {
+    const { port = 0, range, source = '192.0.2.1', host = '192.0.2.2' } = asked;
+    const { exclusive = false, extras = null, target = { fd: () => 7 } } = asked;
     const request: UdpRequest = {
-      destination: { address: '192.0.2.2', port: 53, family: 4 },
+      destination: { address: host, port: 53, family: host.includes(':') ? 6 : 4 },
       localAddress: source,
-      source: { address: undefined, port, range, reuseTimeWait: false, extras: null },
+      source: { address: undefined, port, range, reuseTimeWait: false, extras },
       exclusive,
     };
     return new UdpSteps(this.native, this.memory, request, target);
@@ -127,7 +144,7 @@ interface Ran {
   pauses: number[];
 }
 
-/** As the callers do it, without the waiting. */
+/** As connectUdpSync does it, without the waiting: nobody looks. */
 function run(steps: UdpSteps, limit = 10_000): Ran {
   const pauses: number[] = [];
   try {
@@ -137,12 +154,32 @@ function run(steps: UdpSteps, limit = 10_000): Ran {
     for (let n = 0; n < limit; n++) {
       const { done, value } = rest.next();
       if (done === true) return { lease: value, pauses };
-      pauses.push(value);
+      if (typeof value === 'number') pauses.push(value);
     }
   } catch (error) {
     return { error, pauses };
   }
   throw new Error('it never ends');
+}
+
+/** As connectUdp does it, without the pauses. */
+async function runInTurns(steps: UdpSteps, signal?: AbortSignal): Promise<Ran> {
+  const pauses: number[] = [];
+  try {
+    const first = steps.first();
+    if (first !== undefined) return { lease: first, pauses };
+    const rest = steps.run();
+    let seen: Uint16Array | undefined;
+    for (;;) {
+      const { done, value } = rest.next(seen);
+      seen = undefined;
+      if (done === true) return { lease: value, pauses };
+      if (typeof value === 'number') pauses.push(value);
+      else seen = await value(signal);
+    }
+  } catch (error) {
+    return { error, pauses };
+  }
 }
 
 const PORTS = [50000, 50001, 50002, 50003];
@@ -233,7 +270,7 @@ describe('any port', () => {
       for (;;) {
         questions = 0;
         const { value } = rest.next();
-        expect(value).toBe(0);
+        if (typeof value === 'number') expect(value).toBe(0);
         most = Math.max(most, questions);
         turns++;
       }
@@ -279,6 +316,140 @@ describe('any port', () => {
     for (let n = 0; n < 10; n++) expect(run(kernel.steps({ target })).error).toMatchObject({ message: 'EMFILE' });
     const ports = PORTS.map(() => run(kernel.steps()).lease?.localPort ?? 0);
     expect(sorted(ports)).toEqual(PORTS);
+  });
+});
+
+describe('more ports that others have than a turn has questions', () => {
+  const range = { low: 10_000, high: 10_599 };
+  const all = Uint16Array.from({ length: 600 }, (_, n) => range.low + n);
+
+  /** All ports are known to be taken. */
+  function exhausted(): Kernel {
+    const kernel = new Kernel();
+    kernel.connects = [TUPLE_IN_USE];
+    kernel.owner = () => ESTABLISHED;
+    expect(run(kernel.steps({ range })).error).toMatchObject({ reason: 'ports-exhausted' });
+    kernel.asked = [];
+    kernel.tried = [];
+    return kernel;
+  }
+
+  test('one look and no question', async () => {
+    const kernel = exhausted();
+    kernel.listed = () => all;
+    const { error, pauses } = await runInTurns(kernel.steps({ range }));
+    expect(error).toMatchObject({ code: 'EAGAIN', reason: 'ports-exhausted' });
+    expect(kernel).toMatchObject({ looks: 1, asked: [], tried: [] });
+    expect(pauses).toEqual([]);
+  });
+
+  test('fifty callers share two looks: one that comes first, and all the others', async () => {
+    const kernel = exhausted();
+    kernel.listed = async () => {
+      await new Promise(setImmediate);
+      return all;
+    };
+    const ran = await Promise.all(Array.from({ length: 50 }, async () => runInTurns(kernel.steps({ range }))));
+    for (const { error } of ran) expect(error).toMatchObject({ code: 'EAGAIN', reason: 'ports-exhausted' });
+    expect(kernel).toMatchObject({ looks: 2, asked: [], tried: [] });
+  });
+
+  test('what is not listed is asked for and tried, in the order in which it was found taken', async () => {
+    const kernel = exhausted();
+    const free = [10_300, 10_007];
+    const order = run(kernel.steps({ range })).error && kernel.asked.filter((port) => free.includes(port));
+    kernel.asked = [];
+    kernel.owner = (port) => (free.includes(port) ? 0 : ESTABLISHED);
+    kernel.connects = [CONNECTED];
+    kernel.listed = () => all.filter((port) => !free.includes(port));
+    // Two get them, whoever shares the look.
+    const ran = await Promise.all([0, 1].map(async () => runInTurns(kernel.steps({ range }))));
+    expect(ran.map(({ lease }) => lease?.localPort)).toEqual(order);
+    expect(kernel.tried).toEqual(order);
+    expect(kernel.asked.every((port) => free.includes(port))).toBe(true);
+  });
+
+  test('what the questions would deny in a namespace that the thread has left is tried nevertheless', async () => {
+    const kernel = exhausted();
+    kernel.listed = () => all.filter((port) => port !== 10_300);
+    kernel.connects = [MOVED, CONNECTED];
+    expect((await runInTurns(kernel.steps({ range }))).lease).toBeDefined();
+    expect(kernel.tried[0]).toBe(10_300);
+    expect(kernel.asked).toEqual([]);
+  });
+
+  test("what is not listed and yet taken is the kernel's to say", async () => {
+    const kernel = exhausted();
+    kernel.listed = () => new Uint16Array();
+    const { error } = await runInTurns(kernel.steps({ range }));
+    expect(error).toMatchObject({ code: 'EAGAIN', reason: 'ports-exhausted' });
+    expect(sorted(kernel.asked)).toEqual([...all]);
+  });
+
+  test.each([
+    { what: 'cannot be begun', listed: () => fails('socket', errno.EMFILE) },
+    { what: 'is interrupted', listed: async () => Promise.resolve(fails('netlink', errno.EINTR)) },
+  ])('a look that $what: each of them is asked for', async ({ listed }) => {
+    const kernel = exhausted();
+    kernel.listed = listed;
+    expect((await runInTurns(kernel.steps({ range }))).error).toMatchObject({ reason: 'ports-exhausted' });
+    expect(sorted(kernel.asked)).toEqual([...all]);
+    kernel.owner = (port) => (port === 10_300 ? 0 : ESTABLISHED);
+    kernel.connects = [CONNECTED];
+    expect((await runInTurns(kernel.steps({ range }))).lease?.localPort).toBe(10_300);
+    expect(kernel.looks).toBe(2);
+  });
+
+  test('who cannot wait asks for each of them, and no look is begun', () => {
+    const kernel = exhausted();
+    expect(run(kernel.steps({ range })).error).toMatchObject({ reason: 'ports-exhausted' });
+    expect(sorted(kernel.asked)).toEqual([...all]);
+    expect(kernel.looks).toBe(0);
+  });
+
+  test('no look for as many as a turn has questions', async () => {
+    const few = { low: 10_000, high: 10_255 };
+    const kernel = new Kernel();
+    kernel.connects = [TUPLE_IN_USE];
+    kernel.owner = () => ESTABLISHED;
+    for (let n = 0; n < 2; n++) {
+      expect((await runInTurns(kernel.steps({ range: few }))).error).toMatchObject({ reason: 'ports-exhausted' });
+    }
+    expect(kernel.looks).toBe(0);
+    expect((await runInTurns(kernel.steps({ range: { ...few, high: 10_256 } }))).error).toBeDefined();
+    expect(kernel.looks).toBe(1);
+  });
+
+  test.each<[string, Partial<Asked>]>([
+    ['an interface is given', { extras: { interface: 'lo' } }],
+    ['the source has a zone', { source: 'fe80::1%lo', host: '2001:db8::2' }],
+    ['the destination has a zone', { source: '2001:db8::1', host: 'ff02::1%lo' }],
+    ['the destination is link-local', { source: '2001:db8::1', host: 'fe80::2' }],
+    ['the addresses are IPv4-mapped', { source: '::ffff:192.0.2.1', host: '::ffff:192.0.2.2' }],
+  ])('no look where %s: a list would not say the same', async (_, asked) => {
+    const kernel = new Kernel();
+    kernel.connects = [TUPLE_IN_USE];
+    kernel.owner = () => ESTABLISHED;
+    for (let n = 0; n < 2; n++) {
+      const { error } = await runInTurns(kernel.steps({ range, ...asked }));
+      expect(error).toMatchObject({ reason: 'ports-exhausted' });
+    }
+    expect(kernel.asked.length).toBeGreaterThan(3 * all.length - 10);
+    expect(kernel.looks).toBe(0);
+  });
+
+  test('the table is forgotten while somebody waits: they ask what they had asked', async () => {
+    const kernel = exhausted();
+    let end = (): void => undefined;
+    kernel.listed = () => new Promise((resolve) => (end = () => resolve(all.filter((port) => port !== 10_300))));
+    const waiting = runInTurns(kernel.steps({ range }));
+    kernel.memory.forget();
+    kernel.connects = [MOVED, CONNECTED];
+    kernel.owner = (port) => (port === 10_300 ? 0 : ESTABLISHED);
+    end();
+    // In the other namespace all ports are new.
+    expect((await waiting).lease).toBeDefined();
+    expect(kernel.looks).toBe(1);
   });
 });
 
