@@ -1,5 +1,5 @@
 // Measures connectx beside node:net: `npm run bench`, `node bench/run.mjs --help`. See bench/README.md for what the figures mean.
-import { execFileSync } from 'node:child_process';
+import { spawnSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { constants, cpus, release, tmpdir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
@@ -83,10 +83,13 @@ const options = {
   },
 };
 
-/** With `+` when the work tree is not what was committed. */
+/** With `+` when the work tree is not what was committed; undefined where there is no repository. */
 function commitOf(folder) {
-  const git = (...args) => execFileSync('git', ['-C', folder, '-c', 'safe.directory=*', ...args], { encoding: 'utf8' });
-  return git('describe', '--always', '--abbrev=12', '--exclude=*', '--dirty=+').trim();
+  const options = ['describe', '--always', '--abbrev=12', '--exclude=*', '--dirty=+'];
+  const { status, stdout } = spawnSync('git', ['-C', folder, '-c', 'safe.directory=*', ...options], {
+    encoding: 'utf8',
+  });
+  return status === 0 ? stdout.trim() : undefined;
 }
 
 // Now: by the end of the run the work tree may be another one.

@@ -24,7 +24,8 @@ function targetsTable({ cases }) {
 
 function settingOf({ time, machine, quick, commit }) {
   const length = quick ? 'a quick run, which has few rounds' : 'a full run';
-  return `Measured on ${time.slice(0, 10)} at commit ${commit}, ${length}: ${machine}.`;
+  const where = commit === undefined ? '' : ` at commit ${commit}`;
+  return `Measured on ${time.slice(0, 10)}${where}, ${length}: ${machine}.`;
 }
 
 const tablesOf = ({ sections }) =>
