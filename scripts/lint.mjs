@@ -39,6 +39,7 @@ else if (!fix) {
     '-std=c++17',
     ...defines.map((define) => `-D${define}`),
     '-DNODE_GYP_MODULE_NAME=connectx',
+    '-Inative',
     ...headers,
   ];
   const sources = cxx.filter((name) => name.endsWith('.cc'));

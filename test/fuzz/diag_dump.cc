@@ -19,7 +19,7 @@ struct Sinks : DumpSink {
   PortBits all = PortBits().set();
   HolderSink holders;
   GroupSink groups = GroupSink(all, {});
-  TimeWaitSink time_wait = TimeWaitSink(0);
+  PortSink time_wait = PortSink(kTimeWait, {});
   size_t added = 0;
   void Restart() override {}
   void Add(const DumpedSocket& socket) override {
