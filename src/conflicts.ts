@@ -3,6 +3,7 @@ import { nativeFor } from './native';
 import { holdersOf } from './port_usage';
 import { ownersOf, type SocketProcess } from './processes';
 import type { PortRange } from './range';
+import type { SocketHolder } from './socket_table';
 import { assignablePorts } from './sysctl';
 import { type Assignable, inTheWay, reserveCommand, reserving } from './usage';
 
@@ -24,6 +25,16 @@ export interface ListenerConflict {
 
 const LISTEN = 10;
 
+// The kernel's table may change while it is read, and then a socket can come twice.
+function eachOnce(holders: readonly SocketHolder[]): SocketHolder[] {
+  const seen = new Set<number>();
+  return holders.filter(({ inode }) => {
+    const isNew = inode === 0 || !seen.has(inode);
+    seen.add(inode);
+    return isNew;
+  });
+}
+
 /** {@link listenerConflicts}, as of now or as they were with another range. */
 export async function conflictsWithin(range: PortRange | undefined): Promise<ListenerConflict[]> {
   const native = nativeFor('listener-conflicts');
@@ -31,7 +42,7 @@ export async function conflictsWithin(range: PortRange | undefined): Promise<Lis
   const assignable: Assignable = { range: range ?? now.range, reserved: now.reserved };
   const protocols = await Promise.all(
     (['tcp', 'udp'] as const).map(async (protocol) => {
-      const holders = await holdersOf(native, protocol, assignable.range);
+      const holders = eachOnce(await holdersOf(native, protocol, assignable.range));
       // A TCP socket that is only bound is one on its way to something else.
       const waiting = protocol === 'tcp' ? holders.filter(({ state }) => state === LISTEN) : holders;
       return inTheWay(assignable, waiting).map((holder) => ({ protocol, ...holder }));
