@@ -23,9 +23,14 @@ export function ephemeralRange(native: Native): PortRange | undefined {
 /** As of now; none when it cannot be read. */
 export function reservedPorts(native: Native): PortRange[] {
   const text = native.readFile(RESERVED_PORTS);
+  try {
+    if (typeof text === 'string')
+      return parseReservedPorts(text.endsWith('\n') ? text : readFileSync(RESERVED_PORTS, 'utf8'));
+  } catch {
+    // The rest of a long list: no descriptor for it (EMFILE, say), and a part of a list is none.
+  }
   // No /proc, no reservations that could be known of: the kernel itself still keeps to them where it assigns.
-  if (typeof text !== 'string') return [];
-  return parseReservedPorts(text.endsWith('\n') ? text : readFileSync(RESERVED_PORTS, 'utf8'));
+  return [];
 }
 
 /** The range and what is reserved in it, as of now, for those to whom a guess is of no use: throws when it cannot be read. */
