@@ -2,11 +2,11 @@
 // look for new ways through the code: `npm run fuzz [-- --seconds N] [--keep] [target ...]`. The seeds are in test/fuzz/corpus;
 // --keep adds what was found to them. How many inputs were tried goes to reports/fuzz.json.
 import { execFileSync, spawnSync } from 'node:child_process';
-import { cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { root, run, works } from './lib.mjs';
+import { report, root, run, works } from './lib.mjs';
 
 const fuzz = join(root, 'test/fuzz');
 const known = readdirSync(fuzz)
@@ -71,7 +71,12 @@ for (const target of targets) {
   }
   const [, coverage = '0'] = [...stderr.matchAll(/cov: (\d+)/g)].at(-1) ?? [];
   console.log(`${target}: ${inputs} inputs in ${seconds} s, from ${before} seeds; ${coverage} edges; nothing found`);
-  summary.push({ target, seconds, inputs, seeds: before, edges: Number(coverage) });
+  summary.push({
+    what: target,
+    tried: inputs,
+    failed: 0,
+    detail: `${seconds} s, from ${before} seeds; ${Number(coverage)} edges`,
+  });
   if (!values.keep) continue;
   mkdirSync(seeds, { recursive: true });
   const small = join(directory, `${target}-small`);
@@ -80,4 +85,4 @@ for (const target of targets) {
   rmSync(seeds, { recursive: true });
   cpSync(small, seeds, { recursive: true });
 }
-writeFileSync(join(reports, 'fuzz.json'), `${JSON.stringify(summary, undefined, 2)}\n`);
+report('fuzz', `npm run fuzz -- --seconds ${seconds}`, summary);

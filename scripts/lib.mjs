@@ -1,6 +1,7 @@
 // What the project's scripts share.
 import { spawnSync } from 'node:child_process';
-import { existsSync, readdirSync, statSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, statSync, writeFileSync } from 'node:fs';
+import { release } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
@@ -32,4 +33,32 @@ export function newest(...paths) {
     else time = Math.max(time, newest(...readdirSync(path).map((name) => join(path, name))));
   }
   return time;
+}
+
+/** The commit that is checked out, with a + when files differ from it; undefined where there is no repository. */
+function commit() {
+  const git = (...args) => spawnSync('git', args, { cwd: root, encoding: 'utf8' });
+  const head = git('rev-parse', '--short=12', 'HEAD');
+  if (head.status !== 0) return undefined;
+  return head.stdout.trim() + (git('status', '--porcelain', '--untracked-files=no').stdout === '' ? '' : '+');
+}
+
+/**
+ * Keeps what a run of checks has come to in reports/NAME.json. `command` repeats it; each row is
+ * `{ what, tried, failed, detail }`: a name, two counts, and a text for what else is worth knowing.
+ */
+export function report(
+  name,
+  command,
+  rows,
+  machine = { node: process.version, kernel: release(), arch: process.arch },
+) {
+  const folder = join(root, 'reports');
+  mkdirSync(folder, { recursive: true });
+  const text = JSON.stringify(
+    { name, command, date: new Date().toISOString(), commit: commit(), ...machine, rows },
+    undefined,
+    2,
+  );
+  writeFileSync(join(folder, `${name}.json`), `${text}\n`);
 }
