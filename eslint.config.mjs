@@ -45,8 +45,8 @@ export default tseslint.config(
     },
   },
   {
-    files: ['src/native.ts', 'src/metrics.ts'],
-    // The package is CommonJS, and the addon and an optional peer are loaded when they are first needed.
+    files: ['src/native.ts', 'src/metrics.ts', 'src/resolver.ts'],
+    // The package is CommonJS, and the addon, an optional peer and node:dns are loaded when they are first needed.
     rules: { '@typescript-eslint/no-require-imports': 'off' },
   },
   {

@@ -1,7 +1,9 @@
 // http.Agent and https.Agent with a source. They open connections as core's agents do, by core's own code; the source is put
 // under the socket before it connects.
-import * as http from 'node:http';
-import * as https from 'node:https';
+import type * as http from 'node:http';
+import { Agent } from 'node:http';
+import type * as https from 'node:https';
+import { Agent as TlsAgent } from 'node:https';
 import type * as net from 'node:net';
 import type { Duplex } from 'node:stream';
 import type { ConnectionOptions } from 'node:tls';
@@ -37,8 +39,8 @@ type Created = (error: Error | null, socket: Duplex) => void;
 /** The options of a request, as core's agents hand them to each other. */
 type AgentRequest = ConnectOptions & { socket?: unknown; socketPath?: unknown; path?: unknown };
 
-const core = http.Agent.prototype as unknown as AgentMethods;
-const coreTls = https.Agent.prototype as unknown as AgentMethods;
+const core = Agent.prototype as unknown as AgentMethods;
+const coreTls = TlsAgent.prototype as unknown as AgentMethods;
 
 /**
  * An `http.Agent` whose connections come from a source: the source options are taken from the constructor, and for a single
@@ -53,7 +55,7 @@ const coreTls = https.Agent.prototype as unknown as AgentMethods;
  * const agent = new HttpAgent({ keepAlive: true, localAddress: '192.0.2.7' });
  * http.get('http://example.org/', { agent }, (response) => response.resume());
  */
-export class HttpAgent extends http.Agent {
+export class HttpAgent extends Agent {
   readonly #source: SourceOptions | undefined;
 
   constructor(options?: HttpAgentOptions) {
@@ -85,7 +87,7 @@ export class HttpAgent extends http.Agent {
  * const agent = new HttpsAgent({ keepAlive: true });
  * https.get('https://example.org/', { agent, localAddress: '192.0.2.7' }, (response) => response.resume());
  */
-export class HttpsAgent extends https.Agent {
+export class HttpsAgent extends TlsAgent {
   readonly #source: SourceOptions | undefined;
 
   constructor(options?: HttpsAgentOptions) {

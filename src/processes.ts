@@ -1,6 +1,6 @@
 // Whose sockets are these? Out of /proc (proc_pid_fd(5)), off the event loop.
 // Not node:fs/promises: Node then loads it, and what it needs, when it is first used.
-import * as fs from 'node:fs';
+import { promises } from 'node:fs';
 
 /** A process that has a socket open. */
 export interface SocketProcess {
@@ -31,11 +31,11 @@ async function seen<T>(look: Promise<T>): Promise<T | false | undefined> {
 
 async function socketsOf(pid: string, wanted: ReadonlySet<number>): Promise<Set<number> | false> {
   const found = new Set<number>();
-  const descriptors = await seen(fs.promises.readdir(`/proc/${pid}/fd`));
+  const descriptors = await seen(promises.readdir(`/proc/${pid}/fd`));
   if (descriptors === false) return false;
   for (let at = 0; at < (descriptors ?? []).length; at += AT_ONCE) {
     const some = (descriptors ?? []).slice(at, at + AT_ONCE);
-    const links = await Promise.all(some.map((fd) => seen(fs.promises.readlink(`/proc/${pid}/fd/${fd}`))));
+    const links = await Promise.all(some.map((fd) => seen(promises.readlink(`/proc/${pid}/fd/${fd}`))));
     for (const link of links) {
       if (link === false) return false;
       const inode = Number(/^socket:\[(\d+)\]$/.exec(link ?? '')?.[1]);
@@ -49,14 +49,14 @@ async function socketsOf(pid: string, wanted: ReadonlySet<number>): Promise<Set<
 export async function ownersOf(inodes: ReadonlySet<number>): Promise<Owners> {
   const byInode = new Map<number, SocketProcess[]>();
   if (inodes.size === 0) return { byInode, complete: true };
-  const entries = await seen(fs.promises.readdir('/proc'));
+  const entries = await seen(promises.readdir('/proc'));
   if (entries === undefined || entries === false) return { byInode, complete: false };
   let complete = true;
   for (const pid of entries.filter((name) => /^\d+$/.test(name))) {
     const found = await socketsOf(pid, inodes);
     if (found === false) complete = false;
     else if (found.size > 0) {
-      const name = await seen(fs.promises.readFile(`/proc/${pid}/comm`, 'utf8'));
+      const name = await seen(promises.readFile(`/proc/${pid}/comm`, 'utf8'));
       // Gone between the two looks.
       if (typeof name !== 'string') continue;
       for (const inode of found) {

@@ -1,10 +1,11 @@
 // For `--import` and `--require`: what Node's core connects from a `localAddress` shares its ports, with no change to the
 // program.
-import * as dns from 'node:dns';
-import * as net from 'node:net';
+import type * as net from 'node:net';
+import { BlockList, isIP, Socket as CoreSocket } from 'node:net';
 import { parseAddress } from './address';
 import { invalidType, invalidValue } from './errors';
 import { load, type Native } from './native';
+import { dnsLookup } from './resolver';
 import { takeOver } from './takeover';
 
 /** What {@link register} is told. */
@@ -62,7 +63,7 @@ function readSources(sources: unknown): Sources {
 
 function blockListOf(sources: readonly unknown[], name: (index: number) => string): Sources {
   if (sources.length === 0) return 'none';
-  const list = new net.BlockList();
+  const list = new BlockList();
   for (const [index, source] of sources.entries()) addSource(list, name(index), source);
   return list;
 }
@@ -70,7 +71,7 @@ function blockListOf(sources: readonly unknown[], name: (index: number) => strin
 function addSource(list: net.BlockList, name: string, source: unknown): void {
   if (typeof source !== 'string') throw invalidType(name, 'of type string', source);
   const [address = '', prefix, ...rest] = source.split('/');
-  const version = net.isIP(address);
+  const version = isIP(address);
   const length = prefix === undefined ? undefined : Number(prefix);
   const isLength = length === undefined || (/^\d+$/.test(prefix ?? '') && length <= (version === 4 ? 32 : 128));
   if (version === 0 || address.includes('%') || !isLength || rest.length > 0) {
@@ -136,7 +137,7 @@ function withLookup(options: PinnedOptions, args: readonly unknown[], before: ()
   if (list[0] !== options || ((lookup as unknown) != null && typeof lookup !== 'function')) return args;
   const value: net.LookupFunction = (...question) => {
     before();
-    (lookup ?? dns.lookup)(...question);
+    (lookup ?? dnsLookup())(...question);
   };
   return [Object.create(options, { lookup: { value, enumerable: true } }), ...list.slice(1)];
 }
@@ -176,7 +177,7 @@ class Hook implements Registry {
   // `net.client.socket` has not got the options, and does not hear of the latter two on Node 20.
   #install(): void {
     if (this.#hook !== undefined) return;
-    const { prototype } = net.Socket;
+    const { prototype } = CoreSocket;
     const core = prototype.connect as unknown as Connect;
     const connectPinned = (socket: net.Socket, options: PinnedOptions, args: readonly unknown[]) =>
       this.#connectPinned(core, socket, options, args);
@@ -195,7 +196,7 @@ class Hook implements Registry {
 
   // Where somebody has put another one over it, it stays below, and lets everything pass.
   #remove(): void {
-    const { prototype } = net.Socket;
+    const { prototype } = CoreSocket;
     if (this.#hook === undefined || (prototype.connect as unknown) !== this.#hook) return;
     prototype.connect = this.#core as unknown as typeof prototype.connect;
     this.#hook = undefined;
@@ -209,7 +210,7 @@ class Hook implements Registry {
     const take = () => takeOver(socket, this.#native, this.#broken);
     const { host } = options;
     // A lookup may call back at once, and then core binds before it returns.
-    const isLookedUp = host === undefined || net.isIP(host) === 0;
+    const isLookedUp = host === undefined || isIP(host) === 0;
     const given = isLookedUp ? withLookup(options, args, take) : args;
     const result = Reflect.apply(core, socket, given);
     take();
@@ -225,7 +226,7 @@ class Hook implements Registry {
 }
 
 function sharedRegistry(): Registry {
-  const holder: SocketClass = net.Socket;
+  const holder: SocketClass = CoreSocket;
   const shared = holder[kRegistry];
   if (shared !== undefined) return shared;
   const sources = fromEnvironment();

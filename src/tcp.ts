@@ -1,7 +1,8 @@
 // net.Socket with a source: everything that is not the source is left to Node's core.
 import { channel } from 'node:diagnostics_channel';
-import { lookup as dnsLookup, type LookupAddress } from 'node:dns';
-import * as net from 'node:net';
+import type { LookupAddress } from 'node:dns';
+import type * as net from 'node:net';
+import { connect as coreConnect, isIP, Socket as CoreSocket } from 'node:net';
 import type { Family } from './address';
 import { Attempt, type HandleOwner, type TcpHandle } from './attempt';
 import { ConnectxError, complete, invalidValue, noSource, unsupported } from './errors';
@@ -10,6 +11,7 @@ import { FallbackAttempt, refuseOnFallback } from './fallback';
 import { tcpFeatures } from './kernel';
 import { type Native, nativeOrFallback, TcpFeature } from './native';
 import { SourcePool } from './pool';
+import { dnsLookup } from './resolver';
 import {
   familyOf,
   isPlain,
@@ -55,7 +57,7 @@ const kPooled = Symbol('connectx.pooled');
  * const socket = new Socket({ localAddress: '192.0.2.7' });
  * socket.connect(443, 'example.org');
  */
-export class Socket extends net.Socket {
+export class Socket extends CoreSocket {
   declare [kSource]: Source;
   declare [kOptions]: (SocketOptions & { handle?: unknown }) | undefined;
   declare [kConnecting]: Connecting | undefined;
@@ -226,8 +228,8 @@ export function forCoreToOpen(options: ConnectOptions, source: Source): object {
 
 function withLookup(copy: Record<string, unknown>, options: ConnectOptions, source: Source): Record<string, unknown> {
   const family = familyOf(source);
-  if (family !== undefined && (options.host === undefined || net.isIP(options.host) === 0)) {
-    copy.lookup = lookupOf(family, options.lookup ?? dnsLookup, source, options.port);
+  if (family !== undefined && (options.host === undefined || isIP(options.host) === 0)) {
+    copy.lookup = lookupOf(family, options.lookup ?? dnsLookup(), source, options.port);
   }
   return copy;
 }
@@ -265,7 +267,7 @@ export function lookupOf(family: Family, lookup: unknown, source: Source, port: 
   const other = family === 4 ? 6 : 4;
   return (host: string, options: Parameters<Lookup>[1], callback: LookupCallback): void => {
     // Only dns.lookup is known to keep to `all`; another function may answer as it likes.
-    const single = lookup === dnsLookup && options.all !== true;
+    const single = lookup === dnsLookup() && options.all !== true;
     const asked = single ? { ...options, all: true } : options;
     (lookup as Lookup)(host, asked, (error, answer, answerFamily) => {
       if (error || !Array.isArray(answer)) {
@@ -464,7 +466,7 @@ function completeError(connecting: Connecting, error: unknown): AnyAttempt | und
 const clientSockets = channel('net.client.socket');
 
 // Where Socket.prototype.connect does not announce the socket itself (Node 20), net.connect does.
-const netConnectAnnounces = /netClientSocketChannel/.test(net.connect.toString());
+const netConnectAnnounces = /netClientSocketChannel/.test(coreConnect.toString());
 
 /**
  * Like `net.connect()`, and more: a connection whose source is pinned without taking its port away from every other

@@ -1,12 +1,14 @@
 // dgram.Socket with a source: bound and connected by UdpSteps, everything else left to Node's core.
-import * as dgram from 'node:dgram';
-import { lookup as dnsLookup, type LookupAddress } from 'node:dns';
+import type * as dgram from 'node:dgram';
+import { Socket as CoreSocket } from 'node:dgram';
+import type { lookup as Lookup, LookupAddress } from 'node:dns';
 import { BlockList, isIP } from 'node:net';
 import type { Destination, Family } from './address';
 import { badPort, ConnectxError, invalidAddress, invalidType, invalidValue, noSource, outOfRange } from './errors';
 import { familyMismatch } from './explain';
 import { refuseOnFallback } from './fallback';
 import { AF_INET, AF_INET6, type Native, nativeFor, nativeOrFallback, type SocketOption, unwrap } from './native';
+import { dnsLookup } from './resolver';
 import { readSource, resolveSource, type Source, type SourceOptions } from './source';
 import { type Sources, sourcesFor } from './sources';
 import { beginTrace, type ConnectTrace, finished, returned, threw, type TracedTechnique } from './trace';
@@ -54,7 +56,7 @@ interface Peer {
 }
 
 // The class is public, its constructor is just not typed: dgram.createSocket() is nothing but a call of it.
-const DgramSocket = dgram.Socket as unknown as new (options: dgram.SocketOptions) => dgram.Socket;
+const DgramSocket = CoreSocket as unknown as new (options: dgram.SocketOptions) => dgram.Socket;
 
 /**
  * The connected socket: a dgram.Socket that hears its peer only, and gives its port back when it is closed. There may be very
@@ -147,7 +149,7 @@ interface Plan {
   readonly type: dgram.SocketType | undefined;
   readonly source: Source;
   readonly exclusive: boolean;
-  readonly lookup: typeof dnsLookup;
+  readonly lookup: typeof Lookup;
   readonly signal: AbortSignal | undefined;
   readonly dgramOptions: DgramOptions;
 }
@@ -207,7 +209,7 @@ function readOptions(options: UdpConnectOptions): Plan {
     type,
     source,
     exclusive: exclusive === true,
-    lookup: (lookup as typeof dnsLookup | undefined) ?? dnsLookup,
+    lookup: (lookup as typeof Lookup | undefined) ?? dnsLookup(),
     signal,
     dgramOptions: dgramOptionsOf(options),
   };
@@ -327,10 +329,10 @@ type Callback = (error: NodeJS.ErrnoException | null, address: string, family: n
 
 type LookupAtOnce = (host: string, family: number, callback: Callback) => void;
 
-let lastLookup: { readonly given: typeof dnsLookup; readonly atOnce: LookupAtOnce } | undefined;
+let lastLookup: { readonly given: typeof Lookup; readonly atOnce: LookupAtOnce } | undefined;
 
 /** A numeric address is its own answer, at once. The same function again for the same lookup. */
-function lookupAtOnce(lookup: typeof dnsLookup): LookupAtOnce {
+function lookupAtOnce(lookup: typeof Lookup): LookupAtOnce {
   if (lastLookup?.given === lookup) return lastLookup.atOnce;
   const atOnce: LookupAtOnce = (host, family, callback) => {
     const numeric = isIP(host);

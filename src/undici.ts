@@ -1,10 +1,10 @@
 // undici's connector with a source. Everything but the source is undici's own: its connector opens the socket, and the source is
 // put under it before it connects.
-import { lookup as dnsLookup } from 'node:dns';
 import { createRequire } from 'node:module';
 import { isIP, type Socket, type TcpNetConnectOpts } from 'node:net';
 import type { ConnectionOptions } from 'node:tls';
 import { ConnectxError, invalidType } from './errors';
+import { dnsLookup } from './resolver';
 import { familyOf, mergeSource, readSource, type Source, type SourceOptions, withoutSource } from './source';
 import { attach, connectingFrom, type Lookup, lookupOf, notAtOnce } from './tcp';
 
@@ -108,7 +108,7 @@ interface Current {
 function lookupFor(current: Current, given: unknown): unknown {
   // Core complains about it.
   if (given !== undefined && given !== null && typeof given !== 'function') return given;
-  const lookup = (given as Lookup | undefined | null) ?? dnsLookup;
+  const lookup = (given as Lookup | undefined | null) ?? dnsLookup();
   return ((host, options, callback) => {
     const { source, port } = current;
     const family = familyOf(source);
