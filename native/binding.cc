@@ -247,6 +247,14 @@ Napi::Value UdpConnectJs(const Napi::CallbackInfo& info) {
   return ToJs(info, UdpConnect(UdpOracle(info), plan, Int(info, 0)));
 }
 
+// udpConnectLocked(fd, family, remote, remotePort, unlock) -> verdict
+Napi::Value UdpConnectLockedJs(const Napi::CallbackInfo& info) {
+  Address remote;
+  Result parsed = AddressArgument(info, 2, Int(info, 1), Port(info, 3), &remote);
+  if (!parsed.ok()) return ToJs(info, parsed);
+  return ToJs(info, UdpConnectLocked(UdpOracle(info), Int(info, 0), remote, info[4].ToBoolean()));
+}
+
 // udpOwner(family, source, sourcePort, remote, remotePort, flags, extras | null) -> state, 0 for nobody
 Napi::Value UdpOwnerJs(const Napi::CallbackInfo& info) {
   UdpPlan plan;
@@ -559,6 +567,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   add("tcpHeldWithOtherDevice", TcpHeldWithOtherDeviceJs);
   add("udpConnect", UdpConnectJs);
   add("udpConnectFirst", UdpConnectFirstJs);
+  add("udpConnectLocked", UdpConnectLockedJs);
   add("udpOwner", UdpOwnerJs);
   add("udpOwnerFirst", UdpOwnerFirstJs);
   add("udpProbe", UdpProbeJs);

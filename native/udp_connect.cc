@@ -224,6 +224,14 @@ Result UdpConnect(Oracle* oracle, const UdpPlan& plan, int target) {
   return result;
 }
 
+Result UdpConnectLocked(Oracle* oracle, int target, const Address& remote, bool unlock) {
+  if (oracle->Moved(target)) return Verdict(UdpVerdict::kMoved);
+  Result result = os::Connect(target, remote.get(), remote.length());
+  if (result.ok() && unlock) result = os::Setsockopt(target, SOL_SOCKET, SO_REUSEADDR, 1);
+  if (result.ok()) result = DropStrangers(target, remote);
+  return result.ok() ? Verdict(UdpVerdict::kConnectedAlone) : result;
+}
+
 Result UdpOwner(Oracle* oracle, const UdpPlan& plan) {
   DiagQuery query;
   query.protocol = IPPROTO_UDP;

@@ -1,5 +1,5 @@
 // The critical section of a connected UDP socket that shares its local port, and nothing else: no JavaScript can run,
-// throw or be terminated while a port is locked.
+// throw or be terminated while a port is locked; but for UdpConnectLocked, before which core's own has run.
 #ifndef CONNECTX_UDP_CONNECT_H
 #define CONNECTX_UDP_CONNECT_H
 
@@ -47,6 +47,10 @@ enum class UdpVerdict : int {
 // and on failure too, `target` is an unbound socket again (or closed to all use, when no new one could be opened), and
 // no port is locked.
 Result UdpConnect(Oracle* oracle, const UdpPlan& plan, int target);
+
+// Connects `target`, which core has bound without SO_REUSEADDR: nobody else was on its port, and it is locked. value is a
+// UdpVerdict, kConnectedAlone or kMoved; where it does not say connected, and on failure, the caller closes `target`.
+Result UdpConnectLocked(Oracle* oracle, int target, const Address& remote, bool unlock);
 
 // Without a lock, and so only a hint: the state of the socket that would get datagrams of this 4-tuple, 0 when nobody
 // would.

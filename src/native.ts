@@ -128,6 +128,8 @@ export interface Native {
     flags: number,
     extras: TcpExtras | null,
   ): number;
+  /** Of a descriptor that core has bound without SO_REUSEADDR: a {@link UdpVerdict}, connectedAlone or moved. */
+  udpConnectLocked(fd: number, family: number, remote: string, remotePort: number, unlock: boolean): number;
   /** The state of the socket that gets datagrams of this 4-tuple, 0 when nobody does. */
   udpOwner(
     family: number,

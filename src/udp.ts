@@ -15,7 +15,7 @@ import { beginTrace, type ConnectTrace, finished, returned, threw, type TracedTe
 import { connectFallback } from './udp_fallback';
 import { UdpMemory } from './udp_memory';
 import type { DestinationPorts } from './udp_ports';
-import { type Lease, type Pause, type Target, type UdpRequest, UdpSteps } from './udp_steps';
+import { IN_USE, type Lease, NOT_BOUND, type Pause, type Target, type UdpRequest, UdpSteps } from './udp_steps';
 
 const SOL_SOCKET = 1;
 const SO_SNDBUF = 7;
@@ -90,6 +90,10 @@ class UdpSocket extends DgramSocket {
       const { address, port } = args[1] as dgram.RemoteInfo;
       const peer = (this[kPeer] ??= peerOf(this));
       if (peer !== null && (peer.port !== port || peer.address !== address)) return false;
+    }
+    if (event === 'error' && this === binding) {
+      bindError = args[0];
+      return true;
     }
     // dgram.Socket has no emit() of its own to be typed by.
     return super.emit(event as 'message', ...(args as [Buffer, dgram.RemoteInfo]));
@@ -260,11 +264,30 @@ export function memoryOf(native: Native): UdpMemory {
   return memory.udp;
 }
 
+// dgram has its handle behind a symbol of its own. Where a Node release has it elsewhere, sockets are adopted, which takes longer.
+let kState: symbol | undefined;
+let isHandleKnown = true;
+
+/** The descriptor of a bound socket of core's, -1 where it cannot be known. */
+function descriptorOf(socket: UdpSocket): number {
+  kState ??= Object.getOwnPropertySymbols(socket).find(({ description }) => description === 'state symbol');
+  const states = socket as unknown as Record<symbol, { handle?: { fd?: unknown } | null } | undefined>;
+  const state = kState === undefined ? undefined : states[kState];
+  const fd = state?.handle?.fd;
+  isHandleKnown = typeof fd === 'number';
+  return isHandleKnown ? (fd as number) : -1;
+}
+
+// The socket that core is binding, and what has become of it: core tells of a failure by an event, before bind() returns.
+let binding: UdpSocket | undefined;
+let bindError: unknown;
+
 /** A dgram.Socket on a descriptor that is not bound: made when it is first needed, and again after discard(). */
 class Adoption implements Target {
   readonly #plan: Plan;
   readonly #family: Family;
   #socket: UdpSocket | undefined;
+  #isAdopted = false;
   #fd = -1;
 
   constructor(plan: Plan, family: Family) {
@@ -296,6 +319,36 @@ class Adoption implements Target {
     }
     this.#fd = fd;
     this.#socket = socket;
+    this.#isAdopted = true;
+    return fd;
+  }
+
+  /**
+   * By core, as for any other socket: that takes half the system calls. Core's code runs while the port is locked then, but
+   * nobody else's: nobody has the socket yet. A thread that is terminated in between closes the descriptor, which unlocks it.
+   */
+  bindAlone(address: string, port: number): number {
+    if (!isHandleKnown) return NOT_BOUND;
+    const socket = createSocket(this.#plan, this.#family);
+    binding = socket;
+    try {
+      socket.bind({ address, port, exclusive: true });
+    } catch (error) {
+      bindError = error;
+    } finally {
+      binding = undefined;
+    }
+    const error = bindError;
+    bindError = undefined;
+    const fd = error === undefined ? descriptorOf(socket) : -1;
+    if (fd < 0) {
+      socket.close();
+      return (error as NodeJS.ErrnoException | undefined)?.code === 'EADDRINUSE' ? IN_USE : NOT_BOUND;
+    }
+    this.#socket?.close();
+    this.#socket = socket;
+    this.#isAdopted = false;
+    this.#fd = fd;
     return fd;
   }
 
@@ -310,7 +363,7 @@ class Adoption implements Target {
     this.#socket = undefined;
     socket[kPorts] = lease.ports;
     socket[kLocalPort] = lease.localPort;
-    if (this.#family === 6) socket[kFd6] = this.#fd;
+    if (this.#family === 6 && this.#isAdopted) socket[kFd6] = this.#fd;
     // The lookup answers at once, so connect(2) is made within this call, to the peer that the socket has already.
     socket.connect(destination.port, destination.address, done);
     return socket;

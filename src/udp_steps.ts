@@ -32,7 +32,17 @@ export interface UdpRequest {
 export interface Target {
   /** The descriptor, or a negative outcome of the addon. */
   fd(): number;
+  /**
+   * Another descriptor, bound without `SO_REUSEADDR`; `IN_USE` where somebody is on the port; `NOT_BOUND` where it did not come to
+   * that. After it comes a connect, or {@link discard}.
+   */
+  bindAlone(address: string, port: number): number;
+  discard(): void;
 }
+
+/** What `bindAlone` says. */
+export const IN_USE = -1;
+export const NOT_BOUND = -2;
 
 /** The ports of the destination, and which one it is: to be given back when the socket is closed. */
 export interface Lease {
@@ -277,8 +287,18 @@ export class UdpSteps {
   #connect(port: number): number {
     const { destination, source } = this.#request;
     const { address } = destination;
-    const flags = this.#flags();
+    let flags = this.#flags();
     this.#questions++;
+    // What it takes to share a port is not needed where nobody is on it.
+    if ((flags & UdpFlag.alone) !== 0 && source.extras === null) {
+      const bound = this.#target.bindAlone(this.#localAddress, port);
+      if (bound >= 0) return this.#connectLocked(bound, flags);
+      if (bound === IN_USE) {
+        this.#memory.wasAlone(false);
+        if (!this.#memory.shared) return UdpVerdict.portLocked;
+        flags &= ~UdpFlag.alone;
+      }
+    }
     const fd = this.#target.fd();
     if (fd < 0) throw this.#failed(fd, syscallOf(this.#native, fd));
     const native = this.#native;
@@ -287,6 +307,14 @@ export class UdpSteps {
       native.udpConnect(fd, this.#domain, local, port, address, destination.port, flags, source.extras),
       flags,
     );
+  }
+
+  #connectLocked(fd: number, flags: number): number {
+    const { address, port } = this.#request.destination;
+    const unlock = (flags & (UdpFlag.shared | UdpFlag.exclusive)) === UdpFlag.shared;
+    const outcome = this.#native.udpConnectLocked(fd, this.#domain, address, port, unlock);
+    if (outcome !== UdpVerdict.connectedAlone) this.#target.discard();
+    return this.#verdict(outcome, flags);
   }
 
   // Port after port, as long as they are locked.

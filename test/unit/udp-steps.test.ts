@@ -1,10 +1,10 @@
 // How one UDP socket is connected, against a kernel that says what it is told to say.
 import { constants } from 'node:os';
-import { describe, expect, test } from 'vitest';
+import { describe, expect, test, vi } from 'vitest';
 import type { Native, Route, TcpExtras } from '../../src/native';
 import type { PortRange } from '../../src/range';
 import { UdpMemory } from '../../src/udp_memory';
-import { type Lease, type Target, type UdpRequest, UdpSteps } from '../../src/udp_steps';
+import { IN_USE, type Lease, NOT_BOUND, type Target, type UdpRequest, UdpSteps } from '../../src/udp_steps';
 
 const { errno } = constants;
 
@@ -23,6 +23,7 @@ const ESTABLISHED = 1;
 // native/binding.cc
 const SHARED = 1;
 const EXCLUSIVE = 2;
+const TRY_ALONE = 4;
 
 const SYSCALLS = ['', 'socket', 'netlink', 'connect', 'recv'];
 const fails = (syscall: string, code: number) => -(code + 4096 * SYSCALLS.indexOf(syscall));
@@ -48,6 +49,31 @@ interface Asked {
   target?: Target;
 }
 
+/** A target that core cannot bind. */
+class Adopted implements Target {
+  fd(): number {
+    return 7;
+  }
+  bindAlone(): number {
+    return NOT_BOUND;
+  }
+  discard(): void {}
+}
+
+/** One that core binds, or says why not. */
+class Bound extends Adopted {
+  readonly tried: [address: string, port: number][] = [];
+  discarded = 0;
+  answers = [9];
+  override bindAlone(address = '', port = 0): number {
+    this.tried.push([address, port]);
+    return (this.answers.length > 1 ? this.answers.shift() : this.answers[0]) ?? NOT_BOUND;
+  }
+  override discard(): void {
+    this.discarded++;
+  }
+}
+
 class Kernel {
   range = '50000\t50003\n';
   /** What becomes of udpConnect, in turn; the last one for ever. */
@@ -62,6 +88,9 @@ class Kernel {
   flags: number[] = [];
   asked: number[] = [];
   probes = 0;
+  /** What udpConnectLocked was given, and what it says, in turn; then that it is connected. */
+  locked: [fd: number, unlock: boolean][] = [];
+  lockedConnects: number[] = [];
   /** What portsInState says, and how often it was asked. */
   listed: () => Uint16Array | number | Promise<Uint16Array | number> = () => fails('socket', errno.EMFILE);
   looks = 0;
@@ -85,6 +114,10 @@ class Kernel {
       this.flags.push(flags);
       const answer = (this.connects.length > 1 ? this.connects.shift() : this.connects[0]) ?? CONNECTED;
       return typeof answer === 'function' ? answer(port, flags) : answer;
+    },
+    udpConnectLocked: (fd: number, _family: number, _to: string, _port: number, unlock: boolean) => {
+      this.locked.push([fd, unlock]);
+      return this.lockedConnects.shift() ?? ALONE;
     },
     udpOwner: (_family: number, _source: string, port: number) => {
       this.asked.push(port);
@@ -127,7 +160,7 @@ class Kernel {
 
   steps(asked: Asked = {}): UdpSteps {
     const { port = 0, range, source = '192.0.2.1', host = '192.0.2.2' } = asked;
-    const { exclusive = false, extras = null, target = { fd: () => 7 } } = asked;
+    const { exclusive = false, extras = null, target = new Adopted() } = asked;
     const request: UdpRequest = {
       destination: { address: host, port: 53, family: host.includes(':') ? 6 : 4 },
       localAddress: source,
@@ -308,14 +341,86 @@ describe('any port', () => {
 
   test('nor does one for which there is no descriptor', () => {
     const kernel = new Kernel();
-    const target = {
-      fd: () => {
-        throw new Error('EMFILE');
-      },
+    const target = new Adopted();
+    target.fd = () => {
+      throw new Error('EMFILE');
     };
     for (let n = 0; n < 10; n++) expect(run(kernel.steps({ target })).error).toMatchObject({ message: 'EMFILE' });
     const ports = PORTS.map(() => run(kernel.steps()).lease?.localPort ?? 0);
     expect(sorted(ports)).toEqual(PORTS);
+  });
+});
+
+describe('where core can bind', () => {
+  test.each([
+    { exclusive: false, unlock: true },
+    { exclusive: true, unlock: false },
+  ])('a port on which nobody is: $exclusive', ({ exclusive, unlock }) => {
+    const kernel = new Kernel();
+    const target = new Bound();
+    const { lease } = run(kernel.steps({ target, exclusive }));
+    expect(target.tried).toEqual([['192.0.2.1', lease?.localPort]]);
+    expect(kernel.locked).toEqual([[9, unlock]]);
+    expect(kernel.tried).toEqual([]);
+    expect(target.discarded).toBe(0);
+  });
+
+  test('without sock_diag it stays locked, and one that is not to be had is not tried again', () => {
+    const kernel = new Kernel();
+    kernel.probe = 0;
+    vi.spyOn(process, 'emitWarning').mockImplementation(() => undefined);
+    const target = new Bound();
+    target.answers = [IN_USE, 9];
+    const { lease } = run(kernel.steps({ target }));
+    expect(target.tried).toHaveLength(2);
+    expect(target.tried[1]).toEqual(['192.0.2.1', lease?.localPort]);
+    expect(kernel.locked).toEqual([[9, false]]);
+    expect(kernel.tried).toEqual([]);
+  });
+
+  test('where somebody is on the port, it is shared, and after a few such ports that comes first', () => {
+    const kernel = new Kernel();
+    const target = new Bound();
+    target.answers = [IN_USE];
+    for (let n = 0; n < 8; n++) {
+      expect(run(kernel.steps({ target, port: 50_000 })).lease).toMatchObject({ localPort: 50_000 });
+    }
+    expect(target.tried).toHaveLength(4);
+    expect(kernel.flags).toEqual(Array(8).fill(SHARED));
+  });
+
+  test('where it does not come to a bind, the addon tries and says why', () => {
+    const kernel = new Kernel();
+    kernel.connects = [fails('connect', errno.ENETUNREACH)];
+    const target = new Bound();
+    target.answers = [NOT_BOUND];
+    expect(run(kernel.steps({ target })).error).toMatchObject({ code: 'ENETUNREACH', syscall: 'connect' });
+    expect(kernel.flags).toEqual([SHARED | TRY_ALONE]);
+  });
+
+  test('not with options, which are to be set before', () => {
+    const kernel = new Kernel();
+    const target = new Bound();
+    run(kernel.steps({ target, extras: { freeBind: true } }));
+    expect(target.tried).toEqual([]);
+    expect(kernel.tried).toHaveLength(1);
+  });
+
+  test('a failure after the bind: the socket is closed, which unlocks the port', () => {
+    const kernel = new Kernel();
+    kernel.lockedConnects = [fails('connect', errno.ENETUNREACH)];
+    const target = new Bound();
+    expect(run(kernel.steps({ target })).error).toMatchObject({ code: 'ENETUNREACH', syscall: 'connect' });
+    expect(target.discarded).toBe(1);
+  });
+
+  test('a change of the network namespace: begun again', () => {
+    const kernel = new Kernel();
+    kernel.lockedConnects = [MOVED];
+    const target = new Bound();
+    expect(run(kernel.steps({ target })).lease).toMatchObject({ localAddress: '192.0.2.1' });
+    expect(target.discarded).toBe(1);
+    expect(kernel.locked).toHaveLength(2);
   });
 });
 
