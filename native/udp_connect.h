@@ -48,8 +48,8 @@ enum class UdpVerdict : int {
 // no port is locked.
 Result UdpConnect(Oracle* oracle, const UdpPlan& plan, int target);
 
-// Connects `target`, which core has bound without SO_REUSEADDR: nobody else was on its port, and it is locked. value is a
-// UdpVerdict, kConnectedAlone or kMoved; where it does not say connected, and on failure, the caller closes `target`.
+// Connects `target`, which core has bound without SO_REUSEADDR: nobody else was on its port, and it is locked. value is
+// a UdpVerdict, kConnectedAlone or kMoved; where it does not say connected, and on failure, the caller closes `target`.
 Result UdpConnectLocked(Oracle* oracle, int target, const Address& remote, bool unlock);
 
 // Without a lock, and so only a hint: the state of the socket that would get datagrams of this 4-tuple, 0 when nobody
