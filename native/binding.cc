@@ -480,7 +480,7 @@ Napi::Value SocketGroupsJs(const Napi::CallbackInfo& info) {
     if ((bits[port / 8] >> (port % 8) & 1) != 0) ports.set(port);
   }
   if (ports.any()) {
-    question.low = static_cast<uint16_t>(ports._Find_first());
+    while (!ports.test(question.low)) question.low++;
     while (!ports.test(question.high)) question.high--;
   }
   std::unordered_set<std::string> except;
