@@ -28,7 +28,9 @@
           "include_dirs": ["<!@(node -p \"require('node-addon-api').include_dir\")"],
           "defines": ["NAPI_VERSION=8", "NAPI_DISABLE_CPP_EXCEPTIONS", "NODE_ADDON_API_DISABLE_DEPRECATED"],
           "cflags_cc!": ["-std=gnu++14", "-std=gnu++17", "-std=gnu++20"],
-          "cflags_cc": ["-std=c++17", "-Wall", "-Wextra", "-fvisibility=hidden"],
+          "cflags_cc": ["-std=c++17", "-Wall", "-Wextra", "-fvisibility=hidden", "-ffunction-sections", "-fdata-sections"],
+          # For `npm run prebuild`, where the C++ library is part of the binary: only what is used of it stays.
+          "ldflags": ["-Wl,--gc-sections", "-Wl,--version-script=<(module_root_dir)/native/exports.map"],
           "conditions": [
             ["werror=='true'", { "cflags_cc": ["-Werror"] }],
             ["sanitize!=''", {

@@ -41,7 +41,7 @@ describe('the tarball', () => {
       files.filter((path) => !single.includes(path) && !folders.some((folder) => path.startsWith(folder))),
     ).toEqual([]);
     expect(files.filter((path) => !path.includes('/'))).toEqual(single);
-    expect(files.filter((path) => path.startsWith('native/') && !/\.(cc|h)$/.test(path))).toEqual([]);
+    expect(files.filter((path) => path.startsWith('native/') && !/\.(cc|h|map)$/.test(path))).toEqual([]);
     expect(files.filter((path) => path.startsWith('dist/') && !/\.(js|js\.map|d\.ts)$/.test(path))).toEqual([]);
     expect(files.filter((path) => path.startsWith('docs/') && !path.endsWith('.md'))).toEqual([]);
     expect(files.filter((path) => /test|bench\/|\.env|node_modules/.test(path))).toEqual([]);
