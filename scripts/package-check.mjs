@@ -1,9 +1,16 @@
-// Checks the package as npm would publish it: publint and are-the-types-wrong on the packed tarball.
+// Checks the package as npm would publish it: its prebuilt binaries, and publint and are-the-types-wrong on the packed tarball.
 import { execFileSync } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { root, run } from './lib.mjs';
+import { defectsOf } from './prebuilds.mjs';
+
+const found = defectsOf(join(root, 'prebuilds'));
+if (found.length > 0) {
+  console.error(`${found.join('\n')}\n\`npm run prebuild\` makes them.`);
+  process.exit(1);
+}
 
 const directory = mkdtempSync(join(tmpdir(), 'connectx-pack-'));
 try {

@@ -1,5 +1,5 @@
 // The prebuilt binaries: for which machines there are any, and what must hold for each of them.
-import { execFileSync } from 'node:child_process';
+import { spawnSync } from 'node:child_process';
 import { existsSync, readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 
@@ -42,12 +42,18 @@ const EXPORTS = ['napi_register_module_v1', 'node_api_module_get_api_version_v1'
 /** What is wrong with this binary of this target, each in a sentence; empty when nothing is. Asks readelf (binutils). */
 export function defects(path, target) {
   if (!existsSync(path)) return ['it is missing'];
+  const found = [];
   const readelf = (...options) => {
     const env = { ...process.env, LC_ALL: 'C' };
-    // What readelf only warns of is a defect too; it has no other way to tell than its exit code and these words.
-    return execFileSync('readelf', ['--wide', ...options, path], { encoding: 'utf8', env, stdio: 'pipe' });
+    const { error, status, stdout, stderr } = spawnSync('readelf', ['--wide', ...options, path], {
+      encoding: 'utf8',
+      env,
+      maxBuffer: 1e8,
+    });
+    if (error) throw error;
+    if (status !== 0 || stderr !== '') found.push(`readelf says: ${stderr.trim() || `exit ${status}`}`);
+    return stdout;
   };
-  const found = [];
 
   const machine = /^ *Machine: +(.+)$/m.exec(readelf('--file-header'))?.[1];
   if (machine !== target.machine) found.push(`it is for ${machine}, not for ${target.machine}`);

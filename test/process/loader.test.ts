@@ -1,8 +1,8 @@
 // Where the addon comes from, what is said when it does not come, and what happens when its thread ends.
-import { existsSync, mkdirSync, readFileSync, renameSync, rmSync } from 'node:fs';
-import { join } from 'node:path';
+import { mkdirSync, readFileSync, renameSync, rmSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
-import { BUILT_ADDON, install, pack, type Packed, type Project } from '../helpers/package.js';
+import { BUILT_ADDON, install, pack, PREBUILT, type Packed, type Project } from '../helpers/package.js';
 
 let packed: Packed;
 beforeAll(async () => {
@@ -74,10 +74,8 @@ describe('the addon loads', () => {
 
   test('from prebuilds, as prebuildify names it', async () => {
     const where = project({ addon: readFileSync(BUILT_ADDON) });
-    const prebuilds = join(where.package, `prebuilds/${process.platform}-${process.arch}`);
-    mkdirSync(prebuilds, { recursive: true });
-    const libc = existsSync('/etc/alpine-release') ? 'musl' : 'glibc';
-    renameSync(join(where.package, 'build/Release/connectx.node'), join(prebuilds, `connectx.${libc}.node`));
+    mkdirSync(dirname(join(where.package, PREBUILT)), { recursive: true });
+    renameSync(join(where.package, 'build/Release/connectx.node'), join(where.package, PREBUILT));
     rmSync(join(where.package, 'build'), { recursive: true });
     expect(await said(where)).toEqual(works);
   });
