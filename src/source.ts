@@ -16,7 +16,8 @@ export interface SourceOptions {
    *
    * A destination of a family for which there is no source is not attempted.
    */
-  localAddress?: string | { ipv4?: string; ipv6?: string } | SourcePool | SourceFunction | undefined;
+  localAddress?:
+    string | { ipv4?: string | undefined; ipv6?: string | undefined } | SourcePool | SourceFunction | undefined;
   /** The exact source port, 1 to 65535. Default (and 0): assigned by the kernel. */
   localPort?: number | undefined;
   /** Take the source port from `[low, high]`, both inclusive, 1 to 65535. Excludes `localPort`. */
