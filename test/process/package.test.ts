@@ -186,6 +186,7 @@ function open(): Socket {
   });
   createConnection({ port: 1, localAddress: choose, localPort: 7 });
   connect({ path: '/run/x.sock' });
+  createConnection({ port: 1, localAddress: { ipv4: process.env['SOURCE'], ipv6: undefined } });
   new Socket({ localAddress: '192.0.2.7', allowHalfOpen: true }).connect(443, 'example.org');
   const range: { low: number; high: number } | undefined = capabilities().ephemeralRange;
   const fd: number = sys.socket(sys.constants.AF_INET, sys.constants.SOCK_STREAM);
@@ -203,20 +204,41 @@ function open(): Socket {
   connect({ port: 1, localAddress: () => 7 });
   // @ts-expect-error bytes are asked for with a length
   const wrong: Buffer = sys.getsockopt(fd, 1, 2);
+  const agent: http.Agent = new HttpAgent({ keepAlive: true, localAddress: choose });
+  const secure: https.Agent = new HttpsAgent({ rejectUnauthorized: true, localPortRange: [1024, 2047] });
+  const connector: Connector = buildConnector({ localAddress: '192.0.2.7', timeout: 1000 });
+  const undo: () => void = register({ sources: ['192.0.2.0/24'] });
+  collectPortUsage({ filter: { protocol: 'tcp' }, limit: undefined });
+  console.log(agent, secure, connector, undo);
+  // @ts-expect-error an option of its own, misspelt
+  new HttpAgent({ localAdress: '192.0.2.7' });
+  // @ts-expect-error a list of sources
+  register({ sources: '192.0.2.7' });
+  // @ts-expect-error there may be none
+  const first: PortUsage = ([] as PortUsage[])[0];
+  console.log(first);
   return wrong.length > 0 ? socket : new Socket();
 }
 open();
 `;
 
-const TYPES = 'type ConnectOptions, type Destination, type SourceFunction';
+const TYPES = 'type ConnectOptions, type Destination, type PortUsage, type SourceFunction';
 const VALUES = 'capabilities, connect, ConnectxError, createConnection, Socket';
 const asModule = `
+import type * as http from 'node:http';
+import type * as https from 'node:https';
 import type * as net from 'node:net';
 import { ${TYPES}, ${VALUES} } from 'connectx';
 import * as sys from 'connectx/sys';
 import { type Endpoint } from 'connectx/sys';
+import { HttpAgent, HttpsAgent } from 'connectx/http';
+import { buildConnector, type Connector } from 'connectx/undici';
+import { register } from 'connectx/register';
+import { collectPortUsage } from 'connectx/metrics';
 ${USE}`;
 const asScript = `
+import type http = require('node:http');
+import type https = require('node:https');
 import type net = require('node:net');
 import connectx = require('connectx');
 import sys = require('connectx/sys');
@@ -225,13 +247,23 @@ type Destination = connectx.Destination;
 type SourceFunction = connectx.SourceFunction;
 type Socket = connectx.Socket;
 type Endpoint = sys.Endpoint;
+import adapter = require('connectx/http');
+import undici = require('connectx/undici');
+import registration = require('connectx/register');
+import metrics = require('connectx/metrics');
+type Connector = undici.Connector;
+type PortUsage = connectx.PortUsage;
+const { HttpAgent, HttpsAgent } = adapter;
+const { buildConnector } = undici;
+const { register } = registration;
+const { collectPortUsage } = metrics;
 const { ${VALUES} } = connectx;
 ${USE}`;
 
 describe('a strict TypeScript program compiles', () => {
   beforeAll(() => {
     mkdirSync(join(project.folder, 'node_modules/@types'));
-    for (const name of ['@types/node', 'undici-types']) {
+    for (const name of ['@types/node', 'undici-types', 'prom-client']) {
       symlinkSync(join(root, 'node_modules', name), join(project.folder, 'node_modules', name));
     }
     project.write('module.mts', asModule);
