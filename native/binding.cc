@@ -318,6 +318,9 @@ Napi::Value UdpSocketJs(const Napi::CallbackInfo& info) {
   return ToJs(info, EnvironmentOf(info)->loose.Open(Int(info, 0), SOCK_DGRAM, IPPROTO_UDP));
 }
 
+// udpMoved() -> 0 or 1
+Napi::Value UdpMovedJs(const Napi::CallbackInfo& info) { return ToJs(info, UdpMoved(UdpOracle(info))); }
+
 Napi::Value UdpProbeJs(const Napi::CallbackInfo& info) { return ToJs(info, UdpProbe()); }
 
 // tcpHeldWithOtherDevice(fd, family, local, localPort, remote, remotePort, interface) -> 0 or 1
@@ -570,6 +573,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   add("udpConnectLocked", UdpConnectLockedJs);
   add("udpOwner", UdpOwnerJs);
   add("udpOwnerFirst", UdpOwnerFirstJs);
+  add("udpMoved", UdpMovedJs);
   add("udpProbe", UdpProbeJs);
   add("udpSocket", UdpSocketJs);
   add("diagLookup", DiagLookupJs);

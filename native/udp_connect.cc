@@ -281,6 +281,14 @@ Result BindSomewhere(int family, Address* local) {
 
 }  // namespace
 
+Result UdpMoved(Oracle* oracle) {
+  // A socket of any family tells the namespace; this one is always there.
+  Result opened = os::Socket(AF_UNIX, SOCK_DGRAM, 0);
+  if (!opened.ok()) return opened;
+  const Fd fd(opened.value);
+  return Result::Ok(oracle->Moved(fd.get()) ? 1 : 0);
+}
+
 Result UdpProbe() {
   for (const int family : {AF_INET, AF_INET6}) {
     Address local;

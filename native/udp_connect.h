@@ -56,6 +56,9 @@ Result UdpConnectLocked(Oracle* oracle, int target, const Address& remote, bool 
 // would.
 Result UdpOwner(Oracle* oracle, const UdpPlan& plan);
 
+// Has the thread changed its network namespace since the last call? value is 1 or 0.
+Result UdpMoved(Oracle* oracle);
+
 // Does sock_diag see a UDP socket of ours, and rtnetlink name the interfaces? value is 1, or 0 when the kernel or a
 // sandbox refuses; a failure says that it could not be tried.
 Result UdpProbe();

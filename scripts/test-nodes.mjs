@@ -17,4 +17,7 @@ if (missing.length > 0) {
   const packages = missing.map((major) => `node${major}@npm:node-linux-${process.arch}@${major}`);
   run('npm', ['install', '--no-audit', '--no-fund', ...packages], { cwd: directory });
 }
-for (const major of wanted) run(binary(major), ['scripts/test.mjs', ...given.filter((argument) => !isMajor(argument))]);
+for (const major of wanted) {
+  const env = { ...process.env, CONNECTX_TEST_COMMAND: `npm run test:nodes -- ${major}` };
+  run(binary(major), ['scripts/test.mjs', ...given.filter((argument) => !isMajor(argument))], { env });
+}

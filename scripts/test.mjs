@@ -1,14 +1,16 @@
 // Runs the tests in a network namespace of their own: `npm test [-- vitest arguments]`. Where none can be made, the tests
-// that need one are left out and named. With CI=true nothing may be left out.
+// that need one are left out and named. With CI=true nothing may be left out. What came of a whole run goes to
+// reports/node-<release>.json.
 import { spawnSync } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { copyFileSync, existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { root, works } from './lib.mjs';
+import { report, root, works } from './lib.mjs';
 
 const vitest = join(createRequire(import.meta.url).resolve('vitest/package.json'), '../vitest.mjs');
-const command = [process.execPath, vitest, 'run', ...process.argv.slice(2)];
+const given = process.argv.slice(2);
+const command = [process.execPath, vitest, 'run', ...given];
 
 // Where `unshare` may make a namespace, the namespace's root may do in it all that the tests do.
 const namespaces = process.platform === 'linux' && works('unshare', ['-Urn', 'ip', 'link', 'set', 'lo', 'up']);
@@ -29,8 +31,16 @@ const { status, error } = spawnSync(file, args, {
   env: { ...process.env, CONNECTX_TEST_SUMMARY: summary, CONNECTX_TEST_NAMESPACE: namespaces ? '1' : '' },
 });
 if (error) throw error;
-const { skipped } = status === 0 ? JSON.parse(readFileSync(summary, 'utf8')) : { skipped: 0 };
+const counts = process.env.CONNECTX_TEST_COUNTS;
+if (counts && existsSync(summary)) copyFileSync(summary, counts);
+const { passed, failed, skipped } = existsSync(summary) ? JSON.parse(readFileSync(summary, 'utf8')) : {};
 rmSync(directory, { recursive: true });
+if (given.length === 0 && passed !== undefined) {
+  const [major] = process.versions.node.split('.');
+  const detail = skipped > 0 ? `${skipped} left out` : '';
+  const row = { what: `every test, Node ${process.versions.node}`, tried: passed + failed, failed, detail };
+  report(`node-${major}`, process.env.CONNECTX_TEST_COMMAND ?? 'npm test', [row]);
+}
 if (status === 0 && skipped > 0 && process.env.CI === 'true') {
   console.error('CI runs every test, and some were left out.');
   process.exit(1);

@@ -150,6 +150,8 @@ export interface Native {
     flags: number,
     extras: TcpExtras | null,
   ): number;
+  /** 1: the thread has changed its network namespace since the last UDP call. Negative: it could not be asked. */
+  udpMoved(): number;
   /** 1: sock_diag sees a UDP socket of ours. 0: it does not. Negative: it could not be tried. */
   udpProbe(): number;
   diagLookup(

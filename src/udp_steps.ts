@@ -205,6 +205,11 @@ export class UdpSteps {
       } else if (!ports.mayUnlock(performance.now())) break;
       yield pauseAfter(tries, Math.random);
     }
+    // Ports that were ours in another network namespace say nothing of this one, and nobody has asked the kernel for them.
+    if (this.#native.udpMoved() === 1) {
+      this.#memory.forget();
+      return undefined;
+    }
     if (this.#memory.refresh()) return undefined;
     throw this.#error(errno.EAGAIN, 'connect', udpPortsExhausted(this.#memory.rangeOf(source.range)));
   }

@@ -50,7 +50,16 @@ const SHAPES = {
     good: undisturbed,
     aims: true,
   },
-  // Up to 18 % of the range.
+  // Nothing but connecting: up to 2 % of the range.
+  'ramp to 500': {
+    task: 'ramp',
+    connections: 500,
+    warmup: 8,
+    rounds: { quick: 20, full: 80 },
+    good: undisturbed,
+    aims: true,
+  },
+  // Up to 18 %.
   'ramp to 5,000': {
     task: 'ramp',
     connections: 5000,

@@ -1,17 +1,16 @@
 // Several processes that want the same 4-tuples, and are killed in the middle of it.
-// CONNECTX_CONTEST_ATTEMPTS=1000000 makes the long run of it (some minutes).
+// `npm run test:races` makes the long run of it (some minutes).
 import { type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { closeSync, openSync, readSync } from 'node:fs';
+import { closeSync, openSync, readSync, writeFileSync } from 'node:fs';
 import { setTimeout } from 'node:timers/promises';
 import { connectUdpSync, type UdpConnectOptions } from 'connectx';
-import { expect, test } from 'vitest';
+import { afterAll, expect, test } from 'vitest';
 import { describeIsolated, useNetwork } from '../helpers/netns.js';
 import { type Cast, families, keep, lockedPorts, SERVER, udpEcho } from '../helpers/udp.js';
 import { start } from '../helpers/udp-processes.js';
 
-const LONG = process.env.CONNECTX_CONTEST_ATTEMPTS;
-const ATTEMPTS = Number(LONG ?? 40_000);
+const ATTEMPTS = Number(process.env.CONNECTX_CONTEST_ATTEMPTS ?? 40_000);
 const LIMIT_MS = 30_000 + ATTEMPTS * 2;
 
 /** What the contenders tell; see test/fixtures/udp-contender.mjs. */
@@ -154,6 +153,13 @@ async function contest(cast: Cast, plain: boolean, isOver: (contenders: Contest,
   return { contenders, observer, tuples, seconds };
 }
 
+/** For reports/races.json, see `report()` in scripts/lib.mjs. */
+const rows: { what: string; tried: number; failed: number; detail: string }[] = [];
+afterAll(() => {
+  const file = process.env.CONNECTX_CONTEST_REPORT;
+  if (file) writeFileSync(file, JSON.stringify(rows));
+});
+
 describeIsolated('contest', () => {
   useNetwork({
     range: [20000, 20015],
@@ -180,19 +186,17 @@ describeIsolated('contest', () => {
         ({ total }) => total.attempts >= attempts,
       );
       const { total, kills } = contenders;
-      if (LONG) {
-        const losses = JSON.stringify(total.losses);
-        console.log(
-          `${cast.family}: ${total.attempts} attempts, ${total.wins.length} wins (${total.talks} with tokens), ${losses}, ` +
-            `${kills} kills, ${observer.looks} looks at the kernel's table, ${seconds.toFixed(1)} s`,
-        );
-      }
       const { duplicates } = observer;
-      expect({ duplicates, overlaps: contenders.overlaps, silent: total.silent }).toEqual({
-        duplicates: 0,
-        overlaps: 0,
-        silent: 0,
+      const { overlaps } = contenders;
+      rows.push({
+        what: `UDP, ${cast.family}: 8 processes that want the same ${tuples.length} 4-tuples`,
+        tried: total.attempts,
+        failed: duplicates + overlaps + total.silent,
+        detail:
+          `${total.wins.length} were connected, ${total.talks} of them heard their own echoes, ${kills} processes were killed, ` +
+          `the kernel's table was read ${observer.looks} times; ${seconds.toFixed(0)} s`,
       });
+      expect({ duplicates, overlaps, silent: total.silent }).toEqual({ duplicates: 0, overlaps: 0, silent: 0 });
       expect(Object.keys(total.losses)).toEqual(['EADDRINUSE tuple-in-use']);
       // All of it did happen.
       expect(new Set(total.wins.map(([tuple]) => tuple)).size).toBe(tuples.length);

@@ -91,6 +91,8 @@ class Kernel {
   /** What udpConnectLocked was given, and what it says, in turn; then that it is connected. */
   locked: [fd: number, unlock: boolean][] = [];
   lockedConnects: number[] = [];
+  /** What udpMoved says, in turn; then that the thread is where it was. */
+  moved: number[] = [];
   /** What portsInState says, and how often it was asked. */
   listed: () => Uint16Array | number | Promise<Uint16Array | number> = () => fails('socket', errno.EMFILE);
   looks = 0;
@@ -137,6 +139,7 @@ class Kernel {
       expect([protocol, state, source, to, port]).toEqual([17, ESTABLISHED, '192.0.2.1', '192.0.2.2', 53]);
       return this.listed();
     },
+    udpMoved: () => this.moved.shift() ?? 0,
     udpProbe: () => {
       this.probes++;
       return this.probe;
@@ -412,6 +415,16 @@ describe('where core can bind', () => {
     const target = new Bound();
     expect(run(kernel.steps({ target })).error).toMatchObject({ code: 'ENETUNREACH', syscall: 'connect' });
     expect(target.discarded).toBe(1);
+  });
+
+  test('a thread that has moved is not told that ports are exhausted which it had elsewhere', () => {
+    const kernel = new Kernel();
+    const target = new Bound();
+    for (const _ of PORTS) expect(run(kernel.steps({ target })).lease).toBeDefined();
+    kernel.moved = [1];
+    expect(run(kernel.steps({ target })).lease).toBeDefined();
+    for (const _ of PORTS.slice(1)) expect(run(kernel.steps({ target })).lease).toBeDefined();
+    expect(run(kernel.steps({ target })).error).toMatchObject({ reason: 'ports-exhausted' });
   });
 
   test('a change of the network namespace: begun again', () => {
