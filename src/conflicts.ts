@@ -1,5 +1,5 @@
 // Listeners inside the ephemeral range: the kernel may give their port to a connection before they are (re)started.
-import { nativeFor } from './native';
+import { nativeWithNet } from './permission';
 import { holdersOf } from './port_usage';
 import { ownersOf, type SocketProcess } from './processes';
 import type { PortRange } from './range';
@@ -37,7 +37,7 @@ function eachOnce(holders: readonly SocketHolder[]): SocketHolder[] {
 
 /** {@link listenerConflicts}, as of now or as they were with another range. */
 export async function conflictsWithin(range: PortRange | undefined): Promise<ListenerConflict[]> {
-  const native = nativeFor('listener-conflicts');
+  const native = nativeWithNet('listener-conflicts');
   const now = assignablePorts(native);
   const assignable: Assignable = { range: range ?? now.range, reserved: now.reserved };
   const protocols = await Promise.all(

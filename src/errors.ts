@@ -96,6 +96,13 @@ export function unsupported(feature: string, why: string, cause?: unknown): Conn
   );
 }
 
+/** `ERR_ACCESS_DENIED` of the network, as Node's permission model says it. */
+export function accessDenied(cause: unknown): Error {
+  const message = 'Access to this API has been restricted. Use --allow-net to manage permissions.';
+  const error = withCode(new Error(message, { cause }), 'ERR_ACCESS_DENIED');
+  return Object.assign(error, { permission: 'Net', resource: '' });
+}
+
 /** What is known of an attempt whose error core makes. */
 export interface FailedAttempt {
   readonly destination: { readonly address: string; readonly port: number };

@@ -286,12 +286,21 @@ const HOW_TO_BUILD =
   'build one: `npm install node-addon-api` in your project, and `npx node-gyp rebuild` in the folder of connectx (with ' +
   'Python, make and a C++17 compiler)';
 
+const ADDONS_DISABLED =
+  'connectx is an addon, and Node was told not to load any. With --permission, add --allow-addons; otherwise leave out --no-addons';
+
 function loadAddon(root: string): Native {
   const here = `${process.platform}-${process.arch}, Node ${process.versions.node}`;
   let path: string;
   try {
     path = (require('node-gyp-build') as NodeGypBuild).resolve(root);
   } catch (cause) {
+    const { code, resource } = cause as NodeJS.ErrnoException & { resource?: string };
+    // node-gyp-build looks for Alpine Linux.
+    if (code === 'ERR_ACCESS_DENIED') {
+      const why = `looking for the binary in ${root} takes --allow-fs-read=${root} and --allow-fs-read=${resource ?? ''}`;
+      throw unsupported('native-addon', why, cause);
+    }
     throw unsupported(
       'native-addon',
       `no connectx binary for ${here} in ${root} (${firstLine(cause)}). Reinstall connectx; if there is no prebuilt binary for ` +
@@ -302,6 +311,9 @@ function loadAddon(root: string): Native {
   try {
     return require(path) as Native;
   } catch (cause) {
+    if ((cause as NodeJS.ErrnoException).code === 'ERR_DLOPEN_DISABLED') {
+      throw unsupported('native-addon', `${ADDONS_DISABLED} (${path})`, cause);
+    }
     throw unsupported(
       'native-addon',
       `${path} did not load on ${here}: ${firstLine(cause)}. Reinstall connectx, or ${HOW_TO_BUILD}`,

@@ -2,6 +2,7 @@
 import { parseAddress } from './address';
 import { badPort, invalidAddress, invalidType, invalidValue } from './errors';
 import { type Native, nativeFor, unwrap } from './native';
+import { netDenial } from './permission';
 import { decodeGroups, decodeHolders, groupCount, type SocketHolder } from './socket_table';
 import { assignablePorts } from './sysctl';
 import { type Assignable, byFullness, type PortUsage, roomFor, usageOf } from './usage';
@@ -95,6 +96,8 @@ async function usageFor(
 
 /** {@link portUsage} with what has been checked. */
 export async function usageNow(native: Native, filter: CheckedFilter): Promise<PortUsage[]> {
+  const denial = netDenial(native);
+  if (denial !== undefined) throw denial;
   const assignable = assignablePorts(native);
   const found = await Promise.all(filter.protocols.map((protocol) => usageFor(native, protocol, assignable, filter)));
   return found.flat().sort(byFullness);

@@ -3,6 +3,7 @@ import { isIP } from 'node:net';
 import type { Family } from './address';
 import { badPort, invalidAddress, invalidType, invalidValue, outOfRange } from './errors';
 import { AF_INET, AF_INET6, type Endpoint, type Native, nativeFor, type SocketOwner, unwrap } from './native';
+import { nativeWithNet } from './permission';
 import { int32 } from './source';
 
 export type { Endpoint };
@@ -40,8 +41,10 @@ export const constants = {
   IPV6_FREEBIND: 78,
 } as const;
 
+const FEATURE = 'connectx/sys';
+
 function addon(): Native {
-  return nativeFor('connectx/sys');
+  return nativeWithNet(FEATURE);
 }
 
 function integer(name: string, value: unknown, low: number, high: number): number {
@@ -98,7 +101,8 @@ export function socket(domain: number, type: number, protocol = 0): number {
  * @throws {ConnectxError} EBADF, ENOTSOCK
  */
 export function close(fd: number): void {
-  const native = addon();
+  // Whatever the process may do: what it has, it can give up.
+  const native = nativeFor(FEATURE);
   unwrap(native, native.close(descriptor(fd)));
 }
 
