@@ -2,7 +2,7 @@
 import { execFile } from 'node:child_process';
 import * as dgram from 'node:dgram';
 import { once } from 'node:events';
-import { existsSync, mkdirSync, symlinkSync } from 'node:fs';
+import { existsSync, mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import * as http from 'node:http';
 import { basename, delimiter, dirname, join } from 'node:path';
 import { promisify } from 'node:util';
@@ -16,7 +16,7 @@ import { folderWith } from '../helpers/programs.js';
 import { recipesOf } from '../helpers/recipes.js';
 import { track } from '../helpers/sockets.js';
 
-const LANGUAGES = ['js', 'ts', 'diff', 'sh', 'text'];
+const LANGUAGES = ['js', 'ts', 'diff', 'sh', 'text', 'json', 'mermaid'];
 const titleOf = ({ page, line }: Block) => `${page}, line ${line}`;
 const blocksIn = (language: string) =>
   blocks.filter((block) => block.language === language).map((block) => [titleOf(block), block] as const);
@@ -120,7 +120,9 @@ describeIsolated('the examples', () => {
 
   test.each(runnable('sh'))('sh: %s', async (_, block) => {
     const folder = project({ 'example.sh': block.code });
-    symlinkSync(join(root, 'dist/cli.js'), join(folder, 'node_modules/.bin/connectx'));
+    // As npm installs it: a program.
+    const program = join(folder, 'node_modules/.bin/connectx');
+    writeFileSync(program, `#!/bin/sh\nexec node ${join(root, 'dist/cli.js')} "$@"\n`, { mode: 0o755 });
     expectPromised(block, await run(folder, 'sh', '-eu', 'example.sh'));
   });
 });
@@ -161,6 +163,8 @@ describe('what is not run here', () => {
       .map((block) => [titleOf(block), block, block.directive?.slice(begin.length) ?? ''] as const);
 
   test('a page says of a block how it is checked, and in these ways only', () => {
+    const data = [...runnable('json'), ...runnable('mermaid')];
+    expect(data.map(([title]) => title)).toEqual([]);
     const known = [...saying('not run: '), ...saying('run by '), ...saying('output of ')].map(([title]) => title);
     expect(directives.map(titleOf).filter((title) => !known.includes(title))).toEqual([]);
     expect(saying('not run: ').map(([, { page }, why]) => [page, why])).toEqual(expect.arrayContaining([...NOT_RUN]));
@@ -193,7 +197,7 @@ describe('what is not run here', () => {
       const commands = code.split('\n').map((line) => line.replace(/\s*#.*/, ''));
       expect(commands.filter((command) => command !== '' && !steps.includes(command))).toEqual([]);
     } else if (by.startsWith('npm run ')) expect(steps).toContain(by);
-    else expect(read(by)).toContain(basename(dirname(page)));
+    else expect(read(by)).toContain(page.startsWith('examples/') ? basename(dirname(page)) : page);
   });
 
   test('the programs of docs/recipes.md are those that its tests run', () => {
