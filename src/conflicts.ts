@@ -9,9 +9,13 @@ import { type Assignable, inTheWay, reserveCommand, reserving } from './usage';
 
 /** A socket that waits on a port which the kernel also gives to outgoing connections. */
 export interface ListenerConflict {
+  /** Of the socket. */
   protocol: 'tcp' | 'udp';
+  /** Of the socket; one of IPv6 may hold the port of both. */
   family: 'IPv4' | 'IPv6';
+  /** What it is bound to; `0.0.0.0` and `::` for every address. */
   localAddress: string;
+  /** The port that is in the way. */
   localPort: number;
   /** The user that the socket was made by. */
   uid: number;

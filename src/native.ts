@@ -23,14 +23,19 @@ export interface TcpExtras {
 export interface SocketOption {
   /** E.g. `SOL_SOCKET` (1), `IPPROTO_IP` (0), `IPPROTO_TCP` (6), `IPPROTO_IPV6` (41). */
   readonly level: number;
+  /** E.g. `SO_PRIORITY` (12). */
   readonly name: number;
   /** A number is passed as a C `int`. */
   readonly value: number | Uint8Array;
 }
 
+/** An end of a socket, as getsockname(2) and getpeername(2) tell it. */
 export interface Endpoint {
+  /** Of the socket. */
   family: 'IPv4' | 'IPv6';
+  /** A numeric IP, without a zone. */
   address: string;
+  /** 0 to 65535; 0: not bound. */
   port: number;
   /** The interface index of a scoped IPv6 address. */
   scope?: number;
@@ -52,7 +57,9 @@ export interface SocketOwner {
   cookie: bigint;
   /** The index of the interface that the socket is bound to; 0: none. */
   interface: number;
+  /** The inode of the socket, by which `/proc/PID/fd` names it. */
   inode: number;
+  /** The user that it was made by. */
   uid: number;
 }
 

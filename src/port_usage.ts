@@ -11,6 +11,7 @@ export type { PortUsage };
 
 /** Which of the ports in use; what is absent is not looked at. */
 export interface UsageFilter {
+  /** Default: both. */
   protocol?: 'tcp' | 'udp' | undefined;
   /** A numeric IP. A zone is not looked at. */
   localAddress?: string | undefined;

@@ -22,8 +22,12 @@ const blocksIn = (language: string) =>
   blocks.filter((block) => block.language === language).map((block) => [titleOf(block), block] as const);
 // The recipes are run by recipes-*.test.ts, with the libraries that they are for.
 const RECIPES = 'docs/recipes.md';
+// The examples of docstrings are parts of a program: they are compiled, below.
+const isDocstring = ({ page }: Block) => page.startsWith('docs/api/');
 const runnable = (language: string) =>
-  blocksIn(language).filter(([, { directive, page }]) => directive === undefined && page !== RECIPES);
+  blocksIn(language).filter(
+    ([, block]) => block.directive === undefined && block.page !== RECIPES && !isDocstring(block),
+  );
 
 // What the blocks find: packages, and programs of a user.
 const APP = `
@@ -127,8 +131,42 @@ describeIsolated('the examples', () => {
   });
 });
 
-test('the TypeScript examples compile, strictly', () => {
-  const examples = blocksIn('ts').map(([, { code }], index) => [`example${index}.mts`, code] as const);
+// What surrounds the example of a docstring: what it uses and does not say where it comes from.
+const SURROUNDINGS: Readonly<Record<string, string>> = {
+  http: "import http from 'node:http';",
+  https: "import https from 'node:https';",
+  Agent: "import { Agent } from 'undici';",
+  fetch: "import { fetch } from 'undici';",
+  fd: 'declare const fd: number;',
+  query: 'declare const query: Buffer;',
+  respondWith: 'declare function respondWith(status: number): void;',
+  'socket.on': "declare const socket: import('node:net').Socket;",
+};
+
+async function completed(block: Block): Promise<string> {
+  const { code, page } = block;
+  if (!isDocstring(block) || code.includes('import ')) return code;
+  const uses = (name: string) =>
+    new RegExp(`(?<![\\w.'])${name}\\b`).test(code) && !new RegExp(`const ${name.split('.')[0]}\\b`).test(code);
+  const own = basename(page, '.md');
+  const modules = own === 'index' ? ['connectx'] : [`connectx/${own}`, 'connectx'];
+  const taken = new Set<string>();
+  const imports = [];
+  for (const name of modules) {
+    const names = Object.keys((await import(name)) as object).filter((one) => uses(one) && !taken.has(one));
+    for (const one of names) taken.add(one);
+    if (names.length > 0) imports.push(`import { ${names.join(', ')} } from '${name}';`);
+  }
+  const others = Object.entries(SURROUNDINGS).filter(([name]) => uses(name));
+  return [...imports, ...others.map(([, line]) => line), 'export {};', code].join('\n');
+}
+
+test('the TypeScript examples compile, strictly, and so do those of docstrings', async () => {
+  const sources = await Promise.all(blocksIn('ts').map(async ([, block]) => completed(block)));
+  const examples = sources.map((code, index) => [`example${index}.mts`, code] as const);
+  expect(sources.filter((_, index) => blocksIn('ts')[index]?.[1].page.startsWith('docs/api/')).length).toBeGreaterThan(
+    15,
+  );
   expect(examples).not.toEqual([]);
   const folder = project(Object.fromEntries(examples));
   const program = ts.createProgram({

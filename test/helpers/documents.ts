@@ -47,14 +47,21 @@ export function blocksOf(page: string): Block[] {
 
 export const blocks: readonly Block[] = pages.flatMap(blocksOf);
 
-/** The fragments that links may lead to, as GitHub makes them. */
-export const anchorsOf = (page: string): string[] =>
-  [...read(page).matchAll(/^#+ (.*)$/gm)].map(([, title = '']) =>
-    title
+/** The fragments that links may lead to, as GitHub makes them: a title that comes again has a number. */
+export function anchorsOf(page: string): string[] {
+  const text = read(page);
+  const seen = new Map<string, number>();
+  const titles = [...text.matchAll(/^#+ (.*)$/gm)].map(([, title = '']) => {
+    const anchor = title
       .toLowerCase()
       .replaceAll(/[^\w\- ]/g, '')
-      .replaceAll(' ', '-'),
-  );
+      .replaceAll(' ', '-');
+    const times = seen.get(anchor) ?? 0;
+    seen.set(anchor, times + 1);
+    return times === 0 ? anchor : `${anchor}-${times}`;
+  });
+  return [...titles, ...[...text.matchAll(/<a id="([^"]+)">/g)].map(([, id = '']) => id)];
+}
 
 /** The cells of the rows of the first table below the heading. */
 export function tableBelow(page: string, heading: string): string[][] {
