@@ -37,6 +37,7 @@ describeIsolated('the lock', () => {
     const lines = diagram?.code.split('\n') ?? [];
     const drawn = lines.flatMap((line) => /C->>K: (\S.*?\))/.exec(line)?.[1] ?? []);
     expect(drawn.length).toBeGreaterThan(8);
+    expect(lines.filter((line) => line.includes('D->>K'))).toEqual(['  D->>K: bind(source, port)']);
 
     const folder = folderWith({ 'program.cjs': program });
     const trace = join(folder, 'trace');
@@ -46,6 +47,8 @@ describeIsolated('the lock', () => {
     const traced = readFileSync(trace, 'utf8').split('\n');
     // What libuv does to adopt the descriptor comes before, and dgram's own connect after it.
     const adopted = traced.findLastIndex((line) => line.includes('SO_NETNS_COOKIE'));
+    const binds = traced.slice(0, adopted).filter((line) => stepOf(line) === 'bind(source, port)');
+    expect(binds.at(-1)).toContain('EADDRINUSE');
     const seen = traced.slice(adopted + 1).flatMap((line) => stepOf(line) ?? []);
     expect(seen.slice(0, drawn.length)).toEqual(drawn);
     expect(seen[drawn.length]).toBe('connect(destination)');
