@@ -6,8 +6,11 @@ export type Family = 4 | 6;
 
 /** A remote end, as a source function gets it. */
 export interface Destination {
+  /** A numeric IP, with its zone if it has one. */
   address: string;
+  /** 1 to 65535. */
   port: number;
+  /** 4 or 6: the family of `address`. */
   family: Family;
 }
 

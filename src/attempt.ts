@@ -20,6 +20,7 @@ import {
 import { kernelOf } from './kernel';
 import { hasKept, mayDiffer } from './local_end';
 import { AF_INET, AF_INET6, errnoOf, type Native, RTN_LOCAL, SocketState, syscallOf, Verdict } from './native';
+import { netDenial } from './permission';
 import { PortSearch, planPorts, type Technique } from './ports';
 import { ALL_PORTS, type PortRange } from './range';
 import type { PoolLease } from './pool';
@@ -143,6 +144,11 @@ export class Attempt {
     this.#shadow((request) => {
       // Back to core's own, so that the handle does not keep the attempt alive.
       this.#shadow(this.#coreConnect);
+      const denial = netDenial(this.#native);
+      if (denial !== undefined) {
+        this.thrown = { error: denial };
+        return -errno.EACCES;
+      }
       this.#sources = sourcesFor(this.#source, this.destination);
       return this.#go(request);
     });

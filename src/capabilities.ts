@@ -11,6 +11,7 @@ export interface Capabilities {
   native: boolean;
   /** Why the addon is not in use on a Linux where it should be. */
   nativeError: Error | undefined;
+  /** `process.platform`. */
   platform: NodeJS.Platform;
   /** `IP_BIND_ADDRESS_NO_PORT` (Linux 4.2): a pinned source address shares its ports over destinations. */
   bindAddressNoPort: boolean;
@@ -23,7 +24,14 @@ export interface Capabilities {
   /** sock_diag(7) answers at all: `portUsage`, `PortMonitor` and `listenerConflicts`. */
   portUsage: boolean;
   /** `net.ipv4.ip_local_port_range` as of now, both ends inclusive; undefined when it cannot be read. */
-  ephemeralRange: { low: number; high: number } | undefined;
+  ephemeralRange:
+    | {
+        /** The first port. */
+        low: number;
+        /** The last port. */
+        high: number;
+      }
+    | undefined;
 }
 
 /**

@@ -1,5 +1,5 @@
 // Listeners inside the ephemeral range: the kernel may give their port to a connection before they are (re)started.
-import { nativeFor } from './native';
+import { nativeWithNet } from './permission';
 import { holdersOf } from './port_usage';
 import { ownersOf, type SocketProcess } from './processes';
 import type { PortRange } from './range';
@@ -9,9 +9,13 @@ import { type Assignable, inTheWay, reserveCommand, reserving } from './usage';
 
 /** A socket that waits on a port which the kernel also gives to outgoing connections. */
 export interface ListenerConflict {
+  /** Of the socket. */
   protocol: 'tcp' | 'udp';
+  /** Of the socket; one of IPv6 may hold the port of both. */
   family: 'IPv4' | 'IPv6';
+  /** What it is bound to; `0.0.0.0` and `::` for every address. */
   localAddress: string;
+  /** The port that is in the way. */
   localPort: number;
   /** The user that the socket was made by. */
   uid: number;
@@ -37,7 +41,7 @@ function eachOnce(holders: readonly SocketHolder[]): SocketHolder[] {
 
 /** {@link listenerConflicts}, as of now or as they were with another range. */
 export async function conflictsWithin(range: PortRange | undefined): Promise<ListenerConflict[]> {
-  const native = nativeFor('listener-conflicts');
+  const native = nativeWithNet('listener-conflicts');
   const now = assignablePorts(native);
   const assignable: Assignable = { range: range ?? now.range, reserved: now.reserved };
   const protocols = await Promise.all(

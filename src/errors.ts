@@ -21,14 +21,23 @@ export type Reason =
 
 /** What an error can say beside its message; see {@link ConnectxError}. */
 export interface ErrorDetails {
+  /** E.g. `EADDRNOTAVAIL`. */
   code: string;
+  /** Negative, as in `node:net`. */
   errno?: number | undefined;
+  /** The system call that failed, e.g. `bind`. */
   syscall?: string | undefined;
+  /** The remote address. */
   address?: string | undefined;
+  /** The remote port. */
   port?: number | undefined;
+  /** The local address, as far as it was known. */
   localAddress?: string | undefined;
+  /** The local port, as far as it was known. */
   localPort?: number | undefined;
+  /** Why, where `code` alone does not tell. */
   reason?: Reason | undefined;
+  /** With `pool-exhausted`: the error of each source. */
   errors?: readonly ConnectxError[] | undefined;
 }
 
@@ -44,19 +53,26 @@ export interface ErrorDetails {
  * });
  */
 export class ConnectxError extends Error {
+  /** E.g. `EADDRNOTAVAIL`, or `ERR_CONNECTX_UNSUPPORTED`. */
   declare code: string;
+  /** Negative, as in `node:net`; absent where no system call has failed. */
   declare errno?: number;
+  /** The system call that failed, e.g. `bind`. */
   declare syscall?: string;
   /** The remote end. */
   declare address?: string;
+  /** The remote port. */
   declare port?: number;
   /** The local end, as far as it was known. */
   declare localAddress?: string;
+  /** The local port, as far as it was known. */
   declare localPort?: number;
+  /** Why, where `code` alone does not tell; see docs/errors.md. */
   declare reason?: Reason;
   /** With `reason: 'pool-exhausted'`: one error for each source that was tried, in this order; of very many, the last ones. */
   declare errors?: readonly ConnectxError[];
 
+  /** Made by connectx; a program has no need to. */
   constructor(message: string, details: ErrorDetails, cause?: unknown) {
     super(message, cause === undefined ? undefined : { cause });
     assignDefined(this, details);
@@ -94,6 +110,13 @@ export function unsupported(feature: string, why: string, cause?: unknown): Conn
     { code: 'ERR_CONNECTX_UNSUPPORTED', reason: feature },
     cause,
   );
+}
+
+/** `ERR_ACCESS_DENIED` of the network, as Node's permission model says it. */
+export function accessDenied(cause: unknown): Error {
+  const message = 'Access to this API has been restricted. Use --allow-net to manage permissions.';
+  const error = withCode(new Error(message, { cause }), 'ERR_ACCESS_DENIED');
+  return Object.assign(error, { permission: 'Net', resource: '' });
 }
 
 /** What is known of an attempt whose error core makes. */

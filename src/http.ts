@@ -58,6 +58,7 @@ const coreTls = TlsAgent.prototype as unknown as AgentMethods;
 export class HttpAgent extends Agent {
   readonly #source: SourceOptions | undefined;
 
+  /** Throws one of Node's argument errors when a source option is wrong. */
   constructor(options?: HttpAgentOptions) {
     super(forCore(options));
     this.#source = sourceIn(options);
@@ -90,6 +91,7 @@ export class HttpAgent extends Agent {
 export class HttpsAgent extends TlsAgent {
   readonly #source: SourceOptions | undefined;
 
+  /** Throws one of Node's argument errors when a source option is wrong. */
   constructor(options?: HttpsAgentOptions) {
     super(forCore(options));
     this.#source = sourceIn(options);

@@ -7,7 +7,7 @@ export { type PoolSource, type PoolSourceStats, type PoolStats, SourcePool, type
 export { PortMonitor, type PortMonitorEvents, type PortMonitorOptions } from './port_monitor';
 export { type PortUsage, portUsage, type UsageFilter } from './port_usage';
 export type { SocketProcess } from './processes';
-export type { SourceFunction, SourceOptions } from './source';
+export type { SourceAddresses, SourceFunction, SourceOptions } from './source';
 export type { ChooseSource } from './strategies';
 export type { ConnectTrace, TracedAttempt, TracedTechnique } from './trace';
 export { connectUdp, connectUdpSync, type UdpConnectOptions } from './udp';

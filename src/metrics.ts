@@ -5,6 +5,7 @@ import { invalidType, unsupported } from './errors';
 import { nativeFor } from './native';
 import { checkFilter, type PortUsage, type UsageFilter, usageNow } from './port_usage';
 
+/** Options of {@link collectPortUsage}. */
 export interface CollectPortUsageOptions {
   /** Where the metrics go. Default: prom-client's own registry. */
   register?: promClient.Registry | undefined;
@@ -30,7 +31,7 @@ function peer(): typeof promClient {
  * the labels `protocol`, `family`, `local_address`, `remote_address` and `remote_port`. The kernel is asked when the
  * registry is read, once for all of them.
  *
- * @throws what {@link portUsage} throws; `ERR_CONNECTX_UNSUPPORTED` without prom-client; and prom-client's error when they are registered already.
+ * @throws what `portUsage` throws; `ERR_CONNECTX_UNSUPPORTED` without prom-client; and prom-client's error when they are registered already.
  *
  * @example
  * import { register } from 'prom-client';

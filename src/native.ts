@@ -23,14 +23,19 @@ export interface TcpExtras {
 export interface SocketOption {
   /** E.g. `SOL_SOCKET` (1), `IPPROTO_IP` (0), `IPPROTO_TCP` (6), `IPPROTO_IPV6` (41). */
   readonly level: number;
+  /** E.g. `SO_PRIORITY` (12). */
   readonly name: number;
   /** A number is passed as a C `int`. */
   readonly value: number | Uint8Array;
 }
 
+/** An end of a socket, as getsockname(2) and getpeername(2) tell it. */
 export interface Endpoint {
+  /** Of the socket. */
   family: 'IPv4' | 'IPv6';
+  /** A numeric IP, without a zone. */
   address: string;
+  /** 0 to 65535; 0: not bound. */
   port: number;
   /** The interface index of a scoped IPv6 address. */
   scope?: number;
@@ -52,7 +57,9 @@ export interface SocketOwner {
   cookie: bigint;
   /** The index of the interface that the socket is bound to; 0: none. */
   interface: number;
+  /** The inode of the socket, by which `/proc/PID/fd` names it. */
   inode: number;
+  /** The user that it was made by. */
   uid: number;
 }
 
@@ -288,12 +295,21 @@ const HOW_TO_BUILD =
   'build one: `npm install node-addon-api` in your project, and `npx node-gyp rebuild` in the folder of connectx (with ' +
   'Python, make and a C++17 compiler)';
 
+const ADDONS_DISABLED =
+  'connectx is an addon, and Node was told not to load any. With --permission, add --allow-addons; otherwise leave out --no-addons';
+
 function loadAddon(root: string): Native {
   const here = `${process.platform}-${process.arch}, Node ${process.versions.node}`;
   let path: string;
   try {
     path = (require('node-gyp-build') as NodeGypBuild).resolve(root);
   } catch (cause) {
+    const { code, resource } = cause as NodeJS.ErrnoException & { resource?: string };
+    // node-gyp-build looks for Alpine Linux.
+    if (code === 'ERR_ACCESS_DENIED') {
+      const why = `looking for the binary in ${root} takes --allow-fs-read=${root} and --allow-fs-read=${resource ?? ''}`;
+      throw unsupported('native-addon', why, cause);
+    }
     throw unsupported(
       'native-addon',
       `no connectx binary for ${here} in ${root} (${firstLine(cause)}). Reinstall connectx; if there is no prebuilt binary for ` +
@@ -304,6 +320,9 @@ function loadAddon(root: string): Native {
   try {
     return require(path) as Native;
   } catch (cause) {
+    if ((cause as NodeJS.ErrnoException).code === 'ERR_DLOPEN_DISABLED') {
+      throw unsupported('native-addon', `${ADDONS_DISABLED} (${path})`, cause);
+    }
     throw unsupported(
       'native-addon',
       `${path} did not load on ${here}: ${firstLine(cause)}. Reinstall connectx, or ${HOW_TO_BUILD}`,

@@ -43,7 +43,9 @@ export interface SourcePoolOptions {
 export interface PoolSourceStats {
   /** As it was given. */
   address: string;
+  /** Of the source. */
   family: 'IPv4' | 'IPv6';
+  /** Its share beside the others of its family. */
   weight: number;
   /** Open or opening connections of this pool. */
   inUse: number;
@@ -61,6 +63,7 @@ export interface PoolStats {
   inUse: number;
   /** How many pairs of source and destination, and sources altogether, are passed over now. */
   coolingDown: number;
+  /** In the order in which they were added. */
   sources: PoolSourceStats[];
 }
 
@@ -99,6 +102,7 @@ export class SourcePool {
   readonly #inUse = new Map<string, number>();
   #turn = 0;
 
+  /** `sources`: addresses and CIDR blocks of both families. Throws one of Node's argument errors when one is wrong. */
   constructor(sources: Iterable<string | PoolSource>, options: SourcePoolOptions = {}) {
     if (
       typeof sources === 'string' ||

@@ -5,6 +5,7 @@ import { type Native, nativeFor } from './native';
 import { checkFilter, type CheckedFilter, type PortUsage, type UsageFilter, usageNow } from './port_usage';
 import { usageKey } from './usage';
 
+/** Options of {@link PortMonitor}. */
 export interface PortMonitorOptions {
   /** Milliseconds from the end of a sample to the next one. Default 10,000. */
   interval?: number | undefined;
@@ -52,8 +53,11 @@ const LONGEST = 2 ** 31 - 1;
  * monitor.on('error', console.error);
  */
 export class PortMonitor extends EventEmitter<PortMonitorEvents> {
+  /** Milliseconds. */
   readonly interval: number;
+  /** The ratio at which `high` is emitted. */
   readonly high: number;
+  /** The ratio below which `low` is emitted. */
   readonly low: number;
   readonly #native: Native;
   readonly #filter: CheckedFilter;
@@ -62,6 +66,7 @@ export class PortMonitor extends EventEmitter<PortMonitorEvents> {
   #sampling: Promise<void> | undefined;
   #closed = false;
 
+  /** Throws when an option is wrong, or ports in use cannot be asked for here. */
   constructor(options: PortMonitorOptions = {}) {
     super();
     if (typeof options !== 'object' || (options as unknown) === null) {
@@ -82,6 +87,7 @@ export class PortMonitor extends EventEmitter<PortMonitorEvents> {
     await this.#sampling;
   }
 
+  /** {@link PortMonitor.close}, for `await using`. */
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
   }

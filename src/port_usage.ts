@@ -2,6 +2,7 @@
 import { parseAddress } from './address';
 import { badPort, invalidAddress, invalidType, invalidValue } from './errors';
 import { type Native, nativeFor, unwrap } from './native';
+import { netDenial } from './permission';
 import { decodeGroups, decodeHolders, groupCount, type SocketHolder } from './socket_table';
 import { assignablePorts } from './sysctl';
 import { type Assignable, byFullness, type PortUsage, roomFor, usageOf } from './usage';
@@ -10,6 +11,7 @@ export type { PortUsage };
 
 /** Which of the ports in use; what is absent is not looked at. */
 export interface UsageFilter {
+  /** Default: both. */
   protocol?: 'tcp' | 'udp' | undefined;
   /** A numeric IP. A zone is not looked at. */
   localAddress?: string | undefined;
@@ -95,6 +97,8 @@ async function usageFor(
 
 /** {@link portUsage} with what has been checked. */
 export async function usageNow(native: Native, filter: CheckedFilter): Promise<PortUsage[]> {
+  const denial = netDenial(native);
+  if (denial !== undefined) throw denial;
   const assignable = assignablePorts(native);
   const found = await Promise.all(filter.protocols.map((protocol) => usageFor(native, protocol, assignable, filter)));
   return found.flat().sort(byFullness);

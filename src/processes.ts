@@ -4,6 +4,7 @@ import { promises } from 'node:fs';
 
 /** A process that has a socket open. */
 export interface SocketProcess {
+  /** In the PID namespace of this process. */
   pid: number;
   /** As `ps -o comm` shows it: the kernel cuts it off at 15 bytes. */
   name: string;

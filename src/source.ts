@@ -8,6 +8,14 @@ import type { PortRange } from './range';
 /** Chooses the source address for a destination; undefined: do not attempt this destination. */
 export type SourceFunction = (destination: Destination) => string | undefined;
 
+/** A source address for each family; a destination of a family that is left out is not attempted. */
+export interface SourceAddresses {
+  /** For IPv4 destinations. */
+  ipv4?: string | undefined;
+  /** For IPv6 destinations. */
+  ipv6?: string | undefined;
+}
+
 /** The source options of {@link connect}. */
 export interface SourceOptions {
   /**
@@ -16,8 +24,7 @@ export interface SourceOptions {
    *
    * A destination of a family for which there is no source is not attempted.
    */
-  localAddress?:
-    string | { ipv4?: string | undefined; ipv6?: string | undefined } | SourcePool | SourceFunction | undefined;
+  localAddress?: string | SourceAddresses | SourcePool | SourceFunction | undefined;
   /** The exact source port, 1 to 65535. Default (and 0): assigned by the kernel. */
   localPort?: number | undefined;
   /** Take the source port from `[low, high]`, both inclusive, 1 to 65535. Excludes `localPort`. */
@@ -28,7 +35,7 @@ export interface SourceOptions {
   mark?: number | undefined;
   /** Allow a source address that is not (yet) on this machine (`IP_FREEBIND`, ip(7)). Default false. */
   freeBind?: boolean | undefined;
-  /** Allow any source address, for transparent proxies (`IP_TRANSPARENT`, ip(7)). Needs CAP_NET_ADMIN. Default false. */
+  /** Allow any source address, for transparent proxies (`IP_TRANSPARENT`, ip(7)). Needs CAP_NET_ADMIN or CAP_NET_RAW. Default false. */
   transparent?: boolean | undefined;
   /** TCP Fast Open (`TCP_FASTOPEN_CONNECT`, tcp(7)); see docs/tcp.md for what changes. Default false. */
   fastOpen?: boolean | undefined;

@@ -3,6 +3,7 @@ import { isIP } from 'node:net';
 import type { Family } from './address';
 import { badPort, invalidAddress, invalidType, invalidValue, outOfRange } from './errors';
 import { AF_INET, AF_INET6, type Endpoint, type Native, nativeFor, type SocketOwner, unwrap } from './native';
+import { nativeWithNet } from './permission';
 import { int32 } from './source';
 
 export type { Endpoint };
@@ -17,31 +18,54 @@ export interface SocketAddress {
 
 /** The numbers of Linux that the functions of this module are most often called with. */
 export const constants = {
+  /** ip(7). */
   AF_INET,
+  /** ipv6(7). */
   AF_INET6,
+  /** socket(2). */
   SOCK_STREAM: 1,
+  /** socket(2). */
   SOCK_DGRAM: 2,
+  /** A level: socket(7). */
   SOL_SOCKET: 1,
+  /** socket(7). */
   SO_REUSEADDR: 2,
+  /** socket(7). */
   SO_LINGER: 13,
+  /** socket(7). */
   SO_BINDTODEVICE: 25,
+  /** socket(7). */
   SO_MARK: 36,
+  /** Tells sockets apart, for as long as the machine runs: 8 bytes. */
   SO_COOKIE: 57,
+  /** A level: ip(7). */
   IPPROTO_IP: 0,
+  /** A level: tcp(7). */
   IPPROTO_TCP: 6,
+  /** A level: udp(7). */
   IPPROTO_UDP: 17,
+  /** A level: ipv6(7). */
   IPPROTO_IPV6: 41,
+  /** ip(7). */
   IP_FREEBIND: 15,
+  /** ip(7). */
   IP_TRANSPARENT: 19,
+  /** ip(7), Linux 4.2. */
   IP_BIND_ADDRESS_NO_PORT: 24,
+  /** ip(7), Linux 6.3. */
   IP_LOCAL_PORT_RANGE: 51,
+  /** tcp(7), Linux 4.11. */
   TCP_FASTOPEN_CONNECT: 30,
+  /** As `IP_TRANSPARENT`. */
   IPV6_TRANSPARENT: 75,
+  /** As `IP_FREEBIND`. */
   IPV6_FREEBIND: 78,
 } as const;
 
+const FEATURE = 'connectx/sys';
+
 function addon(): Native {
-  return nativeFor('connectx/sys');
+  return nativeWithNet(FEATURE);
 }
 
 function integer(name: string, value: unknown, low: number, high: number): number {
@@ -98,7 +122,8 @@ export function socket(domain: number, type: number, protocol = 0): number {
  * @throws {ConnectxError} EBADF, ENOTSOCK
  */
 export function close(fd: number): void {
-  const native = addon();
+  // Whatever the process may do: what it has, it can give up.
+  const native = nativeFor(FEATURE);
   unwrap(native, native.close(descriptor(fd)));
 }
 
@@ -117,14 +142,20 @@ export function setsockopt(fd: number, level: number, name: number, value: numbe
 }
 
 /**
- * getsockopt(2): a C `int` as a number, or with `length` that many bytes at most.
+ * getsockopt(2): a C `int` as a number.
  *
- * @param length 1 to 65536
+ * @throws {ConnectxError} EBADF, ENOTSOCK, ENOPROTOOPT, EINVAL ...
+ * @example
+ * const type = getsockopt(fd, constants.SOL_SOCKET, 3);
+ */
+export function getsockopt(fd: number, level: number, name: number): number;
+/**
+ * getsockopt(2): `length` bytes at most, 1 to 65536.
+ *
  * @throws {ConnectxError} EBADF, ENOTSOCK, ENOPROTOOPT, EINVAL ...
  * @example
  * const cookie = getsockopt(fd, constants.SOL_SOCKET, constants.SO_COOKIE, 8);
  */
-export function getsockopt(fd: number, level: number, name: number): number;
 export function getsockopt(fd: number, level: number, name: number, length: number): Buffer;
 export function getsockopt(fd: number, level: number, name: number, length?: number): number | Buffer {
   const native = addon();

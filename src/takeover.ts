@@ -5,6 +5,7 @@ import type { Family } from './address';
 import { Attempt, type ConnectRequest, type HandleOwner, type TcpHandle } from './attempt';
 import { complete } from './errors';
 import type { Native } from './native';
+import { netDenial } from './permission';
 import { readSource, type Source } from './source';
 
 /** What a takeover relies on in Node's internal TCP handle, and in the TLS handle that wraps one. */
@@ -20,8 +21,8 @@ export type Broken = (what: string) => void;
  * harm. What core asks of the handle is what counts: if it never asks, nothing has been changed.
  */
 export function takeOver(socket: net.Socket, native: Native, broken: Broken): void {
-  // Core says by itself what has become of it.
-  if (!socket.connecting) return;
+  // Core says by itself what has become of it, and that it may not be.
+  if (!socket.connecting || netDenial(native) !== undefined) return;
   const handle = (socket as unknown as { _handle?: Partial<Handle> | null })._handle;
   const missing = missingIn(handle);
   if (missing !== undefined) broken(missing);

@@ -58,10 +58,17 @@ const kPooled = Symbol('connectx.pooled');
  * socket.connect(443, 'example.org');
  */
 export class Socket extends CoreSocket {
+  /** @internal */
   declare [kSource]: Source;
+  /** @internal */
   declare [kOptions]: (SocketOptions & { handle?: unknown }) | undefined;
+  /** @internal */
   declare [kConnecting]: Connecting | undefined;
-  /** The attempt that made the connection, while it has its source from a pool. */
+  /**
+   * The attempt that made the connection, while it has its source from a pool.
+   *
+   * @internal
+   */
   declare [kPooled]: AnyAttempt | undefined;
 
   /** Throws one of Node's argument errors when a source option is wrong. */
@@ -74,9 +81,13 @@ export class Socket extends CoreSocket {
     this[kPooled] = undefined;
   }
 
+  /** Connects from the source that is given here, option by option, or was given to the constructor. Throws when an option is wrong. */
   override connect(options: net.SocketConnectOpts | ConnectOptions, connectionListener?: ConnectionListener): this;
+  /** Connects to a port of a host. */
   override connect(port: number, host: string, connectionListener?: ConnectionListener): this;
+  /** Connects to a port of this machine. */
   override connect(port: number, connectionListener?: ConnectionListener): this;
+  /** Connects to a Unix socket, which has no source. */
   override connect(path: string, connectionListener?: ConnectionListener): this;
   override connect(...args: unknown[]): this {
     const { options, listener } = readConnectArguments(args);
@@ -479,7 +490,9 @@ const netConnectAnnounces = /netClientSocketChannel/.test(coreConnect.toString()
  * @param connectionListener is added as a once-listener of `'connect'`
  * @example
  * const socket = connect({ host: 'example.org', port: 443, localAddress: '192.0.2.7' });
- * socket.on('error', (error) => console.error(error.code, error.reason));
+ * socket.on('error', (error) => {
+ *   if (error instanceof ConnectxError) console.error(error.code, error.reason);
+ * });
  */
 export function connect(options: ConnectOptions | net.NetConnectOpts, connectionListener?: ConnectionListener): Socket;
 export function connect(port: number, host?: string, connectionListener?: ConnectionListener): Socket;

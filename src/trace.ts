@@ -24,9 +24,11 @@ export type TracedTechnique =
 
 /** One address that was attempted. */
 export interface TracedAttempt {
+  /** The address that was attempted. */
   destination: Destination;
   /** The source address that was asked for, of a pool the last one; undefined: the kernel's choice. */
   localAddress: string | undefined;
+  /** How its port was got, or would have been. */
   technique: TracedTechnique | undefined;
   /** `reason` of its failure, where connectx knows one. */
   reason: string | undefined;
@@ -34,15 +36,26 @@ export interface TracedAttempt {
 
 /** The message of all events of one connect: one and the same object, which fills. */
 export interface ConnectTrace {
+  /** Which of them it is. */
   transport: 'tcp' | 'udp';
   /** As it was asked for: a name or an address. */
   host: string;
+  /** As it was asked for. */
   port: number;
   /** Set at `asyncEnd` when it has connected: the local end. */
-  source: { address: string; port: number } | undefined;
+  source:
+    | {
+        /** A numeric IP. */
+        address: string;
+        /** 1 to 65535. */
+        port: number;
+      }
+    | undefined;
   /** Set at `asyncEnd` when it has connected: the remote end. */
   destination: Destination | undefined;
+  /** How the port was got. */
   technique: TracedTechnique | undefined;
+  /** Each address that was attempted, in their order. */
   attempts: TracedAttempt[];
   /** Set at `error`. */
   error: unknown;

@@ -28,7 +28,9 @@ export interface ConnectorOptions
   socketPath?: string | null | undefined;
   /** Until the socket is connected, in ms; 0: without end. Default 10,000. */
   timeout?: number | undefined;
+  /** A TLS session to resume; `null`: none. */
   session?: Buffer | null | undefined;
+  /** Not looked at: the target has the port. */
   port?: number | string | undefined;
   /** The undici that is to connect, where several are installed. Default: what `require('undici')` gives. */
   undici?: UndiciModule | undefined;
@@ -36,20 +38,27 @@ export interface ConnectorOptions
 
 /** What is needed of undici. */
 export interface UndiciModule {
+  /** undici's own. */
   buildConnector: (options: never) => unknown;
 }
 
 /** Where undici's dispatchers want to be connected to. */
 export interface ConnectorTarget {
+  /** A host name or an address. */
   hostname: string;
+  /** `hostname`, with the port. */
   host?: string | undefined;
+  /** `http:` or `https:`. */
   protocol: string;
   /** A number as text; empty for the port of the protocol. */
   port: string;
+  /** For TLS (SNI). */
   servername?: string | undefined;
   /** A `localAddress` of the dispatcher comes before that of the connector. */
   localAddress?: string | null | undefined;
+  /** A Unix socket to connect to. */
   socketPath?: string | null | undefined;
+  /** The socket of a tunnel, for TLS to go over. */
   httpSocket?: Socket | undefined;
 }
 

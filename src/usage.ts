@@ -5,12 +5,15 @@ import type { SocketGroup, SocketHolder } from './socket_table';
 
 /** The ports in use from one source towards one destination. */
 export interface PortUsage {
+  /** `tcp` or `udp`: each has ports of its own. */
   protocol: 'tcp' | 'udp';
   /** IPv4-mapped IPv6 sockets are among the IPv4 ones, with which they share their ports. */
   family: 'IPv4' | 'IPv6';
   /** A link-local address has the number of its interface as its zone: `fe80::1%2`. */
   localAddress: string;
+  /** The destination. */
   remoteAddress: string;
+  /** The port of the destination. */
   remotePort: number;
   /** How many of the `capacity` ports are taken towards this destination, TIME-WAIT included. */
   used: number;

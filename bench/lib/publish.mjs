@@ -2,10 +2,14 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { chartsOf } from './charts.mjs';
+import { frontChart, frontParts } from './front.mjs';
 import { pageOf } from './page.mjs';
 
 const docs = new URL('../../docs/', import.meta.url);
 export const RESULTS = new URL('benchmarks/results.json', docs);
+const DESTINATIONS = new URL('benchmarks/destinations.json', docs);
+const FRONT = 'benchmarks/front.svg';
+const README = '../README.md';
 
 export const readResults = (file) => JSON.parse(readFileSync(file, 'utf8'));
 
@@ -21,7 +25,22 @@ async function files(results) {
   return {
     'benchmarks.md': pageOf(results, page),
     'benchmarks/results.json': textOf(results),
+    ...(await frontPage(results)),
     ...Object.fromEntries(charts),
+  };
+}
+
+// Of a run without the case that the picture shows, the front page is left as it is.
+async function frontPage(results) {
+  if (results.cases.occupancy === undefined) return {};
+  const destinations = readResults(DESTINATIONS);
+  const page = readFileSync(new URL(README, docs), 'utf8');
+  const parts = frontParts(destinations, results);
+  return {
+    [FRONT]: await frontChart(destinations, results),
+    [README]: page.replaceAll(/(<!-- figures: (\w+) -->\n).*?(<!-- end -->)/gs, (whole, begin, name, end) => {
+      return `${begin}\n${parts[name]}\n\n${end}`;
+    }),
   };
 }
 
@@ -29,7 +48,7 @@ async function files(results) {
 function strays(made) {
   return readdirSync(new URL('benchmarks', docs))
     .map((name) => `benchmarks/${name}`)
-    .filter((path) => path.endsWith('.svg') && !(path in made));
+    .filter((path) => path.endsWith('.svg') && path !== FRONT && !(path in made));
 }
 
 /** Writes them all, and says which. */

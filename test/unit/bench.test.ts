@@ -69,6 +69,20 @@ test(
   },
 );
 
+describeIsolated('one source address, several destinations', () => {
+  test('core has its ports once, connectx for each destination', { timeout: 60_000 }, () => {
+    const { stdout, stderr, status } = node('bench/destinations/run.mjs', '--quick');
+    expect({ stderr, status }).toEqual({ stderr: '', status: 0 });
+    const { peers } = JSON.parse(stdout) as { peers: { peer: string; steps: { open: number; code: string }[] }[] };
+    const opened = Object.fromEntries(peers.map(({ peer, steps }) => [peer, steps.map(({ open }) => open)]));
+    expect(opened).toEqual({
+      'net.connect, localAddress': [40, 40, 40, 40],
+      'net.connect': [40, 80, 120, 160],
+      'connectx, localAddress': [40, 80, 120, 160],
+    });
+  });
+});
+
 describeIsolated('a run', () => {
   let directory = '';
   beforeEach(() => (directory = mkdtempSync(join(tmpdir(), 'connectx-bench-test-'))));

@@ -1,0 +1,85 @@
+// How many connections one source address can hold, by how many destinations there are: the default range of ports, filled
+// towards one destination after the other, until each of them refuses. Some two minutes.
+//
+//   node bench/destinations/run.mjs              writes docs/benchmarks/destinations.json; then `npm run bench:charts`
+//   node bench/destinations/run.mjs --quick      a range of 40 ports, and the figures on standard output
+//
+// Every peer has a network namespace of its own. A process holds as many connections as its descriptors allow, then another one
+// goes on; the kernel completes the handshakes of the listeners, which sleep.
+import { spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
+import { writeFileSync } from 'node:fs';
+import { cpus, release } from 'node:os';
+import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+import { enterNamespace, getSysctl, isolated, setSysctl } from '../lib/namespace.mjs';
+import { Party } from './party.mjs';
+
+const PEERS = ['net.connect, localAddress', 'net.connect', 'connectx, localAddress'];
+const DESTINATIONS = ['192.0.2.10', '192.0.2.11', '192.0.2.12', '192.0.2.13'];
+const SOURCE = '192.0.2.7';
+const PORT = 4000;
+
+const { values } = parseArgs({ options: { quick: { type: 'boolean', default: false }, peer: { type: 'string' } } });
+
+/** In the peer's namespace: after each destination, how many connections are open in all, and what the refusal was. */
+async function measure(peer) {
+  if (values.quick) setSysctl('ipv4.ip_local_port_range', '20000 20039');
+  // For listeners that accept nothing.
+  setSysctl('core.somaxconn', 65535);
+  const listeners = DESTINATIONS.map((host) => new Party('../lib/listener.mjs', { host, port: PORT }));
+  for (const listener of listeners) await listener.answer();
+  const clients = [];
+  const steps = [];
+  let open = 0;
+  for (const [index, host] of DESTINATIONS.entries()) {
+    let code;
+    while (code === undefined) {
+      if (clients.at(-1)?.isFull !== false)
+        clients.push(Object.assign(new Party('client.mjs', { peer, source: SOURCE }), { isFull: false }));
+      const client = clients.at(-1);
+      client.ask({ host, port: PORT });
+      const answer = JSON.parse(await client.answer());
+      open += answer.opened;
+      code = answer.code;
+      client.isFull = code === undefined;
+    }
+    steps.push({ destinations: index + 1, open, code });
+  }
+  for (const party of [...clients, ...listeners]) await party.end();
+  return { peer, ports: getSysctl('ipv4.ip_local_port_range'), steps };
+}
+
+async function inNamespace(peer) {
+  const self = [process.execPath, fileURLToPath(import.meta.url), '--peer', peer, ...(values.quick ? ['--quick'] : [])];
+  const [file, ...args] = isolated(
+    self,
+    [SOURCE, ...DESTINATIONS].map((ip) => `${ip}/32`),
+  );
+  const child = spawn(file, args, { stdio: ['ignore', 'pipe', 'inherit'] });
+  let text = '';
+  child.stdout.on('data', (data) => (text += data));
+  const [status] = await once(child, 'close');
+  if (status !== 0) throw new Error(`${peer}: exit code ${status}`);
+  return JSON.parse(text);
+}
+
+enterNamespace();
+if (values.peer !== undefined) {
+  console.log(JSON.stringify(await measure(values.peer)));
+} else {
+  const peers = [];
+  for (const peer of PEERS) peers.push(await inNamespace(peer));
+  const git = spawnSync('git', ['rev-parse', '--short=12', 'HEAD'], { encoding: 'utf8' });
+  const machine = { node: process.version, kernel: release(), processors: cpus().length };
+  const figures = {
+    time: new Date().toISOString(),
+    commit: git.stdout.trim() || undefined,
+    machine,
+    source: SOURCE,
+    peers,
+  };
+  const text = `${JSON.stringify(figures, undefined, 1)}\n`;
+  if (values.quick) process.stdout.write(text);
+  else writeFileSync(new URL('../../docs/benchmarks/destinations.json', import.meta.url), text);
+}

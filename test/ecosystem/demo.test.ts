@@ -1,0 +1,90 @@
+// The demo shows what it says that it shows, with whatever is installed.
+import { execFile, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync, readdirSync, readlinkSync, symlinkSync } from 'node:fs';
+import { delimiter, join } from 'node:path';
+import { promisify } from 'node:util';
+import { describe, expect, test } from 'vitest';
+import { describeIsolated } from '../helpers/netns.js';
+import { folderWith, leftOutWithout } from '../helpers/programs.js';
+
+const root = join(import.meta.dirname, '../..');
+
+describe('the demo', () => {
+  const script = join(root, 'examples/demo.mjs');
+
+  /** What the demo has left in its folder for temporary files, and the processes that run in it. */
+  function leftovers(folder: string): string[] {
+    const processes = readdirSync('/proc').filter((name) => {
+      try {
+        return readlinkSync(`/proc/${name}/cwd`).startsWith(folder);
+      } catch {
+        // No process, or one that has just ended.
+        return false;
+      }
+    });
+    return [...readdirSync(folder), ...processes];
+  }
+
+  /** A PATH on which these are the only programs. */
+  function pathTo(...programs: string[]): string {
+    const folder = folderWith();
+    for (const program of programs) {
+      const directories = (process.env.PATH ?? '').split(delimiter);
+      const found = directories.map((directory) => join(directory, program)).find((file) => existsSync(file));
+      if (found !== undefined) symlinkSync(found, join(folder, program));
+    }
+    return folder;
+  }
+
+  async function demo(path: string, ...args: string[]) {
+    const folder = folderWith();
+    const env = { PATH: path, TMPDIR: folder };
+    const { stdout } = await promisify(execFile)(process.execPath, [script, ...args], { env, timeout: 20_000 });
+    expect(stdout).not.toContain('\u001b');
+    expect(leftovers(folder)).toEqual([]);
+    const totals = [...stdout.matchAll(/^ +total +(\d+) +(\d+)$/gm)].map(([, core, ours]) => [core, ours]);
+    return { stdout, totals };
+  }
+
+  describeIsolated('in a namespace', () => {
+    const tools = ['unshare', 'ip', 'sh'];
+
+    for (const [servers, ...programs] of [['nginx', 'nginx'], ['HAProxy', 'haproxy'], ["Node's http"]] as const) {
+      const leftOut = leftOutWithout(...programs);
+      test.skipIf(leftOut)(`shows both limits: ${servers}${leftOut}`, async () => {
+        const { stdout, totals } = await demo(pathTo(...tools, ...programs));
+        expect(stdout).toMatch(new RegExp(`^${servers} .*in a network namespace of its own`));
+        expect(totals).toEqual([
+          ['20', '100'],
+          ['20', '100'],
+        ]);
+      });
+    }
+
+    test('shows exact 4-tuples where no namespace can be made', async () => {
+      const { stdout, totals } = await demo(pathTo());
+      expect(stdout).toContain('No network namespace can be made here');
+      expect(totals).toEqual([['20', '100']]);
+    });
+
+    test('leaves nothing behind when it is interrupted', async () => {
+      const folder = folderWith();
+      const env = { ...process.env, TMPDIR: folder };
+      const child = spawn(process.execPath, [script], { env, stdio: ['ignore', 'pipe', 'inherit'] });
+      const ended = once(child, 'exit');
+      await once(child.stdout, 'data');
+      // Otherwise there would be nothing to clean up.
+      expect(leftovers(folder)).not.toEqual([]);
+      child.kill('SIGINT');
+      expect(await ended).toEqual([130, null]);
+      expect(leftovers(folder)).toEqual([]);
+    });
+  });
+
+  test('has nothing to show without the addon', async () => {
+    const env = { ...process.env, CONNECTX_DISABLE_NATIVE: '1' };
+    const { stdout } = await promisify(execFile)(process.execPath, [script], { env, timeout: 20_000 });
+    expect(stdout).toContain('connectx does what net.connect does');
+  });
+});
