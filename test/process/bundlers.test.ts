@@ -1,4 +1,4 @@
-// Programs that use the package, bundled: with connectx outside of the bundle, and with only its addon outside. What the bundlers
+// Programs that use the package, bundled as docs/bundlers.md says: with connectx outside of the bundle, and with only its addon outside. What the bundlers
 // made runs, and connects with the addon.
 import { spawnSync } from 'node:child_process';
 import { cpSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
