@@ -56,45 +56,56 @@ function start(program, args, seconds, secondsToComeUp) {
   });
 }
 
-// Found out once: a machine may have /dev/kvm and yet not run any kernel under it.
+// Found out once, for this machine's architecture: a machine may have /dev/kvm and yet not run any kernel under it.
 let kvm;
 
-/**
- * Boots the kernel with `root` (a folder of the host, read-only) as its root, and runs the shell script in it.
- * Resolves with `{ accelerator, files }`: how it was run, and the folder with whatever the script left in /run/guest; the caller
- * removes it. Throws when the guest does not come up, or takes longer than `seconds`.
- */
-export async function boot({ kernel, architecture, root, script, seconds }) {
-  const folder = mkdtempSync(join(tmpdir(), 'connectx-guest-'));
-  const files = join(folder, 'guest');
-  mkdirSync(files);
-  writeFileSync(join(files, 'run'), `${script}\nsync\necho o >/proc/sysrq-trigger\nsleep 60\n`);
-  const { program, machine, cpu, console: terminal } = QEMU[architecture];
-  const shares = [
-    ['root', root, 'on'],
-    ['modules', kernel.modules, 'on'],
-    ['guest', files, 'off'],
-  ];
-  const args = [
-    ...['-machine', machine],
-    ...['-smp', '2', '-m', '4096', '-nic', 'none', '-nodefaults', '-no-reboot', '-display', 'none', '-serial', 'stdio'],
-    ...['-kernel', kernel.image, '-initrd', initramfs(kernel, busybox(architecture), folder)],
-    ...['-append', `console=${terminal} quiet loglevel=3 panic=-1 mitigations=off init_on_alloc=0`],
-    ...shares.flatMap(([tag, path, readonly]) => [
-      '-virtfs',
-      `local,path=${path},mount_tag=${tag},security_model=none,readonly=${readonly},multidevs=remap`,
-    ]),
-  ];
+/** Runs the guest with KVM where that works, else without. Resolves with which it was. */
+async function run({ program, cpu }, args, architecture, seconds) {
+  const tooLong = () => new Error(`the guest was ended: it took longer than ${seconds} s`);
   kvm ??= hasKvm(architecture) ? undefined : false;
-  if (kvm !== false) {
+  if (kvm !== false && hasKvm(architecture)) {
     const { up, late } = await start(program, [...KVM, ...args], seconds, SECONDS_TO_COME_UP.kvm);
-    if (up && late) throw new Error(`the guest was ended after ${seconds} s`);
     kvm = up;
-    if (up) return { accelerator: 'KVM', files, remove: () => rmSync(folder, { recursive: true }) };
+    if (up && late) throw tooLong();
+    if (up) return 'KVM';
     console.log('KVM does not run it here: TCG, which is some ten times slower.');
   }
   const { up, late, text } = await start(program, [...tcg(cpu), ...args], seconds, SECONDS_TO_COME_UP.tcg);
   if (!up) throw new Error(`the kernel did not come up:\n${text.slice(-4000)}`);
-  if (late) throw new Error(`the guest was ended after ${seconds} s`);
-  return { accelerator: 'TCG', files, remove: () => rmSync(folder, { recursive: true }) };
+  if (late) throw tooLong();
+  return 'TCG';
+}
+
+/**
+ * Boots the kernel with `root` (a folder of the host, read-only) as its root, and runs the shell script in it. Resolves with what
+ * `read` makes of how it was run (`KVM`, `TCG`) and of the folder with whatever the script left in /run/guest. Throws when
+ * the guest does not come up, or takes longer than `seconds`.
+ */
+export async function boot({ kernel, architecture, root, script, seconds }, read) {
+  const folder = mkdtempSync(join(tmpdir(), 'connectx-guest-'));
+  try {
+    const files = join(folder, 'guest');
+    mkdirSync(files);
+    writeFileSync(join(files, 'run'), `${script}\nsync\necho o >/proc/sysrq-trigger\nsleep 60\n`);
+    const qemu = QEMU[architecture];
+    const shares = [
+      ['root', root, 'on'],
+      ['modules', kernel.modules, 'on'],
+      ['guest', files, 'off'],
+    ];
+    const args = [
+      ...['-machine', qemu.machine, '-smp', '2', '-m', '4096', '-nic', 'none', '-nodefaults', '-no-reboot'],
+      ...['-display', 'none', '-serial', 'stdio'],
+      ...['-kernel', kernel.image, '-initrd', initramfs(kernel, busybox(architecture), folder)],
+      ...['-append', `console=${qemu.console} quiet loglevel=3 panic=-1 mitigations=off init_on_alloc=0`],
+      ...shares.flatMap(([tag, path, readonly]) => [
+        '-virtfs',
+        `local,path=${path},mount_tag=${tag},security_model=none,readonly=${readonly},multidevs=remap`,
+      ]),
+    ];
+    const accelerator = await run(qemu, args, architecture, seconds);
+    return read(accelerator, files);
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
 }
