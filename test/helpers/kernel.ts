@@ -39,3 +39,9 @@ export const findsUdpByTuple = (): boolean => hasFunction('udp_lib_hash4');
 
 /** sock_diag(7) tells of TCP sockets that are bound and nothing else (Linux 6.8). */
 export const showsBoundSockets = (): boolean => atLeast(6, 8);
+
+/**
+ * bind(2) asks the sockets that have the port whether they still have `SO_REUSEADDR` (seen in Linux 6.12). Before (seen in 6.1), a port
+ * whose sockets all had it when they were bound stays shared, whatever they do later.
+ */
+export const holdersCanLock = (): boolean => atLeast(6, 12);
