@@ -2,7 +2,7 @@ import eslint from '@eslint/js';
 import tseslint from 'typescript-eslint';
 
 export default tseslint.config(
-  { ignores: ['dist/', 'build/', 'test/native/build/', '.nodes/', 'prebuilds/', 'coverage/'] },
+  { ignores: ['dist/', 'build/', 'test/native/build/', '.nodes/', '.kernels/', 'prebuilds/', 'coverage/'] },
   eslint.configs.recommended,
   ...tseslint.configs.strictTypeChecked,
   {

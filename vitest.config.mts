@@ -1,5 +1,8 @@
 import { defineConfig } from 'vitest/config';
 
+// How much slower than usual the machine is: an emulated one, say (scripts/test-kernels.mjs).
+const slowness = Number(process.env.CONNECTX_TEST_SLOWNESS ?? 1);
+
 export default defineConfig({
   test: {
     include: ['test/**/*.test.ts'],
@@ -8,8 +11,8 @@ export default defineConfig({
     maxWorkers: 2,
     // The built package is tested as Node loads it.
     server: { deps: { external: [/\/dist\//] } },
-    testTimeout: 30_000,
-    hookTimeout: 30_000,
+    testTimeout: 30_000 * slowness,
+    hookTimeout: 30_000 * slowness,
     // A test that only passes when it is run again is named at the end (test/helpers/reporter.ts).
     retry: process.env.CI === 'true' ? 1 : 0,
     reporters: [['default', { summary: false }], './test/helpers/reporter.ts'],

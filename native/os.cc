@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <net/if.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -9,8 +10,8 @@
 namespace connectx {
 
 const char* const kSyscallNames[static_cast<size_t>(Syscall::kCount)] = {
-    "",     "socket", "close", "setsockopt", "getsockopt", "bind",    "connect",        "getsockname", "getpeername",
-    "dup3", "open",   "read",  "send",       "recv",       "netlink", "if_nametoindex",
+    "",     "socket", "close", "setsockopt", "getsockopt", "bind", "connect", "getsockname",    "getpeername",
+    "dup3", "open",   "read",  "stat",       "send",       "recv", "netlink", "if_nametoindex",
 };
 
 void Fd::Reset() {
@@ -78,6 +79,13 @@ Result Getpeername(int fd, sockaddr* address, socklen_t* length) {
 
 Result Dup3(int from, int to) {
   return Retry(Syscall::kDup3, [&] { return ::dup3(from, to, O_CLOEXEC); });
+}
+
+Result Stat(const char* path, uint64_t* inode) {
+  struct stat status = {};
+  Result result = Retry(Syscall::kStat, [&] { return ::stat(path, &status); });
+  if (result.ok()) *inode = status.st_ino;
+  return result;
 }
 
 Result Send(int fd, const void* bytes, size_t length) {

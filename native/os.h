@@ -25,6 +25,7 @@ enum class Syscall : uint8_t {
   kDup3,
   kOpen,
   kRead,
+  kStat,
   kSend,
   kRecv,
   kNetlink,
@@ -83,6 +84,8 @@ Result Connect(int fd, const sockaddr* address, socklen_t length);
 Result Getsockname(int fd, sockaddr* address, socklen_t* length);
 Result Getpeername(int fd, sockaddr* address, socklen_t* length);
 Result Dup3(int from, int to);
+// Links are followed.
+Result Stat(const char* path, uint64_t* inode);
 Result Send(int fd, const void* bytes, size_t length);
 Result Recv(int fd, void* bytes, size_t length);
 Result RecvFrom(int fd, void* bytes, size_t length, int flags, sockaddr* from, socklen_t* from_length);

@@ -115,7 +115,13 @@ Result SockDiag::Ask(const DiagQuery& query, DiagAnswer* out) {
 uint64_t NamespaceCookieOf(int fd) {
   uint64_t cookie = 0;
   socklen_t length = sizeof cookie;
-  return os::Getsockopt(fd, SOL_SOCKET, SO_NETNS_COOKIE, &cookie, &length).ok() ? cookie : 0;
+  Result result = os::Getsockopt(fd, SOL_SOCKET, SO_NETNS_COOKIE, &cookie, &length);
+  if (result.ok()) return cookie;
+  // On older kernels the inode of the thread's namespace does: a socket is asked about by the thread that made it, and
+  // a question's own sockets keep their namespace, and with it the number, from being another's.
+  uint64_t inode = 0;
+  if (result.error == ENOPROTOOPT && os::Stat("/proc/thread-self/ns/net", &inode).ok()) return inode;
+  return 0;
 }
 
 Result CookieOf(int fd, uint64_t* out) {

@@ -61,7 +61,8 @@ class SockDiag {
   uint32_t sequence_ = 0;
 };
 
-// SO_NETNS_COOKIE (Linux 5.14); 0 on older kernels.
+// What tells the socket's network namespace from others: SO_NETNS_COOKIE (Linux 5.14), or the inode of the calling
+// thread's; 0 where there is neither.
 uint64_t NamespaceCookieOf(int fd);
 Result CookieOf(int fd, uint64_t* out);
 

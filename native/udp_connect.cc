@@ -191,8 +191,8 @@ Result Renew(int target, int family) {
 }
 
 // Our own socket was not seen. It may have been found while it was not quite there (a socket that is just being closed
-// is answered with ENOENT as well), and on kernels without SO_NETNS_COOKIE the question may have gone to another
-// namespace. A new question, over a new socket, tells.
+// is answered with ENOENT as well), and on kernels without SO_NETNS_COOKIE, and without /proc, the question may have
+// gone to another namespace. A new question, over a new socket, tells.
 Result Review(Oracle* oracle, const UdpPlan& plan, int fd) {
   const bool known = oracle->namespace_cookie != 0;
   oracle->Close();

@@ -93,9 +93,12 @@ export function enterNetwork(network: Network): () => void {
   if (before < 0) throw new Error(`unshare(CLONE_NEWNET): errno ${-before}`);
   const addresses = network.addresses ?? [];
   const lines = addresses.map(
-    (ip) => `ip addr add ${ip}/${ip.includes(':') ? 128 : 32} dev lo${ip.includes(':') ? ' nodad' : ''}`,
+    (ip) => `addr add ${ip}/${ip.includes(':') ? 128 : 32} dev lo${ip.includes(':') ? ' nodad' : ''}`,
   );
-  shell(['ip link set lo up', ...lines, ...(network.commands ?? [])].join('\n'));
+  // One process for all of them: on an emulated machine each takes a tenth of a second.
+  execFileSync('ip', ['-batch', '-'], { input: ['link set lo up', ...lines, ''].join('\n') });
+  if (network.commands !== undefined) shell(network.commands.join('\n'));
+  else awaitRoutes();
   // So that a range may begin at 1, as in the reference suite.
   sysctl('ipv4.ip_unprivileged_port_start', 0);
   sysctl('ipv4.ip_local_reserved_ports', network.reserved ?? '');

@@ -4,6 +4,9 @@ import { readdirSync } from 'node:fs';
 import * as net from 'node:net';
 import { afterEach } from 'vitest';
 
+/** How much slower than usual the machine is; set by scripts/test-kernels.mjs for an emulated one. */
+export const slowness = Number(process.env.CONNECTX_TEST_SLOWNESS ?? 1);
+
 const open = new Set<{ destroy?(): void; close?(): void }>();
 
 export function track<T extends { destroy?(): void; close?(): void }>(thing: T): T {
@@ -98,7 +101,7 @@ export async function closed(socket: net.Socket): Promise<void> {
 /** Resolves as soon as the condition holds. For what no event tells of; asks for some seconds at most. */
 export async function until(condition: () => boolean, what: () => unknown = () => String(condition)): Promise<void> {
   for (let n = 0; !condition(); n++) {
-    if (n === 5000) throw new Error(`it does not come about: ${String(what())}`);
+    if (n === 5000 * slowness) throw new Error(`it does not come about: ${String(what())}`);
     // At first in each turn of the event loop, then without keeping others from their work.
     await new Promise((resolve) => (n < 50 ? setImmediate(resolve) : setTimeout(resolve, 1)));
   }

@@ -5,7 +5,7 @@ import { readSync, writeSync } from 'node:fs';
 import { connectUdp, connectUdpSync, type UdpConnectOptions } from 'connectx';
 import * as sys from 'connectx/sys';
 import { type Cast as PlainCast, families as plainFamilies, PORTS } from './families.js';
-import { track, until } from './sockets.js';
+import { slowness, track, until } from './sockets.js';
 
 export { type ConnectionError as UdpError, errorOf, exhaust, until } from './sockets.js';
 
@@ -92,14 +92,14 @@ export interface UdpServerOptions {
 
 /**
  * Sends until the condition holds: at once, and again every 100 ms, because even loopback loses datagrams while the machine is
- * busy (`net.core.netdev_max_backlog` counts those of all namespaces).
+ * busy (`net.core.netdev_max_backlog` counts those of all namespaces). On a slow machine the first answer takes longer.
  */
 export async function sendUntil(send: () => void, condition: () => boolean): Promise<void> {
   let next = performance.now();
   await until(() => {
     if (performance.now() >= next) {
       send();
-      next += 100;
+      next += 100 * slowness;
     }
     return condition();
   });

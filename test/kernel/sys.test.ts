@@ -8,6 +8,7 @@ import { ConnectxError } from 'connectx';
 import * as sys from 'connectx/sys';
 import { describe, expect, test } from 'vitest';
 import { families, SERVER, smallNetwork } from '../helpers/families.js';
+import { hasPortRange } from '../helpers/kernel.js';
 import { describeIsolated, sysctl, useNetwork } from '../helpers/netns.js';
 import { descriptorCount, echoServer, errorOf, track } from '../helpers/sockets.js';
 
@@ -56,7 +57,7 @@ interface OptionCase {
 const SO_RCVBUF = 8;
 const SO_KEEPALIVE = 9;
 const SO_PRIORITY = 12;
-const SO_BUSY_POLL = 46;
+const SO_RCVLOWAT = 18;
 const IP_TOS = 1;
 const IP_TTL = 2;
 const IPV6_UNICAST_HOPS = 16;
@@ -72,7 +73,7 @@ const options: OptionCase[] = [
   { name: 'SO_REUSEADDR', level: SOL_SOCKET, option: sys.constants.SO_REUSEADDR, set: 1 },
   { name: 'SO_KEEPALIVE', level: SOL_SOCKET, option: SO_KEEPALIVE, set: 1 },
   { name: 'SO_PRIORITY', level: SOL_SOCKET, option: SO_PRIORITY, set: 3 },
-  { name: 'SO_BUSY_POLL', level: SOL_SOCKET, option: SO_BUSY_POLL, set: 7 },
+  { name: 'SO_RCVLOWAT', level: SOL_SOCKET, option: SO_RCVLOWAT, set: 7 },
   // The kernel doubles it, for its own bookkeeping (socket(7)).
   { name: 'SO_RCVBUF', level: SOL_SOCKET, option: SO_RCVBUF, set: 20_000, then: 40_000 },
   { name: 'SO_MARK', level: SOL_SOCKET, option: sys.constants.SO_MARK, set: 0xfffffffe, then: -2 },
@@ -105,7 +106,16 @@ describeIsolated('socket options', () => {
   useNetwork(smallNetwork);
 
   describe.each(domains)('$family', ({ domain }) => {
-    const mine = options.filter(({ only }) => only === undefined || only === domain);
+    const known = options.filter(({ option }) => hasPortRange() || option !== sys.constants.IP_LOCAL_PORT_RANGE);
+    const mine = known.filter(({ only }) => only === undefined || only === domain);
+
+    if (!hasPortRange()) {
+      test('IP_LOCAL_PORT_RANGE: not in this kernel', async () => {
+        const { IP_LOCAL_PORT_RANGE } = sys.constants;
+        const error = await errorOf(async () => sys.setsockopt(socket(domain), IPPROTO_IP, IP_LOCAL_PORT_RANGE, 1));
+        expect(error).toMatchObject({ code: 'ENOPROTOOPT', syscall: 'setsockopt' });
+      });
+    }
 
     test.each(mine)('$name: get, set, get', ({ level, option, set, then = set, type }) => {
       const fd = socket(domain, type);

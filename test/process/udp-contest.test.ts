@@ -7,11 +7,12 @@ import { setTimeout } from 'node:timers/promises';
 import { connectUdpSync, type UdpConnectOptions } from 'connectx';
 import { afterAll, expect, test } from 'vitest';
 import { describeIsolated, useNetwork } from '../helpers/netns.js';
+import { slowness } from '../helpers/sockets.js';
 import { type Cast, families, keep, lockedPorts, SERVER, udpEcho } from '../helpers/udp.js';
 import { start } from '../helpers/udp-processes.js';
 
-const ATTEMPTS = Number(process.env.CONNECTX_CONTEST_ATTEMPTS ?? 40_000);
-const LIMIT_MS = 30_000 + ATTEMPTS * 2;
+const ATTEMPTS = Number(process.env.CONNECTX_CONTEST_ATTEMPTS ?? 40_000 / slowness);
+const LIMIT_MS = (30_000 + ATTEMPTS * 2) * slowness;
 
 /** What the contenders tell; see test/fixtures/udp-contender.mjs. */
 interface Report {
@@ -145,7 +146,7 @@ async function contest(cast: Cast, plain: boolean, isOver: (contenders: Contest,
     await setTimeout(1);
     if (performance.now() < nextKill) continue;
     // A process needs some 100 ms of the processor until it gets to its first attempt.
-    nextKill = performance.now() + 300 + Math.random() * 600;
+    nextKill = performance.now() + (300 + Math.random() * 600) * slowness;
     await contenders.replaceOne();
   }
   await contenders.killAll();
@@ -183,7 +184,7 @@ describeIsolated('contest', () => {
       const { contenders, observer, tuples, seconds } = await contest(
         cast,
         false,
-        ({ total }) => total.attempts >= attempts,
+        (all) => all.total.attempts >= attempts && all.kills > 8,
       );
       const { total, kills } = contenders;
       const { duplicates } = observer;
@@ -198,10 +199,9 @@ describeIsolated('contest', () => {
       });
       expect({ duplicates, overlaps, silent: total.silent }).toEqual({ duplicates: 0, overlaps: 0, silent: 0 });
       expect(Object.keys(total.losses)).toEqual(['EADDRINUSE tuple-in-use']);
-      // All of it did happen.
+      // All of it did happen, and nine were killed.
       expect(new Set(total.wins.map(([tuple]) => tuple)).size).toBe(tuples.length);
       expect(observer.seen).toBeGreaterThan(0);
-      expect(kills).toBeGreaterThan(8);
 
       expect(lockedPorts(cast.version, cast.source, [30001, 30002])).toEqual([]);
       for (const tuple of tuples) keep(connectUdpSync(tuple));
