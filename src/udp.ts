@@ -445,14 +445,17 @@ async function connectInTurns(plan: Plan, address: string): Promise<dgram.Socket
   const requests = new Requests(plan, address);
   for (;;) {
     const request = requests.next();
+    let socket: dgram.Socket | undefined;
     try {
-      return requests.succeeded(await connectOneInTurns(plan, request));
+      socket = await connectOneInTurns(plan, request);
     } catch (error) {
       requests.failed(error);
+      // Each of them may have searched a whole range.
+      await turn(0);
     }
-    // Each of them may have searched a whole range.
-    await turn(0);
+    // It closes the socket, too: then 'close' has been emitted, which a lease of the source would wait for.
     plan.signal?.throwIfAborted();
+    if (socket !== undefined) return requests.succeeded(socket);
   }
 }
 
