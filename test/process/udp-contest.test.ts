@@ -1,5 +1,5 @@
 // Several processes that want the same 4-tuples, and are killed in the middle of it.
-// CONNECTX_CONTEST_ATTEMPTS=1000000 makes the long run of it (some minutes).
+// `npm run test:races` makes the long run of it (some minutes).
 import { type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { closeSync, openSync, readSync } from 'node:fs';
@@ -7,11 +7,11 @@ import { setTimeout } from 'node:timers/promises';
 import { connectUdpSync, type UdpConnectOptions } from 'connectx';
 import { expect, test } from 'vitest';
 import { describeIsolated, useNetwork } from '../helpers/netns.js';
+import { tellRace } from '../helpers/races.js';
 import { type Cast, families, keep, lockedPorts, SERVER, udpEcho } from '../helpers/udp.js';
 import { start } from '../helpers/udp-processes.js';
 
-const LONG = process.env.CONNECTX_CONTEST_ATTEMPTS;
-const ATTEMPTS = Number(LONG ?? 40_000);
+const ATTEMPTS = Number(process.env.CONNECTX_CONTEST_ATTEMPTS ?? 40_000);
 const LIMIT_MS = 30_000 + ATTEMPTS * 2;
 
 /** What the contenders tell; see test/fixtures/udp-contender.mjs. */
@@ -180,14 +180,16 @@ describeIsolated('contest', () => {
         ({ total }) => total.attempts >= attempts,
       );
       const { total, kills } = contenders;
-      if (LONG) {
-        const losses = JSON.stringify(total.losses);
-        console.log(
-          `${cast.family}: ${total.attempts} attempts, ${total.wins.length} wins (${total.talks} with tokens), ${losses}, ` +
-            `${kills} kills, ${observer.looks} looks at the kernel's table, ${seconds.toFixed(1)} s`,
-        );
-      }
       const { duplicates } = observer;
+      const losses = JSON.stringify(total.losses);
+      tellRace({
+        what: `UDP, ${cast.family}: 8 processes want the same 4 four-tuples`,
+        tried: total.attempts,
+        failed: duplicates + contenders.overlaps + total.silent,
+        detail:
+          `${total.wins.length} had one, ${total.talks} of them with tokens; ${losses}; ${kills} killed; ` +
+          `${observer.looks} looks at the kernel's table; ${seconds.toFixed(0)} s`,
+      });
       expect({ duplicates, overlaps: contenders.overlaps, silent: total.silent }).toEqual({
         duplicates: 0,
         overlaps: 0,
