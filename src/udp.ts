@@ -662,7 +662,8 @@ function tellAborted({ target }: Event): void {
 
 /**
  * Like {@link connectUdp}, at once: for a numeric host. It blocks for some ten microseconds as a rule; longer while it
- * searches a range that is nearly full, or waits for a port that is locked (at most 60 ms).
+ * searches a range that is nearly full, or waits for a port that is locked (some 60 ms;
+ * longer where there is no processor to spare).
  *
  * @throws one of Node's argument errors (ERR_INVALID_ARG_VALUE for a host that is a name), or a {@link ConnectxError}
  * @example
