@@ -11,7 +11,7 @@ import { fullness, living, sockets } from './tables.mjs';
 const { seconds, seed } = JSON.parse(process.argv[2]);
 const EVERY_MS = 2000;
 /** Opened flows a second, and how long each is held, in ms: together more than there are ports. */
-const LOAD = { rate: 45, hold: 40_000 };
+const LOAD = { rate: 45, hold: 90_000 };
 const KINDS = [
   { kind: 'steady', ...LOAD },
   { kind: 'faulty', ...LOAD, faults: true },
