@@ -27,7 +27,7 @@ export const SECTIONS = [
     title: 'Races',
     reports: /^races$/,
     text:
-      'Processes that want the same UDP 4-tuples at the same time, killed with SIGKILL at random. Failed would be: two owners of one ' +
+      'Processes, cluster workers and threads that want the same 4-tuples at the same time; those of UDP are killed with SIGKILL at random. Failed would be: two owners of one ' +
       "4-tuple at a time, by the owners' own clocks or in the kernel's table; an owner that does not hear its own echoes. No port " +
       'may stay locked. The plain kernel, as the control, fails at once.',
   },
@@ -40,7 +40,7 @@ export const SECTIONS = [
   },
   {
     title: 'Node',
-    reports: /^node-\d+$/,
+    reports: /^node(s|-\d+)$/,
     text: 'The whole suite on each release line.',
   },
   {

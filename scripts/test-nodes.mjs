@@ -1,8 +1,10 @@
 // Runs the tests on the other Node releases, from npm's node-linux-* packages:
-// `npm run test:nodes [-- 22 24] [vitest arguments]`.
-import { mkdirSync, writeFileSync } from 'node:fs';
+// `npm run test:nodes [-- 22 24] [vitest arguments]`. How many passed goes to reports/nodes.json.
+import { spawnSync } from 'node:child_process';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { newest, root, run } from './lib.mjs';
+import { newest, report, root, run } from './lib.mjs';
 
 const given = process.argv.slice(2);
 const isMajor = (argument) => /^\d\d$/.test(argument);
@@ -17,7 +19,27 @@ if (missing.length > 0) {
   const packages = missing.map((major) => `node${major}@npm:node-linux-${process.arch}@${major}`);
   run('npm', ['install', '--no-audit', '--no-fund', ...packages], { cwd: directory });
 }
+
+const rows = [];
+let failure = 0;
 for (const major of wanted) {
-  const env = { ...process.env, CONNECTX_TEST_COMMAND: `npm run test:nodes -- ${major}` };
-  run(binary(major), ['scripts/test.mjs', ...given.filter((argument) => !isMajor(argument))], { env });
+  const folder = mkdtempSync(join(tmpdir(), 'connectx-nodes-'));
+  const summary = join(folder, 'summary.json');
+  const { status, error } = spawnSync(
+    binary(major),
+    ['scripts/test.mjs', ...given.filter((argument) => !isMajor(argument))],
+    { cwd: root, stdio: 'inherit', env: { ...process.env, CONNECTX_TEST_SUMMARY: summary } },
+  );
+  if (error) throw error;
+  failure ||= status ?? 1;
+  const { stdout } = spawnSync(binary(major), ['--version'], { encoding: 'utf8' });
+  // Without a summary they have not come to their end.
+  const { passed, failed, skipped } = existsSync(summary)
+    ? JSON.parse(readFileSync(summary, 'utf8'))
+    : { passed: 0, failed: 1, skipped: 0 };
+  rmSync(folder, { recursive: true });
+  const detail = skipped === 0 ? '' : `${skipped} left out`;
+  rows.push({ what: `the tests, Node ${stdout.trim()}`, tried: passed + failed, failed, detail });
 }
+report('nodes', ['npm run test:nodes', ...(given.length > 0 ? ['--', ...given] : [])].join(' '), rows);
+process.exit(failure);

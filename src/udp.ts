@@ -500,14 +500,17 @@ async function connectInTurns(plan: Plan, address: string): Promise<dgram.Socket
   const requests = new Requests(plan, address);
   for (;;) {
     const request = requests.next();
+    let socket: dgram.Socket | undefined;
     try {
-      return requests.succeeded(await connectOneInTurns(plan, request));
+      socket = await connectOneInTurns(plan, request);
     } catch (error) {
       requests.failed(error);
+      // Each of them may have searched a whole range.
+      await turn(0);
     }
-    // Each of them may have searched a whole range.
-    await turn(0);
+    // It closes the socket, too: then 'close' has been emitted, which a lease of the source would wait for.
     plan.signal?.throwIfAborted();
+    if (socket !== undefined) return requests.succeeded(socket);
   }
 }
 
@@ -714,7 +717,8 @@ function tellAborted({ target }: Event): void {
 
 /**
  * Like {@link connectUdp}, at once: for a numeric host. It blocks for some ten microseconds as a rule; longer while it
- * searches a range that is nearly full, or waits for a port that is locked (at most 60 ms).
+ * searches a range that is nearly full, or waits for a port that is locked (some 60 ms;
+ * longer where there is no processor to spare).
  *
  * @throws one of Node's argument errors (ERR_INVALID_ARG_VALUE for a host that is a name), or a {@link ConnectxError}
  * @example

@@ -39,7 +39,9 @@ describe('the demo', () => {
 
   async function demo(path: string, ...args: string[]) {
     const folder = folderWith();
-    const env = { PATH: path, TMPDIR: folder };
+    // An addon with sanitizers cannot be loaded without theirs.
+    const sanitizers = Object.entries(process.env).filter(([name]) => /^(LD_PRELOAD|[A-Z]+SAN_OPTIONS)$/.test(name));
+    const env = { ...Object.fromEntries(sanitizers), PATH: path, TMPDIR: folder };
     const { stdout } = await promisify(execFile)(process.execPath, [script, ...args], { env, timeout: 20_000 });
     expect(stdout).not.toContain('\u001b');
     expect(leftovers(folder)).toEqual([]);

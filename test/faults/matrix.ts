@@ -61,6 +61,7 @@ function partOf(name: string, cold: boolean): [number, number] {
 /** The tests of one file: every scenario, in a process of its own. */
 export function faultTests(when: string, cold: boolean): void {
   const reports: Report[] = [];
+  const unfinished = new Set<string>();
   // A program of its own is cold anyway.
   const possible = Object.keys(scenarios).filter((name) => !cold || !scenarios[name]?.isProgram);
   // A thread for each fault takes its time.
@@ -75,7 +76,9 @@ export function faultTests(when: string, cold: boolean): void {
     test.each(names)(
       '%s',
       async (name) => {
+        unfinished.add(name);
         const report = await run(name, cold, partOf(name, cold));
+        unfinished.delete(name);
         reports.push(report);
         expect(report.wrong).toEqual([]);
         if (all) expect(report.tried).toBeGreaterThan(0);
@@ -93,7 +96,7 @@ export function faultTests(when: string, cold: boolean): void {
       console.log(`faults, ${when}: ${tried} tried, ${survived} survived; ${missed} did not come about`);
       if (folder === undefined) return;
       mkdirSync(folder, { recursive: true });
-      const summary = { node: process.version, when, tried, survived, missed, scenarios: reports };
+      const summary = { when, tried, survived, missed, unfinished: [...unfinished], scenarios: reports };
       writeFileSync(
         join(folder, cold ? 'faults-cold.json' : 'faults-warm.json'),
         `${JSON.stringify(summary, undefined, 2)}\n`,

@@ -196,7 +196,10 @@ async function cli(args, { environment }) {
   throw Object.assign(new Error(stderr), { code, syscall: /connectx: (\w+) E/.exec(stderr)?.[1] ?? 'doctor' });
 }
 
-/** name -> { act, protocol?, options?, setup?, prepare?, mayFail? }. `mayFail`: also without a fault, with this code. */
+/**
+ * name -> { act, protocol?, options?, setup?, prepare?, mayFail?, believes? }. `mayFail`: also without a fault, with this code.
+ * `believes`: answers that cannot be told from true ones.
+ */
 export const scenarios = {
   'connect, destination only': tcp(target),
   'connect, localAddress': tcp({ ...target, localAddress: V4.source }),
@@ -385,6 +388,8 @@ export const scenarios = {
     },
     setup: () =>
       raw(SOCK_DGRAM, [{ local: { address: V4.source, port: 20001 }, remote: { address: V4.remote, port: SERVER } }]),
+    // So the kernel says that there is none.
+    believes: ['error ENOENT'],
   },
 
   'connectx doctor': { isProgram: true, act: (given) => cli(['doctor', '--json'], given) },

@@ -76,3 +76,19 @@ describeIsolated('a TCP 4-tuple and a device', () => {
     });
   });
 });
+
+describeIsolated('a TCP 4-tuple that the kernel chooses, and a device', () => {
+  useNetwork({ range: [20000, 20000], addresses: ['2001:db8::1', '2001:db8::2'] });
+
+  // docs/tcp.md says so: there is no port to look for before connect(2), and after it the first one is overshadowed already.
+  test.each(families)('$family: connectx cannot tell, as the kernel cannot', async ({ any, source, other }) => {
+    await echoServer(SERVER, any);
+    const options = { host: other, port: SERVER, localAddress: source };
+    const first = await connected(connect({ ...options, interface: 'lo' }));
+    const second = await connected(connect(options));
+    expect(second.localPort).toBe(first.localPort);
+    await assertEcho(second);
+    // Where the port is given, it can.
+    expect(await failure(connect({ ...options, localPort: 20000 }))).toMatchObject({ reason: 'tuple-in-use' });
+  });
+});

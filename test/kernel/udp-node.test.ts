@@ -10,7 +10,7 @@ import { getEventListeners, once } from 'node:events';
 import { BlockList } from 'node:net';
 import { inspect, promisify } from 'node:util';
 import { Worker } from 'node:worker_threads';
-import { connectUdp, connectUdpSync, type UdpConnectOptions } from 'connectx';
+import { connectUdp, connectUdpSync, SourcePool, type UdpConnectOptions } from 'connectx';
 import * as sys from 'connectx/sys';
 import { describe, expect, test } from 'vitest';
 import { describeIsolated, useNetwork } from '../helpers/netns.js';
@@ -584,6 +584,20 @@ describeIsolated('AbortSignal', () => {
       // Nobody is on the port.
       new RawUdp(version, { bind: { address: source, port: 20001 } });
       expect(getEventListeners(controller.signal, 'abort')).toHaveLength(0);
+    });
+
+    test.each([
+      ['at once', (abort: () => void) => abort()],
+      ['in the tick in which it connects', (abort: () => void) => process.nextTick(abort)],
+    ])('aborted %s: no socket that is closed already, and no source in use', async (_, soon) => {
+      const pool = new SourcePool([source]);
+      const controller = new AbortController();
+      const attempt = connectUdp({ ...options, localAddress: pool, signal: controller.signal });
+      soon(() => controller.abort(reason));
+      expect(await errorOf(async () => attempt)).toMatchObject(aborted);
+      expect(pool.stats().inUse).toBe(0);
+      new RawUdp(version, { bind: { address: source, port: 20001 } });
+      await until(() => getEventListeners(controller.signal, 'abort').length === 0);
     });
 
     test('aborted while it waits for a port that is locked', async () => {

@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cerrno>
 #include <cstdarg>
@@ -167,7 +168,12 @@ ssize_t Change(const std::string& what, uint8_t* bytes, size_t capacity, size_t 
   if (length < sizeof header) return same;
   if (what == "empty") return 0;
   if (what == "cut to the header") return static_cast<ssize_t>(sizeof header);
-  if (what == "cut in half") return same / 2;
+  if (what == "cut in half") {
+    // Between two messages it would be another answer, and not one that was cut.
+    const std::vector<size_t> starts = MessagesOf(bytes, length);
+    const bool between = std::find(starts.begin(), starts.end(), length / 2) != starts.end();
+    return same / 2 + (between ? 1 : 0);
+  }
   if (what == "a byte short") return same - 1;
   if (what == "overlong") return static_cast<ssize_t>(capacity) + 1;
   if (what.rfind("error ", 0) == 0) return End(bytes, NLMSG_ERROR, std::atoi(what.c_str() + 6));
