@@ -68,6 +68,7 @@ modprobe tun
 cd ${quote(project)}
 ${quote(node)} scripts/kernels/describe.mjs >/run/guest/machine.json
 ${quote(node)} scripts/test.mjs ${args.map(quote).join(' ')}
+echo $? >/run/guest/status
 `;
 }
 
@@ -89,6 +90,11 @@ function resultsIn(folder, project) {
     const tried = Math.max(assertionResults.length - left, failed.length);
     return { what: relative(project, name), tried, failed: failed.length, detail };
   });
+  // Whatever failed outside of a test: an error that nobody caught, say, or a file that was not found.
+  const status = read('status');
+  if (status !== 0 && rows.every(({ failed }) => failed === 0)) {
+    rows.push({ what: 'vitest', tried: 1, failed: 1, detail: `exit code ${status}` });
+  }
   return { machine, rows, capabilities };
 }
 
