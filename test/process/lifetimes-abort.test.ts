@@ -2,7 +2,7 @@
 // on the signal that core does not leave as well.
 import { getEventListeners, once } from 'node:events';
 import * as net from 'node:net';
-import { connect, connectUdp, SourcePool } from 'connectx';
+import { connect, connectUdp, SourcePool, type UdpConnectOptions } from 'connectx';
 import { describe, expect, test } from 'vitest';
 import { families, SERVER, smallNetwork } from '../helpers/families.js';
 import { describeIsolated, useNetwork } from '../helpers/netns.js';
@@ -130,16 +130,18 @@ describeIsolated('AbortSignal', () => {
       async (steps) => {
         const options = { host: 'server.test', port: SERVER, localAddress: source, localPort: 20001 };
         const controller = new AbortController();
+        const found: unknown = (_host: string, _options: object, callback: (error: null, all: object[]) => void) =>
+          callback(null, [{ address: remote, family: version }]);
         const attempt = connectUdp({
           ...options,
-          lookup: (_host, _options, callback) => callback(null, [{ address: remote, family: version }]),
+          lookup: found as UdpConnectOptions['lookup'],
           signal: controller.signal,
         });
         const outcome = attempt.then(
           (socket) => socket,
           (error: unknown) => error,
         );
-        for (let step = 0; step < steps; step++) await undefined;
+        for (let step = 0; step < steps; step++) await Promise.resolve();
         controller.abort();
         const ended = await outcome;
         if (ended instanceof Error) expect(ended).toMatchObject({ name: 'AbortError', code: 'ABORT_ERR' });

@@ -31,7 +31,8 @@ describeIsolated('a program that is started in the midst of it', () => {
       const whenFree = async (open: () => Promise<void>) => {
         for (let tries = 0; ; tries++) {
           try {
-            return await open();
+            await open();
+            return;
           } catch (error) {
             const { code } = error as NodeJS.ErrnoException;
             if (tries === 500 || (code !== 'EADDRINUSE' && code !== 'EADDRNOTAVAIL' && code !== 'EAGAIN')) throw error;
