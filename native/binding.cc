@@ -57,6 +57,27 @@ int Int(const Napi::CallbackInfo& info, size_t index) {
   return value;
 }
 
+// A thread that is being terminated may run no JavaScript, and to Node-API reading a property is that: it refuses. An
+// empty value is as undefined then; what node-addon-api does with one where it expects another type is to end the
+// process.
+Napi::Value Property(const Napi::Object& object, const char* name) {
+  napi_value value = nullptr;
+  napi_get_named_property(object.Env(), object, name, &value);
+  return {object.Env(), value};
+}
+
+int Int(const Napi::Value& value) {
+  int32_t number = 0;
+  napi_get_value_int32(value.Env(), value, &number);
+  return number;
+}
+
+bool Flag(const Napi::Value& value) {
+  bool flag = false;
+  napi_get_value_bool(value.Env(), value, &flag);
+  return flag;
+}
+
 uint16_t Port(const Napi::CallbackInfo& info, size_t index) { return static_cast<uint16_t>(Int(info, index)); }
 
 // INET6_ADDRSTRLEN, '%', IF_NAMESIZE: longer text is no numeric address.
@@ -114,21 +135,23 @@ bool Bytes(const Napi::Value& value, std::vector<uint8_t>* out) {
 }
 
 Result ReadExtras(const Napi::Object& extras, SocketOptions* plan) {
-  plan->free_bind = extras.Get("freeBind").ToBoolean();
-  plan->transparent = extras.Get("transparent").ToBoolean();
-  Napi::Value interface = extras.Get("interface");
+  plan->free_bind = Flag(Property(extras, "freeBind"));
+  plan->transparent = Flag(Property(extras, "transparent"));
+  Napi::Value interface = Property(extras, "interface");
   if (interface.IsString()) plan->interface = interface.As<Napi::String>();
-  Napi::Value mark = extras.Get("mark");
+  Napi::Value mark = Property(extras, "mark");
   if (mark.IsNumber()) plan->mark = mark.As<Napi::Number>().Uint32Value();
-  Napi::Value options = extras.Get("socketOptions");
+  Napi::Value options = Property(extras, "socketOptions");
   if (!options.IsArray()) return Result::Ok();
   Napi::Array array = options.As<Napi::Array>();
   for (uint32_t i = 0; i < array.Length(); i++) {
-    Napi::Object option = array.Get(i).As<Napi::Object>();
+    napi_value element = nullptr;
+    napi_get_element(array.Env(), array, i, &element);
+    const Napi::Object option(array.Env(), element);
     SocketOption& read = plan->others.emplace_back();
-    read.level = option.Get("level").As<Napi::Number>();
-    read.name = option.Get("name").As<Napi::Number>();
-    if (!Bytes(option.Get("value"), &read.value)) return Result::Fail(Syscall::kSetsockopt, EINVAL);
+    read.level = Int(Property(option, "level"));
+    read.name = Int(Property(option, "name"));
+    if (!Bytes(Property(option, "value"), &read.value)) return Result::Fail(Syscall::kSetsockopt, EINVAL);
   }
   return Result::Ok();
 }
@@ -144,7 +167,7 @@ Napi::Value TcpPrepareJs(const Napi::CallbackInfo& info) {
   plan.high = Port(info, 4);
   if (info[5].IsObject()) {
     Napi::Object extras = info[5].As<Napi::Object>();
-    plan.fast_open = extras.Get("fastOpen").ToBoolean();
+    plan.fast_open = Flag(Property(extras, "fastOpen"));
     Result read = ReadExtras(extras, &plan.options);
     if (!read.ok()) return ToJs(info, read);
   }
@@ -210,7 +233,7 @@ Napi::Value RouteLookupJs(const Napi::CallbackInfo& info) {
   query.mark = info[3].As<Napi::Number>().Uint32Value();
   RouteAnswer answer;
   Fd once;
-  result = RouteLookup(query, info[4].ToBoolean() ? &UdpOracle(info)->route : &once, &answer);
+  result = RouteLookup(query, Flag(info[4]) ? &UdpOracle(info)->route : &once, &answer);
   if (!result.ok()) return ToJs(info, result);
   Napi::Object object = Napi::Object::New(info.Env());
   object.Set("type", Napi::Number::New(info.Env(), answer.type));

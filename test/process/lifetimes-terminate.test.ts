@@ -1,0 +1,18 @@
+// A worker thread is terminated while it is in the addon: V8 refuses what the addon still asks of it, and the process goes on.
+import { spawnSync } from 'node:child_process';
+import { expect, test } from 'vitest';
+import { smallNetwork } from '../helpers/families.js';
+import { describeIsolated, useNetwork } from '../helpers/netns.js';
+import { fixture } from '../helpers/run.js';
+
+describeIsolated('40 worker threads, terminated in the midst of', () => {
+  useNetwork(smallNetwork);
+
+  test.each(['sys.getsockname', 'sys.udpLookup', 'connectUdpSync', 'connect, which fails'])('%s', (what) => {
+    const { status, signal, stderr } = spawnSync(process.execPath, [fixture('terminate.mjs'), what], {
+      encoding: 'utf8',
+      timeout: 28_000,
+    });
+    expect({ status, signal, stderr }).toEqual({ status: 0, signal: null, stderr: '' });
+  });
+});
