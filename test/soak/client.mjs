@@ -19,7 +19,7 @@ const MOST = 600;
 const chance = new Chance(seed);
 const ledger = new Ledger({ plain, faults: faulty });
 const faults = faulty ? new Faults(chance) : undefined;
-let stop;
+const resting = new Set();
 const client = {
   name,
   chance,
@@ -32,7 +32,19 @@ const client = {
   sockets: new Set(),
   /** Then flows end as soon as they have begun. */
   stopping: true,
-  stopped: new Promise((resolve) => (stop = resolve)),
+  /** Waits for so long, or until `ended`, or until all is to end. Not a race with a promise of that: it would keep all that ever waited. */
+  rest(ms, ended) {
+    return new Promise((resolve) => {
+      const wake = () => {
+        clearTimeout(timer);
+        resting.delete(wake);
+        resolve();
+      };
+      const timer = setTimeout(wake, ms);
+      resting.add(wake);
+      void ended.then(wake);
+    });
+  },
 };
 
 process.on('warning', (warning) => ledger.count(`warning ${warning.code ?? warning.name}`));
@@ -154,7 +166,7 @@ if (what !== 'stop') throw new Error(`told to ${what}`);
 clearInterval(ticking);
 faults?.stop();
 client.stopping = true;
-stop();
+for (const wake of resting) wake();
 const deadline = performance.now() + 40_000;
 while (running > 0 && performance.now() < deadline) await pause(20);
 await monitor?.close();

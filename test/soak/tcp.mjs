@@ -1,7 +1,6 @@
 // One TCP connection from its beginning to its end.
 import { once } from 'node:events';
 import * as net from 'node:net';
-import { setTimeout as pause } from 'node:timers/promises';
 import { connect } from 'connectx';
 import { ofTcp, perhapsAbort, plainly } from './ways.mjs';
 
@@ -85,7 +84,7 @@ export async function tcpFlow(client) {
       await echoed(socket, `tcp ${name} ${n}\n`);
       const left = until - performance.now();
       if (left <= 0 || client.stopping) break;
-      await Promise.race([closed, client.stopped, pause(Math.min(left, 3000), undefined, { ref: false })]);
+      await client.rest(Math.min(left, 3000), closed);
       if (client.stopping) break;
     }
   } catch (error) {

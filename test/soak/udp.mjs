@@ -1,7 +1,6 @@
 // One UDP flow from its beginning to its end. It is sent tokens of its own, and must hear these and no others.
 import { once } from 'node:events';
 import * as dgram from 'node:dgram';
-import { setTimeout as pause } from 'node:timers/promises';
 import { connectUdp, connectUdpSync } from 'connectx';
 import { ofUdp, perhapsAbort, plainly } from './ways.mjs';
 
@@ -121,7 +120,7 @@ export async function udpFlow(client) {
     }
     const left = until - performance.now();
     if (left <= 0 || client.stopping) break;
-    await Promise.race([closed, client.stopped, pause(Math.min(left, 3000), undefined, { ref: false })]);
+    await client.rest(Math.min(left, 3000), closed);
     if (client.stopping) break;
   }
   give();
