@@ -17,5 +17,5 @@ export interface Run {
   rows: Row[];
 }
 
-export const SECTIONS: readonly { title: string; reports: RegExp; text: string }[];
+export const SECTIONS: readonly { title: string; reports: RegExp; text: string; together?: boolean }[];
 export function pageOf(runs: readonly Run[]): string;

@@ -46,6 +46,7 @@ export const SECTIONS = [
   {
     title: 'Kernels',
     reports: /^kernel-/,
+    together: true,
     text:
       'Tests inside of virtual machines (QEMU) with the kernels of Debian, for x86-64 and arm64. What an older kernel lacks is ' +
       'detected, and what it does instead is tested; [tcp.md](tcp.md#kernels) and [udp.md](udp.md) say what that is.',
@@ -69,6 +70,15 @@ function where({ date, node, kernel, arch, commit }) {
   return parts.filter((part) => part !== undefined).join(', ');
 }
 
+const sum = (rows, name) => rows.reduce((total, one) => total + one[name], 0);
+
+/** One row for each run. */
+function whole(run) {
+  const rows = run.rows.filter((one) => !isNote(one));
+  const what = `Linux ${run.kernel}, ${run.arch}: ${rows.length} files of tests`;
+  return { ...run, rows: [{ what, tried: sum(rows, 'tried'), failed: sum(rows, 'failed'), detail: '' }] };
+}
+
 function table(runs) {
   const lines = [row(['what', 'tried', 'failed', 'repeat it with']), row(['---', '---:', '---:', '---'])];
   for (const { rows, command } of runs) {
@@ -80,7 +90,7 @@ function table(runs) {
 }
 
 // What a machine can do is no check.
-const isNote = ({ what }) => what === 'capabilities';
+const isNote = ({ what }) => what === 'capabilities()';
 
 function details(runs) {
   return runs
@@ -119,9 +129,11 @@ function capabilities(runs) {
 /** `runs` as `report()` of lib.mjs has written them. */
 export function pageOf(runs) {
   const sorted = [...runs].sort(byName);
-  const sections = SECTIONS.flatMap(({ title, reports, text }) => {
+  const sections = SECTIONS.flatMap(({ title, reports, text, together = false }) => {
     const of = sorted.filter(({ name }) => reports.test(name));
-    return of.length === 0 ? [] : [[`## ${title}`, text, table(of), ...capabilities(of), details(of)].join('\n\n')];
+    return of.length === 0
+      ? []
+      : [[`## ${title}`, text, table(together ? of.map(whole) : of), ...capabilities(of), details(of)].join('\n\n')];
   });
   const tried = sorted.flatMap(({ rows }) => rows).filter((one) => !isNote(one));
   const failed = tried.filter((one) => one.failed > 0).length;

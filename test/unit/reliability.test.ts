@@ -34,7 +34,7 @@ test('what failed is said', () => {
 });
 
 test('kernels in order, with what each has', () => {
-  const rows = [{ what: 'capabilities', tried: 1, failed: 0, detail: '{"bindAddressNoPort":true,"udpShared":true}' }];
+  const rows = [{ what: 'capabilities()', tried: 1, failed: 0, detail: '{"bindAddressNoPort":true,"udpShared":true}' }];
   const page = pageOf([run('kernel-6.1', { rows, kernel: '6.1' }), run('kernel-5.10', { rows, kernel: '5.10' })]);
   expect(page.indexOf('| 5.10, x64 | yes | no | no | yes | no |')).toBeGreaterThan(0);
   expect(page.indexOf('| 6.1, x64 |')).toBeGreaterThan(page.indexOf('| 5.10, x64 |'));
