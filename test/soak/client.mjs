@@ -32,17 +32,18 @@ const client = {
   sockets: new Set(),
   /** Then flows end as soon as they have begun. */
   stopping: true,
-  /** Waits for so long, or until `ended`, or until all is to end. Not a race with a promise of that: it would keep all that ever waited. */
-  rest(ms, ended) {
+  /** Waits for so long, or until the socket is closed, or until all is to end. No promise of either: it would keep all that ever waited. */
+  rest(ms, socket) {
     return new Promise((resolve) => {
       const wake = () => {
         clearTimeout(timer);
         resting.delete(wake);
+        socket.off('close', wake);
         resolve();
       };
       const timer = setTimeout(wake, ms);
       resting.add(wake);
-      void ended.then(wake);
+      socket.once('close', wake);
     });
   },
 };

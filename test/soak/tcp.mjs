@@ -84,7 +84,7 @@ export async function tcpFlow(client) {
       await echoed(socket, `tcp ${name} ${n}\n`);
       const left = until - performance.now();
       if (left <= 0 || client.stopping) break;
-      await client.rest(Math.min(left, 3000), closed);
+      await client.rest(Math.min(left, 3000), socket);
       if (client.stopping) break;
     }
   } catch (error) {

@@ -76,9 +76,11 @@ export async function udpFlow(client) {
     return;
   }
   client.sockets.add(socket);
+  let wake = () => {};
   const closed = new Promise((resolve) =>
     socket.once('close', () => {
       client.sockets.delete(socket);
+      wake();
       resolve();
     }),
   );
@@ -89,7 +91,6 @@ export async function udpFlow(client) {
   ledger.flow('open', tuple, name);
   ledger.count('udp connected');
   const until = performance.now() + chance.around(ledger.plain ? 1000 : client.hold);
-  let wake = () => {};
   socket.on('error', (error) => ledger.wrong(`udp ${name}: ${error.stack}`));
   socket.on('message', (message) => {
     const [from, number] = message.toString().split(' ');
@@ -110,7 +111,7 @@ export async function udpFlow(client) {
       send();
       if (++times === PATIENCE) wake();
     }, AGAIN_MS);
-    await Promise.race([answered, closed]);
+    await answered;
     clearInterval(timer);
     if (isOpen && heard < n) {
       ledger.wrong(
@@ -120,7 +121,7 @@ export async function udpFlow(client) {
     }
     const left = until - performance.now();
     if (left <= 0 || client.stopping) break;
-    await client.rest(Math.min(left, 3000), closed);
+    await client.rest(Math.min(left, 3000), socket);
     if (client.stopping) break;
   }
   give();
