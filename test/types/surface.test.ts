@@ -51,7 +51,7 @@ describe('connectx', () => {
     >();
   });
 
-  test('SourceOptions, SourceFunction, SocketOption, Destination', () => {
+  test('SourceOptions, SourceAddresses, SourceFunction, SocketOption, Destination', () => {
     expectTypeOf<connectx.SourceOptions>().toEqualTypeOf<
       Optional<{
         localAddress:
@@ -70,6 +70,7 @@ describe('connectx', () => {
         socketOptions: readonly connectx.SocketOption[];
       }>
     >();
+    expectTypeOf<connectx.SourceAddresses>().toEqualTypeOf<{ ipv4?: string | undefined; ipv6?: string | undefined }>();
     expectTypeOf<connectx.SourceFunction>().toEqualTypeOf<(destination: connectx.Destination) => string | undefined>();
     expectTypeOf<connectx.Destination>().toEqualTypeOf<{ address: string; port: number; family: 4 | 6 }>();
     expectTypeOf<connectx.SocketOption>().toEqualTypeOf<{
