@@ -8,7 +8,7 @@ const MB = 2 ** 20;
  * whole numbers. Heaps are taken after a collection; V8 gives pages back to the system when it likes to, and code that is compiled
  * later adds to both.
  */
-const FLOORS = { heap: MB, rss: 8 * MB, spare: 0.5, handles: 0.5 };
+const FLOORS = { heap: 2 * MB, rss: 8 * MB, spare: 0.5, handles: 0.5 };
 const TITLES = {
   heap: 'heap of each process, flat',
   rss: 'resident set of each process, flat',
