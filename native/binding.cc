@@ -51,12 +51,6 @@ Napi::Value ToJs(const Napi::CallbackInfo& info, const Result& result) {
   return Napi::Number::New(info.Env(), Pack(result));
 }
 
-int Int(const Napi::CallbackInfo& info, size_t index) {
-  int32_t value = 0;
-  napi_get_value_int32(info.Env(), info[index], &value);
-  return value;
-}
-
 // A thread that is being terminated may run no JavaScript, and to Node-API reading a property is that: it refuses. An
 // empty value is as undefined then; what node-addon-api does with one where it expects another type is to end the
 // process.
@@ -71,6 +65,8 @@ int Int(const Napi::Value& value) {
   napi_get_value_int32(value.Env(), value, &number);
   return number;
 }
+
+int Int(const Napi::CallbackInfo& info, size_t index) { return Int(info[index]); }
 
 bool Flag(const Napi::Value& value) {
   bool flag = false;
@@ -275,7 +271,7 @@ Napi::Value UdpConnectLockedJs(const Napi::CallbackInfo& info) {
   Address remote;
   Result parsed = AddressArgument(info, 2, Int(info, 1), Port(info, 3), &remote);
   if (!parsed.ok()) return ToJs(info, parsed);
-  return ToJs(info, UdpConnectLocked(UdpOracle(info), Int(info, 0), remote, info[4].ToBoolean()));
+  return ToJs(info, UdpConnectLocked(UdpOracle(info), Int(info, 0), remote, Flag(info[4])));
 }
 
 // udpOwner(family, source, sourcePort, remote, remotePort, flags, extras | null) -> state, 0 for nobody
