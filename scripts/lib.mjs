@@ -1,6 +1,6 @@
 // What the project's scripts share.
 import { spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync, readdirSync, statSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { release } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -61,4 +61,13 @@ export function report(
     2,
   );
   writeFileSync(join(folder, `${name}.json`), `${text}\n`);
+}
+
+/** The npm script with the arguments that it was given, as a user would type it. */
+export const commandOf = (script, given) =>
+  [`npm run ${script}`, ...(given.length > 0 ? ['--', ...given] : [])].join(' ');
+
+/** What scripts/test.mjs has left in the file of CONNECTX_TEST_SUMMARY. Without it the tests have not come to their end. */
+export function summaryIn(file) {
+  return existsSync(file) ? JSON.parse(readFileSync(file, 'utf8')) : { passed: 0, failed: 1, skipped: 0 };
 }

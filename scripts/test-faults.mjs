@@ -3,7 +3,7 @@
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { report, root } from './lib.mjs';
+import { commandOf, report, root } from './lib.mjs';
 
 const folder = join(root, 'reports');
 const given = process.argv.slice(2);
@@ -26,7 +26,7 @@ const rows = files.filter(existsSync).map((file) => {
   const detail = `${count} operations with ${calls} system calls; ${missed} faults did not come about, for the call was not made${ended}`;
   return { what: `faults ${when}`, tried, failed: tried - survived + unfinished.length, detail };
 });
-report('faults', ['npm run test:faults', ...(given.length > 0 ? ['--', ...given] : [])].join(' '), rows);
+report('faults', commandOf('test:faults', given), rows);
 for (const { what, tried, failed, detail } of rows) console.log(`${what}: ${tried} tried, ${failed} failed; ${detail}`);
 console.log(`See ${folder}.`);
 process.exit(status ?? 1);

@@ -1,10 +1,10 @@
 // Runs the tests on the other Node releases, from npm's node-linux-* packages:
 // `npm run test:nodes [-- 22 24] [vitest arguments]`. How many passed goes to reports/nodes.json.
 import { spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { newest, report, root, run } from './lib.mjs';
+import { commandOf, newest, report, root, run, summaryIn } from './lib.mjs';
 
 const given = process.argv.slice(2);
 const isMajor = (argument) => /^\d\d$/.test(argument);
@@ -33,13 +33,10 @@ for (const major of wanted) {
   if (error) throw error;
   failure ||= status ?? 1;
   const { stdout } = spawnSync(binary(major), ['--version'], { encoding: 'utf8' });
-  // Without a summary they have not come to their end.
-  const { passed, failed, skipped } = existsSync(summary)
-    ? JSON.parse(readFileSync(summary, 'utf8'))
-    : { passed: 0, failed: 1, skipped: 0 };
+  const { passed, failed, skipped } = summaryIn(summary);
   rmSync(folder, { recursive: true });
   const detail = skipped === 0 ? '' : `${skipped} left out`;
   rows.push({ what: `the tests, Node ${stdout.trim()}`, tried: passed + failed, failed, detail });
 }
-report('nodes', ['npm run test:nodes', ...(given.length > 0 ? ['--', ...given] : [])].join(' '), rows);
+report('nodes', commandOf('test:nodes', given), rows);
 process.exit(failure);

@@ -5,7 +5,7 @@ import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { report, root } from './lib.mjs';
+import { report, root, summaryIn } from './lib.mjs';
 
 const { values } = parseArgs({ options: { attempts: { type: 'string', default: '1000000' } } });
 const attempts = Number(values.attempts);
@@ -36,7 +36,7 @@ const rows = existsSync(told)
       .split('\n')
       .map((line) => JSON.parse(line))
   : [];
-const { passed, failed } = existsSync(summary) ? JSON.parse(readFileSync(summary, 'utf8')) : { passed: 0, failed: 1 };
+const { passed, failed } = summaryIn(summary);
 rows.push({ what: 'tests of contests', tried: passed + failed, failed, detail: '' });
 rmSync(directory, { recursive: true });
 report('races', `npm run test:races -- --attempts ${attempts}`, rows);

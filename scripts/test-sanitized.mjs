@@ -5,7 +5,7 @@ import { execFileSync, spawnSync } from 'node:child_process';
 import { cpSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
-import { report, root, run } from './lib.mjs';
+import { commandOf, report, root, run, summaryIn } from './lib.mjs';
 
 // Not among them: test/process/leaks*.test.ts (the resident set is the sanitizer's, and its limits of memory and descriptors are
 // meant for a plain process), loader and package (they build or look for an addon of their own, which is not this one), udp-contest
@@ -45,7 +45,7 @@ const rows = [];
 
 /** What it has come to so far, in reports/. */
 function keep() {
-  report('sanitized', ['npm run test:sanitized', ...(wanted.length > 0 ? ['--', ...wanted] : [])].join(' '), rows);
+  report('sanitized', commandOf('test:sanitized', wanted), rows);
 }
 
 function fail(why) {
@@ -81,8 +81,7 @@ if (node(['-e', check], 0).status !== 0) fail('The addon of the copy is not inst
 
 // Programs that the tests start do not free all that they have: leaks are looked for below.
 const { status } = node(['scripts/test.mjs', ...(wanted.length > 0 ? wanted : SUITES)], 0);
-// Without a summary they have not come to their end.
-const { passed, failed } = existsSync(summary) ? JSON.parse(readFileSync(summary, 'utf8')) : { passed: 0, failed: 1 };
+const { passed, failed } = summaryIn(summary);
 const faulty = failed + (reports() === '' ? 0 : 1);
 rows.push({
   what: 'the tests, with AddressSanitizer and UndefinedBehaviorSanitizer',
