@@ -124,7 +124,7 @@ export function groupsOf(ip: string): number[] {
 const COLON = 0x3a;
 const DOT = 0x2e;
 
-// Of a digit or of a letter in either case.
-function hexDigit(character: number): number {
+/** The value of a hexadecimal digit, a letter of it in either case. */
+export function hexDigit(character: number): number {
   return (character & 15) + (character > 0x39 ? 9 : 0);
 }

@@ -1,6 +1,6 @@
 // Is the local end of a connection what was asked for? Some requests connect(2) takes, and then does something else. Where that
 // cannot be, the kernel is not asked.
-import { type Destination, groupsOf } from './address';
+import { type Destination, groupsOf, hexDigit } from './address';
 import type { Native } from './native';
 import type { Technique } from './ports';
 import { includesPort, type PortRange } from './range';
@@ -53,7 +53,16 @@ function mayBeSame(a: string, b: string): boolean {
   if (a === b) return true;
   // Node takes IPv4 addresses in one spelling only.
   if (!a.includes(':') || !b.includes(':')) return false;
+  // Mostly that settles it, for much less.
+  const [lastOfA, lastOfB] = [lastDigit(a), lastDigit(b)];
+  if (lastOfA !== undefined && lastOfB !== undefined && lastOfA !== lastOfB) return false;
   return lastGroup(a) === lastGroup(b);
+}
+
+// Undefined: there is none at the end, or it may be a decimal one, or one of a zone.
+function lastDigit(address: string): number | undefined {
+  if (address.endsWith(':') || address.includes('.') || address.includes('%')) return undefined;
+  return hexDigit(address.charCodeAt(address.length - 1));
 }
 
 // Enough: in doubt the kernel is asked.

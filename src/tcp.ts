@@ -2,7 +2,7 @@
 import { channel } from 'node:diagnostics_channel';
 import type { LookupAddress } from 'node:dns';
 import type * as net from 'node:net';
-import { connect as coreConnect, isIP, Socket as CoreSocket } from 'node:net';
+import { connect as coreConnect, Socket as CoreSocket } from 'node:net';
 import type { Family } from './address';
 import { Attempt, type HandleOwner, type TcpHandle } from './attempt';
 import { ConnectxError, complete, invalidValue, noSource, unsupported } from './errors';
@@ -239,9 +239,8 @@ export function forCoreToOpen(options: ConnectOptions, source: Source): object {
 
 function withLookup(copy: Record<string, unknown>, options: ConnectOptions, source: Source): Record<string, unknown> {
   const family = familyOf(source);
-  if (family !== undefined && (options.host === undefined || isIP(options.host) === 0)) {
-    copy.lookup = lookupOf(family, options.lookup ?? dnsLookup(), source, options.port);
-  }
+  // Core looks nothing up where the host is an address. To find that out here too would cost more than the function does.
+  if (family !== undefined) copy.lookup = lookupOf(family, options.lookup, source, options.port);
   return copy;
 }
 
@@ -271,12 +270,13 @@ function withoutSource(options: ConnectOptions): Record<string, unknown> {
 export type Lookup = NonNullable<net.TcpNetConnectOpts['lookup']>;
 type LookupCallback = Parameters<Lookup>[2];
 
-/** A lookup that leaves out the addresses of every other family. */
-export function lookupOf(family: Family, lookup: unknown, source: Source, port: unknown): unknown {
+/** A lookup that leaves out the addresses of every other family; `dns.lookup` where none is given. */
+export function lookupOf(family: Family, given: unknown, source: Source, port: unknown): unknown {
   // Core complains about it.
-  if (typeof lookup !== 'function') return lookup;
+  if (given !== undefined && given !== null && typeof given !== 'function') return given;
   const other = family === 4 ? 6 : 4;
   return (host: string, options: Parameters<Lookup>[1], callback: LookupCallback): void => {
+    const lookup = given ?? dnsLookup();
     // Only dns.lookup is known to keep to `all`; another function may answer as it likes.
     const single = lookup === dnsLookup() && options.all !== true;
     const asked = single ? { ...options, all: true } : options;
@@ -382,15 +382,22 @@ function requireFastOpen(native: Native): void {
   throw unsupported('fastOpen', 'this kernel has no TCP_FASTOPEN_CONNECT (Linux 4.11)');
 }
 
+// Each by its name: in a loop over the names, V8 would look each of them up anew.
+function missingMethod({ open, bind, bind6, connect, connect6 }: Partial<TcpHandle>): string | undefined {
+  if (typeof open !== 'function') return 'open';
+  if (typeof bind !== 'function') return 'bind';
+  if (typeof bind6 !== 'function') return 'bind6';
+  if (typeof connect !== 'function') return 'connect';
+  return typeof connect6 === 'function' ? undefined : 'connect6';
+}
+
 /** Fails loudly where a Node release no longer has what an attempt relies on. */
 function assertHandle(socket: net.Socket): void {
   const handle = handleOf(socket);
   if (handle === null || socket.destroyed) return;
-  for (const method of ['open', 'bind', 'bind6', 'connect', 'connect6'] as const) {
-    if (typeof handle[method] === 'function') continue;
-    socket.destroy(unsupported('tcp-handle', `the TCP handles of Node ${process.versions.node} have no ${method}()`));
-    return;
-  }
+  const missing = missingMethod(handle);
+  if (missing === undefined) return;
+  socket.destroy(unsupported('tcp-handle', `the TCP handles of Node ${process.versions.node} have no ${missing}()`));
 }
 
 function beginAttempt(socket: net.Socket, connecting: Connecting, args: readonly unknown[]): void {

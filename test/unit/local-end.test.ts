@@ -45,6 +45,8 @@ describe('a source that was kept a moment ago', () => {
   test.each([
     { from: '192.0.2.7', to: '192.0.2.1' },
     { from: '2001:db8::7', to: '2001:db8::1' },
+    { from: '2001:db8::17', to: '2001:db8::27' },
+    { from: '2001:db8::', to: '2001:db8::1' },
     { from: 'fe80::7%eth0', to: 'fe80::1%eth0' },
     { from: '::ffff:192.0.2.7', to: '::ffff:192.0.2.1' },
   ])('$from, towards $to: certain, for a second', ({ from, to }) => {
@@ -60,6 +62,8 @@ describe('a source that was kept a moment ago', () => {
     { from: '192.0.2.7', to: '192.0.2.7' },
     { from: '2001:db8::7', to: '2001:db8::7' },
     { from: '2001:db8::7', to: '2001:DB8:0:0:0::7' },
+    { from: '2001:db8::a', to: '2001:DB8::A' },
+    { from: '::ffff:192.0.2.10', to: '::ffff:c000:20a' },
     { from: '2001:db8::', to: '2001:db8:0:0::0' },
     { from: 'fe80::7%1', to: 'fe80::7%eth0' },
     { from: '::ffff:192.0.2.7', to: '::FFFF:c000:207' },
