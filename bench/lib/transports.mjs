@@ -90,14 +90,17 @@ export async function sample({ attempt, end }, connect, { count, ms }) {
 /** Opens `total` more into `held`, `atOnce` of them under way. */
 export async function hold({ attempt }, connect, held, total, atOnce = 16) {
   let left = total;
+  let turn;
   const open = async () => {
     while (left > 0) {
       left--;
       const { times, socket } = await attempt(connect);
       if (socket === undefined) throw new Error(`refused with ${times.code} after ${held.length}`);
       held.push(socket);
-      // As in a program that has other things to do: what is put off to the next turn does not pile up.
-      if (held.length % atOnce === 0) await nextTurn();
+      // As in a program that has other things to do: what is put off to the next turn does not pile up. All wait for it, or those
+      // that connect within a call would go on in the same turn.
+      if (held.length % atOnce === 0) turn = nextTurn();
+      await turn;
     }
   };
   await Promise.all(Array.from({ length: atOnce }, open));
