@@ -22,6 +22,7 @@
             "native/socket_options.cc",
             "native/time_wait.cc",
             "native/udp_connect.cc",
+            "native/tcp_pin.cc",
             "native/tcp_prepare.cc",
             "native/binding.cc"
           ],

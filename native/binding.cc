@@ -33,6 +33,7 @@
 #include "route.h"
 #include "sock_diag.h"
 #include "socket_options.h"
+#include "tcp_pin.h"
 #include "tcp_prepare.h"
 #include "time_wait.h"
 #include "udp_connect.h"
@@ -152,6 +153,13 @@ Result ReadExtras(const Napi::Object& extras, SocketOptions* plan) {
   return Result::Ok();
 }
 
+Result ReadTcpExtras(const Napi::Value& value, TcpPlan* plan) {
+  if (!value.IsObject()) return Result::Ok();
+  Napi::Object extras = value.As<Napi::Object>();
+  plan->fast_open = Flag(Property(extras, "fastOpen"));
+  return ReadExtras(extras, &plan->options);
+}
+
 // tcpPrepare(family, source | null, port, low, high, extras | null) -> fd
 Napi::Value TcpPrepareJs(const Napi::CallbackInfo& info) {
   TcpPlan plan;
@@ -161,12 +169,8 @@ Napi::Value TcpPrepareJs(const Napi::CallbackInfo& info) {
   if (!parsed.ok()) return ToJs(info, parsed);
   plan.low = Port(info, 3);
   plan.high = Port(info, 4);
-  if (info[5].IsObject()) {
-    Napi::Object extras = info[5].As<Napi::Object>();
-    plan.fast_open = Flag(Property(extras, "fastOpen"));
-    Result read = ReadExtras(extras, &plan.options);
-    if (!read.ok()) return ToJs(info, read);
-  }
+  parsed = ReadTcpExtras(info[5], &plan);
+  if (!parsed.ok()) return ToJs(info, parsed);
   return ToJs(info, TcpPrepare(plan));
 }
 
@@ -342,7 +346,18 @@ Napi::Value UdpMovedJs(const Napi::CallbackInfo& info) { return ToJs(info, UdpMo
 
 Napi::Value UdpProbeJs(const Napi::CallbackInfo& info) { return ToJs(info, UdpProbe()); }
 
-// tcpHeldWithOtherDevice(fd, family, local, localPort, remote, remotePort, interface) -> 0 or 1
+// tcpPin(family, source | null, port, extras | null) -> 2 * fd, + 1 where the kernel will assign the port
+Napi::Value TcpPinJs(const Napi::CallbackInfo& info) {
+  TcpPlan plan;
+  plan.family = Int(info, 0);
+  Result parsed = OptionalAddressArgument(info, 1, plan.family, 0, &plan.source);
+  if (!parsed.ok()) return ToJs(info, parsed);
+  parsed = ReadTcpExtras(info[3], &plan);
+  if (!parsed.ok()) return ToJs(info, parsed);
+  return ToJs(info, TcpPin(&EnvironmentOf(info)->tcp, plan, Port(info, 2)));
+}
+
+// tcpHeldWithOtherDevice(fd | -1, family, local, localPort, remote, remotePort, interface) -> 0 or 1
 Napi::Value TcpHeldWithOtherDeviceJs(const Napi::CallbackInfo& info) {
   Address local;
   Address remote;
@@ -586,6 +601,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   add("tcpPrepare", TcpPrepareJs);
   add("tcpCheck", TcpCheckJs);
   add("tcpFeatures", TcpFeaturesJs);
+  add("tcpPin", TcpPinJs);
   add("tcpHeldWithOtherDevice", TcpHeldWithOtherDeviceJs);
   add("udpConnect", UdpConnectJs);
   add("udpConnectFirst", UdpConnectFirstJs);

@@ -8,7 +8,7 @@
 namespace connectx {
 
 Result HeldWithOtherDevice(Oracle* oracle, int fd, const Address& local, const Address& remote, uint32_t interface) {
-  oracle->Moved(fd);
+  if (fd >= 0) oracle->Moved(fd);
   Result result = oracle->links.Towards(remote, &oracle->interfaces);
   if (!result.ok()) return result;
   // A link-local address binds its socket to its link.

@@ -15,7 +15,8 @@ namespace connectx {
 struct Oracle {
   SockDiag diag;
   Links links;
-  Fd route;  // for RouteLookup
+  Fd route;       // for RouteLookup
+  Fd port_range;  // for TcpPin: the sysctl
   // For the barrier (see udp_connect.cc): sockets that are never bound, one for each family.
   Fd scratch4;
   Fd scratch6;
@@ -28,6 +29,7 @@ struct Oracle {
     diag.Close();
     links.Close();
     route.Reset();
+    port_range.Reset();
     scratch4.Reset();
     scratch6.Reset();
   }

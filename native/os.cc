@@ -10,8 +10,8 @@
 namespace connectx {
 
 const char* const kSyscallNames[static_cast<size_t>(Syscall::kCount)] = {
-    "",     "socket", "close", "setsockopt", "getsockopt", "bind", "connect", "getsockname",    "getpeername",
-    "dup3", "open",   "read",  "stat",       "send",       "recv", "netlink", "if_nametoindex",
+    "",     "socket", "close", "setsockopt", "getsockopt", "bind", "connect", "getsockname", "getpeername",
+    "dup3", "open",   "read",  "pread",      "stat",       "send", "recv",    "netlink",     "if_nametoindex",
 };
 
 void Fd::Reset() {
@@ -101,8 +101,16 @@ Result RecvFrom(int fd, void* bytes, size_t length, int flags, sockaddr* from, s
   return Retry(Syscall::kRecv, [&] { return ::recvfrom(fd, bytes, length, flags, from, from_length); });
 }
 
+Result Open(const char* path) {
+  return Retry(Syscall::kOpen, [&] { return ::open(path, O_RDONLY | O_CLOEXEC); });
+}
+
+Result Pread(int fd, char* bytes, size_t capacity) {
+  return Retry(Syscall::kPread, [&] { return ::pread(fd, bytes, capacity, 0); });
+}
+
 Result ReadFile(const char* path, char* bytes, size_t capacity) {
-  Result opened = Retry(Syscall::kOpen, [&] { return ::open(path, O_RDONLY | O_CLOEXEC); });
+  Result opened = Open(path);
   if (!opened.ok()) return opened;
   Fd file(opened.value);
   return Retry(Syscall::kRead, [&] { return ::read(file.get(), bytes, capacity); });

@@ -25,6 +25,7 @@ enum class Syscall : uint8_t {
   kDup3,
   kOpen,
   kRead,
+  kPread,
   kStat,
   kSend,
   kRecv,
@@ -89,6 +90,9 @@ Result Stat(const char* path, uint64_t* inode);
 Result Send(int fd, const void* bytes, size_t length);
 Result Recv(int fd, void* bytes, size_t length);
 Result RecvFrom(int fd, void* bytes, size_t length, int flags, sockaddr* from, socklen_t* from_length);
+Result Open(const char* path);
+// From the beginning of the file; value is the number of bytes read.
+Result Pread(int fd, char* bytes, size_t capacity);
 // The first `capacity` bytes of a small file such as one below /proc/sys; value is the number of bytes read.
 Result ReadFile(const char* path, char* bytes, size_t capacity);
 Result IfNameToIndex(const char* name);

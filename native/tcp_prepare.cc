@@ -22,7 +22,18 @@ Result SetAll(int fd, const TcpPlan& plan) {
   return SetOptions(fd, plan.family, plan.options);
 }
 
-Result BindLocal(int fd, const TcpPlan& plan) {
+}  // namespace
+
+Result TcpOpen(const TcpPlan& plan) {
+  Result opened = os::Socket(plan.family, SOCK_STREAM, IPPROTO_TCP);
+  if (!opened.ok()) return opened;
+  Fd fd(opened.value);
+  Result result = SetAll(fd.get(), plan);
+  if (!result.ok()) return result;
+  return Result::Ok(fd.Release());
+}
+
+Result TcpBind(int fd, const TcpPlan& plan) {
   // Both options are of level IPPROTO_IP on IPv6 sockets too (ip(7)).
   if (plan.low != 0 || plan.high != 0) {
     const uint32_t range = static_cast<uint32_t>(plan.low) | static_cast<uint32_t>(plan.high) << 16;
@@ -38,15 +49,11 @@ Result BindLocal(int fd, const TcpPlan& plan) {
   return os::Bind(fd, plan.source->get(), plan.source->length());
 }
 
-}  // namespace
-
 Result TcpPrepare(const TcpPlan& plan) {
-  Result opened = os::Socket(plan.family, SOCK_STREAM, IPPROTO_TCP);
+  Result opened = TcpOpen(plan);
   if (!opened.ok()) return opened;
   Fd fd(opened.value);
-  Result result = SetAll(fd.get(), plan);
-  if (!result.ok()) return result;
-  result = BindLocal(fd.get(), plan);
+  Result result = TcpBind(fd.get(), plan);
   if (!result.ok()) return result;
   return Result::Ok(fd.Release());
 }

@@ -28,6 +28,10 @@ struct TcpPlan {
 // caller; on failure nothing is left open.
 Result TcpPrepare(const TcpPlan& plan);
 
+// The two halves of it.
+Result TcpOpen(const TcpPlan& plan);
+Result TcpBind(int fd, const TcpPlan& plan);
+
 // What TcpCheck found. JavaScript reads the numbers.
 enum class TcpVerdict : int {
   kAsAsked = 0,

@@ -257,6 +257,8 @@ export class Attempt {
         const { low, high } = technique.range ?? NO_RANGE;
         return this.#open(this.localAddress, 0, low, high);
       }
+      case 'pin':
+        return this.#open(this.localAddress, technique.port, 0, 0, true);
       case 'bind': {
         const source = this.#sourceToBind();
         return typeof source === 'number' ? this.#failWith(source) : this.#open(source, technique.port, 0, 0);
@@ -271,9 +273,18 @@ export class Attempt {
     }
   }
 
-  #open(source: string | null, port: number, low: number, high: number): number {
-    const fd = this.#native.tcpPrepare(this.#domain, source, port, low, high, this.#source.extras);
+  #open(source: string | null, port: number, low: number, high: number, isPin = false): number {
+    const native = this.#native;
+    const { extras } = this.#source;
+    let fd = isPin
+      ? native.tcpPin(this.#domain, source, port, extras)
+      : native.tcpPrepare(this.#domain, source, port, low, high, extras);
     if (fd < 0) return this.#failWith(fd);
+    if (isPin) {
+      // Outside of the ephemeral range it is a number only, too.
+      if ((fd & 1) === 0) this.#next = LATER;
+      fd >>= 1;
+    }
     if (this.#fd >= 0) return this.#replaceWith(fd);
     // No function of JavaScript is entered between the two: there V8 stops a worker thread that is being terminated, and
     // the descriptor would be nobody's.
@@ -318,10 +329,10 @@ export class Attempt {
     if (typeof source === 'number') return false;
     const { port: sourcePort } = this.#source;
     const native = this.#native;
+    // A moment ago tcpPin has seen to it that the right network namespace answers.
+    const fd = this.#plan[0]?.kind === 'pin' ? -1 : this.#fd;
     // Where sock_diag does not answer there is only the kernel's own check.
-    return (
-      native.tcpHeldWithOtherDevice(this.#fd, this.#domain, source, sourcePort, address, port, this.#device()) === 1
-    );
+    return native.tcpHeldWithOtherDevice(fd, this.#domain, source, sourcePort, address, port, this.#device()) === 1;
   }
 
   // The index of the interface that was asked for; 0: none.
@@ -345,7 +356,7 @@ export class Attempt {
       return this.#advance();
     }
     if (technique.kind === 'take-over') return ASK;
-    if (technique.kind === 'assign') throw new Error('connectx: a plan assigns only at its beginning');
+    if (technique.kind !== 'bind') throw new Error('connectx: a plan assigns only at its beginning');
     // After connect(2) has said EADDRNOTAVAIL the socket has no port yet, so that the same one can be bound explicitly.
     const source = this.#sourceToBind();
     const outcome =

@@ -78,6 +78,11 @@ export interface Native {
     high: number,
     extras: TcpExtras | null,
   ): number;
+  /**
+   * As tcpPrepare, for a port that the kernel is to assign if it lies in the ephemeral range; otherwise nothing is bound. Twice the descriptor,
+   * and one more where the kernel will assign the port. Afterwards `tcpHeldWithOtherDevice` asks in the thread's network namespace.
+   */
+  tcpPin(family: number, source: string | null, port: number, extras: TcpExtras | null): number;
   /** `port + 65536 * verdict`, see {@link Verdict}. */
   tcpCheck(
     fd: number,
@@ -90,7 +95,10 @@ export interface Native {
   ): number;
   /** A bit set, see {@link TcpFeature}. */
   tcpFeatures(): number;
-  /** 1: a socket with another device than `interfaceIndex` has the 4-tuple that `fd` is about to have. */
+  /**
+   * 1: a socket with another device than `interfaceIndex` has the 4-tuple that `fd` is about to have. `fd` tells which network namespace;
+   * -1: that is known.
+   */
   tcpHeldWithOtherDevice(
     fd: number,
     family: number,

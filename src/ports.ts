@@ -1,5 +1,5 @@
 // Policy: by which technique does a TCP connection get its source port? Plain data in, plain data out.
-import { ALL_PORTS, includesPort, intersect, outside, type PortRange, portsOf } from './range';
+import { ALL_PORTS, intersect, outside, type PortRange, portsOf } from './range';
 import type { Source } from './source';
 
 /** One way to get a source port. The ways of a plan are tried in order; the next one when every port of this one is taken. */
@@ -9,6 +9,8 @@ export type Technique =
    * The port stays free for auto-assignment towards other destinations, which an explicit bind would end.
    */
   | { readonly kind: 'assign'; readonly range: PortRange | undefined }
+  /** The same, of this very port, where it lies in the ephemeral range: the addon looks. Elsewhere it is none. */
+  | { readonly kind: 'pin'; readonly port: number }
   /** `SO_REUSEADDR` + bind(2) to this port. Takes over a tuple in TIME-WAIT when TCP timestamps are on. */
   | { readonly kind: 'bind'; readonly port: number }
   /** The same, port after port of these, from a random one on. */
@@ -62,11 +64,7 @@ const DEFAULT_RANGE: PortRange = { low: 32768, high: 60999 };
 
 function planOnePort(port: number, canAssign: boolean, kernel: Kernel): Technique[] {
   const bind: Technique = { kind: 'bind', port };
-  if (!kernel.hasPortRange || !canAssign) return [bind];
-  const ephemeral = kernel.ephemeralRange();
-  // A bound outside the sysctl's range would be ignored in silence.
-  if (ephemeral === undefined || !includesPort(ephemeral, port)) return [bind];
-  return [{ kind: 'assign', range: { low: port, high: port } }, bind];
+  return kernel.hasPortRange && canAssign ? [{ kind: 'pin', port }, bind] : [bind];
 }
 
 function planRange(range: PortRange, canAssign: boolean, kernel: Kernel): Technique[] {

@@ -37,7 +37,10 @@
         "../../native/netlink.cc",
         "../../native/os.cc",
         "../../native/route.cc",
-        "../../native/sock_diag.cc"
+        "../../native/sock_diag.cc",
+        "../../native/socket_options.cc",
+        "../../native/tcp_pin.cc",
+        "../../native/tcp_prepare.cc"
       ],
       "include_dirs": ["<!@(node -p \"require('node-addon-api').include_dir\")"],
       "defines": ["NAPI_DISABLE_CPP_EXCEPTIONS", "NODE_ADDON_API_DISABLE_DEPRECATED"],

@@ -16,6 +16,7 @@
 #include "../../native/os.h"
 #include "../../native/route.h"
 #include "../../native/sock_diag.h"
+#include "../../native/tcp_pin.h"
 
 namespace {
 
@@ -82,6 +83,13 @@ Napi::Object Outcome(const Napi::Env& env, const Result& result) {
 }
 
 // encodeDiagQuery(protocol, family, local, localPort, remote, remotePort, interface, sequence) -> Buffer
+// isInRange(bytes, port)
+Napi::Value IsInRangeJs(const Napi::CallbackInfo& info) {
+  const Input input(info);
+  const auto* text = reinterpret_cast<const char*>(input.bytes);
+  return Napi::Boolean::New(info.Env(), IsInRange(text, input.length, static_cast<uint16_t>(Number(info[1]))));
+}
+
 Napi::Value EncodeDiagQueryJs(const Napi::CallbackInfo& info) {
   DiagQuery query;
   query.protocol = static_cast<uint8_t>(Number(info[0]));
@@ -217,6 +225,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   const auto add = [&](const char* name, Napi::Value (*call)(const Napi::CallbackInfo&)) {
     exports.Set(name, Napi::Function::New(env, call, name));
   };
+  add("isInRange", IsInRangeJs);
   add("encodeDiagQuery", EncodeDiagQueryJs);
   add("decodeDiagAnswer", DecodeDiagAnswerJs);
   add("encodeRouteQuery", EncodeRouteQueryJs);

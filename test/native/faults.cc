@@ -308,6 +308,13 @@ EXPORT ssize_t read(int fd, void* bytes, size_t length) {
   return error != 0 ? Refuse(error) : real(fd, bytes, length);
 }
 
+// By the name of pread64: node-gyp defines _FILE_OFFSET_BITS=64.
+EXPORT ssize_t pread(int fd, void* bytes, size_t length, off_t offset) {
+  static const auto real = Real<ssize_t (*)(int, void*, size_t, off_t)>("pread64");
+  const int error = Fault("pread", CALLER);
+  return error != 0 ? Refuse(error) : real(fd, bytes, length, offset);
+}
+
 EXPORT ssize_t send(int fd, const void* bytes, size_t length, int flags) {
   static const auto real = Real<ssize_t (*)(int, const void*, size_t, int)>("send");
   const int error = Fault("send", CALLER);

@@ -69,6 +69,7 @@ interface Codec {
   encodeRouteQuery(family: number, destination: string, index: number, mark: number, sequence: number): Buffer;
   decodeRouteAnswer(bytes: Uint8Array, sequence: number, family: number): RouteAnswer;
   decodeLinks(bytes: Uint8Array, sequence: number): Links;
+  isInRange(bytes: Uint8Array, port: number): boolean;
 }
 
 const codec = createRequire(import.meta.url)(join(import.meta.dirname, '../native/build/Release/codec.node')) as Codec;
@@ -98,6 +99,27 @@ function decodeDiag(bytes: Uint8Array, remote = REMOTE): DiagAnswer {
 }
 
 const BAD = { errno: errno.EBADMSG, syscall: 'netlink' };
+
+describe('a port in the text of ip_local_port_range', () => {
+  test.each([
+    { text: '32768\t60999\n', inside: [32768, 32769, 60999], outside: [1, 32767, 61000, 65535] },
+    { text: '1\t65535\n', inside: [1, 65535], outside: [] },
+    { text: '0\t10\n', inside: [1, 10], outside: [11] },
+    { text: '  40000 40000', inside: [40000], outside: [39999, 40001] },
+    // None of these is the kernel's.
+    { text: '', inside: [], outside: [1, 32768, 65535] },
+    { text: '32768', inside: [], outside: [1, 32768, 65535] },
+    { text: '32768\t', inside: [], outside: [1, 32768, 65535] },
+    { text: '60999\t32768\n', inside: [], outside: [32768, 40000, 60999] },
+    { text: '-5\t10\n', inside: [], outside: [1, 10] },
+    { text: '1\t99999999999\n', inside: [], outside: [1, 65535] },
+    { text: 'many\tmore\n', inside: [], outside: [1, 65535] },
+  ])('$text', ({ text, inside, outside }) => {
+    const isInRange = (port: number) => codec.isInRange(Buffer.from(text), port);
+    expect(inside.map(isInRange)).toEqual(inside.map(() => true));
+    expect(outside.map(isInRange)).toEqual(outside.map(() => false));
+  });
+});
 
 describe('the question who has a 4-tuple', () => {
   test('UDP, IPv4: source and destination are swapped', () => {

@@ -45,6 +45,7 @@ function plan(of: SourceCase, pinned: boolean, on: KernelCase): unknown[] {
 }
 
 const assign = (range: PortRange | undefined) => ({ kind: 'assign', range });
+const pin = (port: number) => ({ kind: 'pin', port });
 const bind = (port: number) => ({ kind: 'bind', port });
 const search = (...ports: number[]) => ({ kind: 'search', ports });
 const upTo = (low: number, high: number) => Array.from({ length: high - low + 1 }, (_, index) => low + index);
@@ -64,13 +65,10 @@ describe.each([true, false])('the source address is pinned: %s', (pinned) => {
     { on: noProc, of: {}, expected: [assign(ANY)] },
     { on: roomy, of: {}, expected: [assign(undefined)] },
     // One port.
-    { on: modern, of: { port: 105 }, expected: [assign({ low: 105, high: 105 }), bind(105)] },
-    { on: modern, of: { port: 100 }, expected: [assign({ low: 100, high: 100 }), bind(100)] },
-    { on: modern, of: { port: 109 }, expected: [assign({ low: 109, high: 109 }), bind(109)] },
-    { on: modern, of: { port: 99 }, expected: [bind(99)] },
-    { on: modern, of: { port: 110 }, expected: [bind(110)] },
+    { on: modern, of: { port: 105 }, expected: [pin(105), bind(105)] },
+    { on: modern, of: { port: 99 }, expected: [pin(99), bind(99)] },
     { on: noRange, of: { port: 105 }, expected: [bind(105)] },
-    { on: noProc, of: { port: 105 }, expected: [bind(105)] },
+    { on: noProc, of: { port: 105 }, expected: [pin(105), bind(105)] },
     // A range of ports: inside, the whole, overlapping at either end or both, and beside the ephemeral one.
     { on: modern, of: { range: { low: 102, high: 104 } }, expected: [assign({ low: 102, high: 104 })] },
     { on: modern, of: { range: EPHEMERAL }, expected: [assign(EPHEMERAL)] },
@@ -112,7 +110,7 @@ describe('reuseTimeWait takes over at the end of the plan, what could be had bef
       expected: [assign({ low: 100, high: 101 }), search(99), takeOver(99, 100, 101)],
     },
     // An explicit bind does it by itself.
-    { of: { reuseTimeWait, port: 105 }, expected: [assign({ low: 105, high: 105 }), bind(105)] },
+    { of: { reuseTimeWait, port: 105 }, expected: [pin(105), bind(105)] },
   ])('$of', ({ of, expected }) => {
     expect(plan(of, true, modern)).toEqual(expected);
   });
@@ -134,7 +132,7 @@ describe('without IP_BIND_ADDRESS_NO_PORT a pinned address cannot be assigned a 
 
   test('a destination-only connection does not need it', () => {
     expect(plan({}, false, noNoPort)).toEqual([assign(ANY)]);
-    expect(plan({ port: 105 }, false, noNoPort)).toEqual([assign({ low: 105, high: 105 }), bind(105)]);
+    expect(plan({ port: 105 }, false, noNoPort)).toEqual([pin(105), bind(105)]);
   });
 });
 
@@ -144,7 +142,7 @@ test('a search leaves reserved ports alone; an exact port is what was asked for'
     assign({ low: 100, high: 100 }),
     search(97),
   ]);
-  expect(plan({ port: 98 }, true, { reserved })).toEqual([bind(98)]);
+  expect(plan({ port: 98 }, true, { reserved })).toEqual([pin(98), bind(98)]);
 });
 
 test('no plan is empty, none assigns but at its beginning, and together they cover what was asked for, once', () => {
@@ -155,7 +153,7 @@ test('no plan is empty, none assigns but at its beginning, and together they cov
           const steps = planPorts(source({ range: { low, high } }), pinned, kernel({ hasPortRange }));
           expect(steps.length).toBeGreaterThan(0);
           const ports = steps.flatMap((step, index) => {
-            if (step.kind === 'bind') return [step.port];
+            if (step.kind === 'bind' || step.kind === 'pin') return [step.port];
             if (step.kind !== 'assign') return [...step.ports()];
             expect(index).toBe(0);
             const range = step.range ?? EPHEMERAL;
