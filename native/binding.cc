@@ -442,6 +442,18 @@ struct DumpJob {
   }
 };
 
+// The same for a caller who waits.
+template <typename Sink>
+Napi::Value DumpNow(const Napi::CallbackInfo& info, std::unique_ptr<DumpJob<Sink>> job) {
+  Result opened = OpenNetlink(NETLINK_SOCK_DIAG, 0);
+  if (!opened.ok()) return ToJs(info, opened);
+  job->fd = Fd(opened.value);
+  job->Run();
+  napi_value value = job->Value(info.Env());
+  if (value == nullptr) return ToJs(info, Result::Fail(Syscall::kNetlink, ECANCELED));
+  return Napi::Value(info.Env(), value);
+}
+
 template <typename Sink>
 Napi::Value QueueDump(const Napi::CallbackInfo& info, const char* name, std::unique_ptr<DumpJob<Sink>> job) {
   Result opened = OpenNetlink(NETLINK_SOCK_DIAG, 0);
@@ -462,8 +474,7 @@ Result IpArgument(const Napi::CallbackInfo& info, size_t index, std::optional<Ip
   return result;
 }
 
-// portsInState(protocol, state, family, local, remote, remotePort) -> Promise<Uint16Array | number> | number
-Napi::Value PortsInStateJs(const Napi::CallbackInfo& info) {
+Result PortsInStateArguments(const Napi::CallbackInfo& info, std::unique_ptr<DumpJob<PortSink>>* job) {
   DumpQuestion question;
   question.protocol = static_cast<uint8_t>(Int(info, 0));
   const auto state = static_cast<uint8_t>(Int(info, 1) & 31);
@@ -471,7 +482,7 @@ Napi::Value PortsInStateJs(const Napi::CallbackInfo& info) {
   Address local;
   Address remote;
   Result result = EndsArgument(info, 3, Int(info, 2), &local, &remote);
-  if (!result.ok()) return ToJs(info, result);
+  if (!result.ok()) return result;
   question.local = IpOf(local);
   question.remote = IpOf(remote);
   question.remote_port = remote.port();
@@ -479,14 +490,30 @@ Napi::Value PortsInStateJs(const Napi::CallbackInfo& info) {
   if (question.protocol == IPPROTO_UDP) {
     // A socket with another device gets no datagram of this peer: UdpOwner() does not see it either.
     result = UdpOracle(info)->links.Towards(remote, &interfaces);
-    if (!result.ok()) return ToJs(info, result);
+    if (!result.ok()) return result;
     interfaces.push_back(0);
   } else if (remote.scope() != 0) {
     interfaces.push_back(remote.scope());
   }
-  auto job = std::make_unique<DumpJob<PortSink>>(state, std::move(interfaces));
-  job->question = question;
+  *job = std::make_unique<DumpJob<PortSink>>(state, std::move(interfaces));
+  (*job)->question = question;
+  return Result::Ok();
+}
+
+// portsInState(protocol, state, family, local, remote, remotePort) -> Promise<Uint16Array | number> | number
+Napi::Value PortsInStateJs(const Napi::CallbackInfo& info) {
+  std::unique_ptr<DumpJob<PortSink>> job;
+  Result result = PortsInStateArguments(info, &job);
+  if (!result.ok()) return ToJs(info, result);
   return QueueDump(info, "connectx:portsInState", std::move(job));
+}
+
+// portsInStateNow(protocol, state, family, local, remote, remotePort) -> Uint16Array | number
+Napi::Value PortsInStateNowJs(const Napi::CallbackInfo& info) {
+  std::unique_ptr<DumpJob<PortSink>> job;
+  Result result = PortsInStateArguments(info, &job);
+  if (!result.ok()) return ToJs(info, result);
+  return DumpNow(info, std::move(job));
 }
 
 // socketHolders(protocol, low, high) -> Promise<Uint8Array | number> | number
@@ -614,6 +641,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   add("diagLookup", DiagLookupJs);
   add("countTimeWait", CountTimeWaitJs);
   add("portsInState", PortsInStateJs);
+  add("portsInStateNow", PortsInStateNowJs);
   add("socketHolders", SocketHoldersJs);
   add("socketGroups", SocketGroupsJs);
   add("routeLookup", RouteLookupJs);

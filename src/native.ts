@@ -192,6 +192,15 @@ export interface Native {
     remote: string,
     remotePort: number,
   ): Dumped<Uint16Array>;
+  /** The same, read while the caller waits. */
+  portsInStateNow(
+    protocol: number,
+    state: number,
+    family: number,
+    local: string,
+    remote: string,
+    remotePort: number,
+  ): Uint16Array | number;
   /** Records (see `src/socket_table.ts`) of the sockets that listen or are only bound, on these local ports. */
   socketHolders(protocol: number, low: number, high: number): Dumped<Uint8Array>;
   /**

@@ -484,11 +484,13 @@ function connectOneNow(plan: Plan, request: UdpRequest, done: (error?: Error) =>
     const lease = steps.first();
     if (lease !== undefined) return target.take(lease, request.destination, done);
     const rest = steps.run();
+    let seen: Uint16Array | undefined;
     for (;;) {
-      const step = rest.next();
+      const step = rest.next(seen);
+      seen = undefined;
       if (step.done === true) return target.take(step.value, request.destination, done);
-      // A look is made while the event loop goes on.
-      if (typeof step.value === 'number' && step.value > 0) block(Math.min(step.value, LONGEST_BLOCK_MS));
+      if (typeof step.value !== 'number') seen = step.value.now();
+      else if (step.value > 0) block(Math.min(step.value, LONGEST_BLOCK_MS));
     }
   } catch (error) {
     target.discard();
@@ -536,7 +538,7 @@ async function connectOneInTurns(plan: Plan, request: UdpRequest): Promise<dgram
       else {
         target.discard();
         if (typeof step.value === 'number') await turn(step.value);
-        else seen = await abortable(step.value(signal), signal);
+        else seen = await abortable(step.value.later(signal), signal);
         signal?.throwIfAborted();
       }
     }

@@ -13,6 +13,7 @@ import {
   udpPortsExhausted,
 } from './explain';
 import { AF_INET, AF_INET6, errnoOf, type Native, SocketState, syscallOf, UdpFlag, UdpVerdict } from './native';
+import { udpSocketCount } from './sockstat';
 import { lacksZone, type Source } from './source';
 import type { UdpMemory } from './udp_memory';
 import type { DestinationPorts } from './udp_ports';
@@ -55,16 +56,24 @@ export interface Lease {
 export type Pause = number;
 
 /**
- * A look at many ports at once, made off the event loop and shared by all who wait for one: which of those that were taken may not
- * be taken any more? Whoever cannot wait goes on without one, with undefined, and so does everybody where it fails.
+ * A look at many ports at once: which of those that were taken may not be taken any more? Undefined where that could not be seen, or
+ * where it is cheaper to ask for each of them.
  */
-export type Look = (signal: AbortSignal | undefined) => Promise<Uint16Array | undefined>;
+export interface Look {
+  /** Off the event loop, and shared by all who wait for one. */
+  later(signal: AbortSignal | undefined): Promise<Uint16Array | undefined>;
+  /** While the caller waits. */
+  now(): Uint16Array | undefined;
+}
 
 /** So many questions to the kernel make about 1 ms. */
 const QUESTIONS_A_TURN = 256;
 
 /** Beyond so many a look costs less than the questions, and none of it on the event loop. */
 const WORTH_A_LOOK = QUESTIONS_A_TURN;
+
+/** A question takes as long as a look takes for so many sockets that are others', or for five that are listed. */
+const SOCKETS_A_QUESTION = 16;
 
 /** How often an explicit port that is locked is tried: for 60 ms when blocking, some 300 ms when not. */
 const PATIENCE = 64;
@@ -217,18 +226,23 @@ export class UdpSteps {
   // Those of the taken ports that the kernel does not list any more. Undefined: each is to be asked for.
   *#look(ports: DestinationPorts): Steps<Uint16Array | undefined> {
     if (ports.takenCount <= WORTH_A_LOOK || !this.#memory.shared || !this.#isListedAsAnswered()) return undefined;
-    const unlisted = yield (signal) => ports.survey.join(async () => this.#unlisted(ports), signal);
+    const { address, port } = this.#request.destination;
+    const native = this.#native;
+    const asked = [IPPROTO_UDP, SocketState.established, this.#domain, this.#localAddress, address, port] as const;
+    // An error is no answer: then the questions will tell.
+    const unlistedIn = (listed: Uint16Array | number) =>
+      typeof listed === 'number' ? undefined : ports.takenExcept(listed);
+    const unlisted = yield {
+      later: (signal) => ports.survey.join(async () => unlistedIn(await native.portsInState(...asked)), signal),
+      now: () => {
+        // Where the sockets are not counted, there may be any number of them.
+        const sockets = udpSocketCount(native) ?? Infinity;
+        if (sockets > SOCKETS_A_QUESTION * ports.takenCount) return undefined;
+        return unlistedIn(native.portsInStateNow(...asked));
+      },
+    };
     if (unlisted !== undefined) this.#questions = 0;
     return unlisted;
-  }
-
-  async #unlisted(ports: DestinationPorts): Promise<Uint16Array | undefined> {
-    const { address, port } = this.#request.destination;
-    const { established } = SocketState;
-    const native = this.#native;
-    const listed = await native.portsInState(IPPROTO_UDP, established, this.#domain, this.#localAddress, address, port);
-    // An error is no answer: then the questions will tell.
-    return typeof listed === 'number' ? undefined : ports.takenExcept(listed);
   }
 
   // Whether a list of sockets says the same as questions for each of them do: not where a device or a zone tells them apart, nor

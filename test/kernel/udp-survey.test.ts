@@ -5,7 +5,7 @@ import { getEventListeners, once } from 'node:events';
 import { constants } from 'node:os';
 import { join } from 'node:path';
 import { Worker } from 'node:worker_threads';
-import { connectUdp, type UdpConnectOptions, SourcePool } from 'connectx';
+import { connectUdp, connectUdpSync, type UdpConnectOptions, SourcePool } from 'connectx';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { load, type Native } from '../../src/native.js';
 import { smallNetwork } from '../helpers/families.js';
@@ -151,6 +151,24 @@ describeIsolated(`${COUNT} ports, all taken by another process`, () => {
       await holder.close(LOW + 99);
       expect(keep(await connectUdp(wanted)).address().port).toBe(LOW + 99);
       expect(looks).toHaveBeenCalledTimes(2);
+    });
+
+    test('who cannot wait looks within the call, and exactly', async () => {
+      const now = vi.spyOn(native, 'portsInStateNow');
+      const { looks, questions } = listen();
+      expect(await errorOf(() => connectUdpSync(wanted))).toMatchObject(EXHAUSTED);
+      for (const port of [LOW, LOW + 77, HIGH]) {
+        await holder.close(port);
+        expect(keep(connectUdpSync(wanted)).address().port).toBe(port);
+        expect(await errorOf(() => connectUdpSync(wanted))).toMatchObject(EXHAUSTED);
+      }
+      expect(now).toHaveBeenCalledTimes(7);
+      expect(looks).not.toHaveBeenCalled();
+      expect(questions).not.toHaveBeenCalled();
+      now.mockReturnValue(-(constants.errno.EMFILE + 4096 * native.syscalls.indexOf('socket')));
+      await holder.close(LOW + 5);
+      expect(keep(connectUdpSync(wanted)).address().port).toBe(LOW + 5);
+      expect(questions).toHaveBeenCalled();
     });
 
     test('with an interface each port is asked for, too', async () => {

@@ -96,13 +96,22 @@ class Kernel {
   /** What portsInState says, and how often it was asked. */
   listed: () => Uint16Array | number | Promise<Uint16Array | number> = () => fails('socket', errno.EMFILE);
   looks = 0;
+  /** What portsInStateNow says, and how often it was asked. */
+  listedNow: () => Uint16Array | number = () => fails('socket', errno.EMFILE);
+  looksNow = 0;
+  /** What /proc says of how many sockets there are. */
+  sockets: string | number = fails('open', errno.ENOENT);
+  sockets6: string | number = fails('open', errno.ENOENT);
   /** Scratch sockets that are open, and what their connect(2) says. */
   scratch = 0;
   scratchConnect = 0;
 
   readonly native = {
     syscalls: SYSCALLS,
-    readFile: () => this.range,
+    readFile: (path: string) => {
+      if (path === '/proc/thread-self/net/sockstat') return this.sockets;
+      return path === '/proc/thread-self/net/sockstat6' ? this.sockets6 : this.range;
+    },
     udpConnect: (
       _fd: number,
       _family: number,
@@ -138,6 +147,11 @@ class Kernel {
       this.looks++;
       expect([protocol, state, source, to, port]).toEqual([17, ESTABLISHED, '192.0.2.1', '192.0.2.2', 53]);
       return this.listed();
+    },
+    portsInStateNow: (protocol: number, state: number, _family: number, source: string, to: string, port: number) => {
+      this.looksNow++;
+      expect([protocol, state, source, to, port]).toEqual([17, ESTABLISHED, '192.0.2.1', '192.0.2.2', 53]);
+      return this.listedNow();
     },
     udpMoved: () => this.moved.shift() ?? 0,
     udpProbe: () => {
@@ -180,17 +194,20 @@ interface Ran {
   pauses: number[];
 }
 
-/** As connectUdpSync does it, without the waiting: nobody looks. */
+/** As connectUdpSync does it, without the waiting. */
 function run(steps: UdpSteps, limit = 10_000): Ran {
   const pauses: number[] = [];
   try {
     const first = steps.first();
     if (first !== undefined) return { lease: first, pauses };
     const rest = steps.run();
+    let seen: Uint16Array | undefined;
     for (let n = 0; n < limit; n++) {
-      const { done, value } = rest.next();
+      const { done, value } = rest.next(seen);
+      seen = undefined;
       if (done === true) return { lease: value, pauses };
       if (typeof value === 'number') pauses.push(value);
+      else seen = value.now();
     }
   } catch (error) {
     return { error, pauses };
@@ -211,7 +228,7 @@ async function runInTurns(steps: UdpSteps, signal?: AbortSignal): Promise<Ran> {
       seen = undefined;
       if (done === true) return { lease: value, pauses };
       if (typeof value === 'number') pauses.push(value);
-      else seen = await value(signal);
+      else seen = await value.later(signal);
     }
   } catch (error) {
     return { error, pauses };
@@ -518,11 +535,47 @@ describe('more ports that others have than a turn has questions', () => {
     expect(kernel.looks).toBe(2);
   });
 
-  test('who cannot wait asks for each of them, and no look is begun', () => {
-    const kernel = exhausted();
-    expect(run(kernel.steps({ range })).error).toMatchObject({ reason: 'ports-exhausted' });
-    expect(sorted(kernel.asked)).toEqual([...all]);
-    expect(kernel.looks).toBe(0);
+  const sockstat = (protocol: string, count: number) =>
+    `sockets: used 7\nTCP: inuse 9 orphan 0\n${protocol}: inuse ${count} mem 3\n`;
+
+  describe('who cannot wait', () => {
+    test.each([
+      { v4: sockstat('UDP', 600), v6: fails('open', errno.ENOENT) },
+      { v4: sockstat('UDP', 600), v6: sockstat('UDP6', 9000) },
+      { v4: sockstat('UDP', 9600), v6: sockstat('UDP6', 0) },
+    ])('looks at once, and asks for none, among $v4 $v6', ({ v4, v6 }) => {
+      const kernel = exhausted();
+      Object.assign(kernel, { sockets: v4, sockets6: v6, listedNow: () => all });
+      const { error, pauses } = run(kernel.steps({ range }));
+      expect(error).toMatchObject({ code: 'EAGAIN', reason: 'ports-exhausted' });
+      expect(kernel).toMatchObject({ looks: 0, looksNow: 1, asked: [], tried: [] });
+      expect(pauses).toEqual([]);
+      kernel.listedNow = () => all.filter((port) => port !== 10_300);
+      kernel.connects = [CONNECTED];
+      expect(run(kernel.steps({ range })).lease?.localPort).toBe(10_300);
+      expect(kernel).toMatchObject({ looks: 0, looksNow: 2, asked: [], tried: [10_300] });
+    });
+
+    test.each([
+      { what: 'there are many other sockets', v4: sockstat('UDP', 9601), v6: sockstat('UDP6', 0) },
+      { what: 'there are many other sockets of IPv6', v4: sockstat('UDP', 600), v6: sockstat('UDP6', 9001) },
+      { what: 'they are not counted', v4: fails('open', errno.ENOENT), v6: sockstat('UDP6', 0) },
+      { what: 'the count is not understood', v4: 'UDP: many', v6: sockstat('UDP6', 0) },
+    ])('asks for each of them where $what', ({ v4, v6 }) => {
+      const kernel = exhausted();
+      Object.assign(kernel, { sockets: v4, sockets6: v6, listedNow: () => all });
+      expect(run(kernel.steps({ range })).error).toMatchObject({ reason: 'ports-exhausted' });
+      expect(sorted(kernel.asked)).toEqual([...all]);
+      expect(kernel).toMatchObject({ looks: 0, looksNow: 0 });
+    });
+
+    test('asks for each of them where the look fails', () => {
+      const kernel = exhausted();
+      kernel.sockets = sockstat('UDP', 600);
+      expect(run(kernel.steps({ range })).error).toMatchObject({ reason: 'ports-exhausted' });
+      expect(sorted(kernel.asked)).toEqual([...all]);
+      expect(kernel).toMatchObject({ looks: 0, looksNow: 1 });
+    });
   });
 
   test('no look for as many as a turn has questions', async () => {
