@@ -127,7 +127,8 @@ describeIsolated('a 4-tuple that is held', () => {
       const options = { port: SERVER, localAddress: source };
       expect(await failure(connect({ ...options, host: remote }))).toMatchObject(portsExhausted);
       const { made } = await exhaust(100, () => connected(connect({ ...options, host: remote2 })));
-      expect(made).toHaveLength(PORTS.length);
+      // Where the ports were bound explicitly, they are taken for all destinations.
+      expect(made).toHaveLength(hasPortRange() ? PORTS.length : 0);
     });
 
     test('a search over ports in TIME-WAIT takes them over', async () => {
