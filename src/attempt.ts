@@ -302,7 +302,7 @@ export class Attempt {
     const { address, port } = this.destination;
     this.#tries = 0;
     if (this.#next === LATER) this.#next = this.#advance();
-    if (this.#source.port !== 0 && this.#isHeldWithOtherDevice()) {
+    if (this.#next === READY && this.#source.port !== 0 && this.#isHeldWithOtherDevice()) {
       return this.#fail(errno.EADDRNOTAVAIL, 'connect', TUPLE_IN_USE);
     }
     while (this.#next === READY) {
