@@ -9,6 +9,7 @@ import { join } from 'node:path';
 import * as tls from 'node:tls';
 import { connect, type ConnectOptions } from 'connectx';
 import { describe, expect, test } from 'vitest';
+import { plainEnvironment } from '../helpers/environment.js';
 import { describeIsolated, useNetwork } from '../helpers/netns.js';
 import { folderWith, haproxy, leftOutWithout, nginx, type Program } from '../helpers/programs.js';
 import { track } from '../helpers/sockets.js';
@@ -235,6 +236,7 @@ describeIsolated(`${PORTS} ephemeral ports, 3 sources, 4 destinations`, () => {
     execFileSync('openssl', ['req', '-x509', '-days', '1', ...key, ...subject, ...files], {
       cwd: folder,
       stdio: 'ignore',
+      env: plainEnvironment(),
     });
     const binds = addresses.destinations.map((host) => `bind ${host}:${TLS_SERVER} ssl crt server.pem`);
     await proxiedServer(folder, addresses, binds.join('\n      '));

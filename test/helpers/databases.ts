@@ -2,6 +2,7 @@
 import { execFileSync } from 'node:child_process';
 import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
+import { plainEnvironment } from './environment.js';
 import { Program } from './programs.js';
 
 // Debian keeps these off the PATH: PostgreSQL's by version, and what only administrators run.
@@ -33,7 +34,11 @@ const NOT_ROOT = ['-U', '--map-user=1000', '--map-group=1000'];
 /** PostgreSQL, which lets `app` in without a password. */
 export async function postgres(folder: string, hosts: readonly string[], port: number): Promise<Program> {
   const asked = ['-D', 'data', '-U', 'app', '-A', 'trust', '--no-sync', '--no-locale', '-E', 'UTF8'];
-  execFileSync('unshare', [...NOT_ROOT, pathOf('initdb'), ...asked], { cwd: folder, stdio: 'pipe' });
+  execFileSync('unshare', [...NOT_ROOT, pathOf('initdb'), ...asked], {
+    cwd: folder,
+    stdio: 'pipe',
+    env: plainEnvironment(),
+  });
   writeFileSync(join(folder, 'data/pg_hba.conf'), 'host all all all trust\n');
   const settings = ['fsync=off', 'max_connections=200', 'unix_socket_directories=', `port=${port}`];
   const args = settings.flatMap((setting) => ['-c', setting]);
@@ -47,12 +52,17 @@ export async function postgres(folder: string, hosts: readonly string[], port: n
 export async function mariadb(folder: string, hosts: readonly string[], port: number): Promise<Program> {
   const data = join(folder, 'data');
   const install = ['--no-defaults', `--datadir=${data}`, '--auth-root-authentication-method=normal', '--user=root'];
-  execFileSync('mariadb-install-db', [...install, '--skip-test-db'], { cwd: folder, stdio: 'pipe' });
+  execFileSync('mariadb-install-db', [...install, '--skip-test-db'], {
+    cwd: folder,
+    stdio: 'pipe',
+    env: plainEnvironment(),
+  });
   const bootstrap = "FLUSH PRIVILEGES;\nCREATE USER app@'%';\nGRANT ALL ON *.* TO app@'%';\nCREATE DATABASE app;\n";
   execFileSync(pathOf('mariadbd'), ['--no-defaults', `--datadir=${data}`, '--user=root', '--bootstrap'], {
     cwd: folder,
     input: bootstrap,
     stdio: ['pipe', 'pipe', 'pipe'],
+    env: plainEnvironment(),
   });
   const program = new Program(
     folder,

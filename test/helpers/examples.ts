@@ -4,6 +4,7 @@ import { once } from 'node:events';
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
+import { plainEnvironment } from './environment.js';
 import { folderWith } from './programs.js';
 import { track, until } from './sockets.js';
 
@@ -76,7 +77,7 @@ export const CLEAN_END = { code: 0, signal: null, complaints: '' };
 /** What a program prints, and what it ends with; a failure of it is an answer, too. */
 export async function answerOf(command: string, ...args: string[]): Promise<{ exit: unknown; output: string }> {
   return new Promise((resolve) => {
-    execFile(command, args, { timeout: 25_000, maxBuffer: 2 ** 26 }, (error, stdout) => {
+    execFile(command, args, { timeout: 25_000, maxBuffer: 2 ** 26, env: plainEnvironment() }, (error, stdout) => {
       resolve({ exit: error === null ? 0 : (error.code ?? error.signal), output: stdout });
     });
   });

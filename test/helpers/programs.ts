@@ -7,10 +7,11 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { afterEach } from 'vitest';
+import { plainEnvironment } from './environment.js';
 
 /** Whether a program of this name can be run. */
 export function has(command: string): boolean {
-  return spawnSync(command, ['--help'], { stdio: 'ignore' }).error === undefined;
+  return spawnSync(command, ['--help'], { stdio: 'ignore', env: plainEnvironment() }).error === undefined;
 }
 
 /** To be appended to a test's name: what it is left out for, or nothing. */
@@ -42,7 +43,10 @@ export class Program {
 
   constructor(folder: string, command: string, ...args: string[]) {
     // So that it does not outlive a test run that is killed.
-    this.#child = spawn('setpriv', ['--pdeathsig', 'KILL', command, ...args], { cwd: folder });
+    this.#child = spawn('setpriv', ['--pdeathsig', 'KILL', command, ...args], {
+      cwd: folder,
+      env: plainEnvironment(),
+    });
     this.#child.stdout?.on('data', (text) => (this.output += String(text)));
     this.#child.stderr?.on('data', (text) => (this.output += String(text)));
     this.#ended = once(this.#child, 'exit').finally(() => running.delete(this));

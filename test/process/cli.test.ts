@@ -8,6 +8,7 @@ import { connect, PortMonitor, type PortUsage } from 'connectx';
 import { collectPortUsage } from 'connectx/metrics';
 import { Registry } from 'prom-client';
 import { describe, expect, test } from 'vitest';
+import { plainEnvironment } from '../helpers/environment.js';
 import { SERVER, smallNetwork } from '../helpers/families.js';
 import { describeIsolated, shell, sysctl, useNetwork } from '../helpers/netns.js';
 import { folderWith, leftOutWithout } from '../helpers/programs.js';
@@ -248,7 +249,10 @@ listen relay
 ${backends.map((ip, index) => `  server s${index} ${ip}:${SERVER}`).join('\n')}
 `,
     });
-    const proxy = spawn('haproxy', ['-db', '-f', join(folder, 'haproxy.cfg')], { stdio: ['ignore', 'pipe', 'pipe'] });
+    const proxy = spawn('haproxy', ['-db', '-f', join(folder, 'haproxy.cfg')], {
+      stdio: ['ignore', 'pipe', 'pipe'],
+      env: plainEnvironment(),
+    });
     const monitor = new PortMonitor({ interval: 1, high: 0.8, filter: { localAddress: '127.0.2.2' } });
     try {
       let log = '';
