@@ -9,6 +9,7 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, expect, test } from 'vitest';
+import { preloading } from '../helpers/environment.js';
 import { describeIsolated, useNetwork } from '../helpers/netns.js';
 import { scenarios } from './scenarios.mjs';
 
@@ -33,11 +34,9 @@ const preload = join(import.meta.dirname, '../native/build/Release/faults.node')
 async function run(scenario: string, cold: boolean, part: readonly [number, number]): Promise<Report> {
   const argument = JSON.stringify({ scenario, cold, part });
   const program = join(import.meta.dirname, 'program.mjs');
-  // Where a sanitizer is preloaded, its functions come after ours, which hand on to them.
   const env = {
     ...process.env,
-    LD_PRELOAD: [preload, process.env.LD_PRELOAD].filter(Boolean).join(':'),
-    ASAN_OPTIONS: `${process.env.ASAN_OPTIONS ?? ''}:verify_asan_link_order=0`,
+    ...preloading(preload),
     // One after the other, so that the n-th call is the same one each time.
     UV_THREADPOOL_SIZE: '1',
     // What a refusal leads to is warned of; that is tested elsewhere.

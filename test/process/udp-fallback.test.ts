@@ -4,6 +4,7 @@ import { constants } from 'node:os';
 import { join } from 'node:path';
 import { connectUdpSync } from 'connectx';
 import { describe, expect, test } from 'vitest';
+import { preloading } from '../helpers/environment.js';
 import { describeIsolated, useNetwork } from '../helpers/netns.js';
 import { families, keep, lockedPorts, RawUdp, SERVER } from '../helpers/udp.js';
 import { type ClientOptions, UdpClient } from '../helpers/udp-processes.js';
@@ -180,7 +181,7 @@ describeIsolated('with wrong answers', () => {
   useNetwork(network);
 
   const library = join(import.meta.dirname, '../native/build/Release/answers.node');
-  const answering = (answer: string) => new UdpClient({ LD_PRELOAD: library, CONNECTX_TEST_ANSWER: answer });
+  const answering = (answer: string) => new UdpClient({ ...preloading(library), CONNECTX_TEST_ANSWER: answer });
   const [{ source, remotes }] = outside;
   const [remote, remote2] = remotes;
   const at = (host: string) => ({ host, port: SERVER, localAddress: source, localPort: 30001 });
