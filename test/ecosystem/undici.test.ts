@@ -11,7 +11,7 @@ import type * as undici8 from 'undici8';
 import { describe, expect, test } from 'vitest';
 import { smallNetwork } from '../helpers/families.js';
 import { CALLS, leavesNothing } from '../helpers/leaks.js';
-import { describeIsolated, sysctl, useNetwork } from '../helpers/netns.js';
+import { describeIsolated, OUTSIDE, sysctl, useNetwork } from '../helpers/netns.js';
 import { DEAD4, names } from '../helpers/parity.js';
 import { folderWith } from '../helpers/programs.js';
 import { descriptorCount, errorOf, track, until } from '../helpers/sockets.js';
@@ -308,13 +308,7 @@ describe.each(releases)('%s', (release) => {
   describeIsolated('time', () => {
     useNetwork({
       range: [20000, 20099],
-      commands: [
-        'ip link add v0 type veth peer name v1',
-        'ip link set v0 up',
-        'ip link set v1 up',
-        'ip addr add 192.0.2.1/24 dev v0',
-        `ip neigh add ${DEAD4} lladdr 02:00:00:00:00:09 dev v0`,
-      ],
+      commands: [...OUTSIDE, `ip neigh add ${DEAD4} lladdr 02:00:00:00:00:09 dev v0`],
     });
 
     test.each(['http', 'https'])('a connect that takes too long ends as with undici: %s', async (scheme) => {

@@ -33,6 +33,15 @@ export interface Network {
   commands?: readonly string[];
 }
 
+/** Commands for an interface beside `lo`, with an address of each family, and nobody on its other side. */
+export const OUTSIDE = [
+  'ip link add v0 type veth peer name v1',
+  'ip link set v0 up',
+  'ip link set v1 up',
+  'ip addr add 192.0.2.1/24 dev v0',
+  'ip addr add 2001:db8:1::1/64 dev v0 nodad',
+];
+
 /** Writes `net.<name>` of the calling thread's namespace. */
 export function sysctl(name: string, value: string | number): void {
   writeFileSync(`/proc/sys/net/${name.replaceAll('.', '/')}`, `${value}`);

@@ -3,7 +3,7 @@
 import * as net from 'node:net';
 import * as connectx from 'connectx';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { enterNetwork } from './netns.js';
+import { enterNetwork, OUTSIDE } from './netns.js';
 import { type ConnectionError, track } from './sockets.js';
 
 /** Where the servers listen, at every address of this machine. */
@@ -24,11 +24,7 @@ export function useParityNetwork(): void {
     leave = enterNetwork({
       range: [20000, 29999],
       commands: [
-        'ip link add v0 type veth peer name v1',
-        'ip link set v0 up',
-        'ip link set v1 up',
-        'ip addr add 192.0.2.1/24 dev v0',
-        'ip addr add 2001:db8:1::1/64 dev v0 nodad',
+        ...OUTSIDE,
         `ip neigh add ${DEAD4} lladdr 02:00:00:00:00:09 dev v0`,
         `ip neigh add ${DEAD6} lladdr 02:00:00:00:00:09 dev v0`,
       ],

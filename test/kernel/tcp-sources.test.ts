@@ -3,7 +3,7 @@ import * as net from 'node:net';
 import { connect, type ConnectOptions } from 'connectx';
 import { describe, expect, test } from 'vitest';
 import { SERVER } from '../helpers/families.js';
-import { describeIsolated, shell, sysctl, tcpStates, useNetwork } from '../helpers/netns.js';
+import { describeIsolated, OUTSIDE, shell, sysctl, tcpStates, useNetwork } from '../helpers/netns.js';
 import { rawConnect } from '../helpers/raw.js';
 import {
   assertEcho,
@@ -26,14 +26,7 @@ describeIsolated('source addresses', () => {
   useNetwork({
     range: [20000, 20003],
     addresses: ['2001:db8::1', '2001:db8::2'],
-    commands: [
-      'ip link add v0 type veth peer name v1',
-      'ip link set v0 up',
-      'ip link set v1 up',
-      'ip addr add 192.0.2.1/24 dev v0',
-      'ip addr add 2001:db8:1::1/64 dev v0 nodad',
-      `ip addr add ${LINK_LOCAL}/64 dev v0 nodad`,
-    ],
+    commands: [...OUTSIDE, `ip addr add ${LINK_LOCAL}/64 dev v0 nodad`],
   });
 
   const to = (host: string, options: Partial<ConnectOptions> = {}) => connect({ host, port: SERVER, ...options });

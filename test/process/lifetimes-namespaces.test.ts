@@ -3,7 +3,7 @@ import { execFileSync } from 'node:child_process';
 import * as net from 'node:net';
 import { connect, connectUdpSync } from 'connectx';
 import { describe, expect, test } from 'vitest';
-import { describeIsolated, shell, useNetwork } from '../helpers/netns.js';
+import { describeIsolated, OUTSIDE, shell, useNetwork } from '../helpers/netns.js';
 import { hasPortRange } from '../helpers/kernel.js';
 import { fixture } from '../helpers/run.js';
 import { closed, errorOf, failure, track } from '../helpers/sockets.js';
@@ -43,11 +43,7 @@ describeIsolated('an interface', () => {
   useNetwork({
     range: [20000, 20003],
     commands: [
-      'ip link add v0 type veth peer name v1',
-      'ip link set v0 up',
-      'ip link set v1 up',
-      'ip addr add 192.0.2.1/24 dev v0',
-      'ip addr add 2001:db8:1::1/64 dev v0 nodad',
+      ...OUTSIDE,
       'ip neigh add 192.0.2.9 lladdr 02:00:00:00:00:09 dev v0',
       'ip neigh add 2001:db8:1::9 lladdr 02:00:00:00:00:09 dev v0',
     ],

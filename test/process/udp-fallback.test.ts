@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { connectUdpSync } from 'connectx';
 import { describe, expect, test } from 'vitest';
 import { preloading } from '../helpers/environment.js';
-import { describeIsolated, useNetwork } from '../helpers/netns.js';
+import { describeIsolated, OUTSIDE, useNetwork } from '../helpers/netns.js';
 import { families, keep, lockedPorts, RawUdp, SERVER } from '../helpers/udp.js';
 import { type ClientOptions, UdpClient } from '../helpers/udp-processes.js';
 
@@ -22,13 +22,7 @@ const network = {
   range: [20000, 20003] as const,
   addresses: ['2001:db8::1', '2001:db8::2', '2001:db8::3', '2001:db8::4'],
   // Addresses that are reached over a real interface: only for those does it matter which interfaces there are.
-  commands: [
-    'ip link add v0 type veth peer name v1',
-    'ip link set v0 up',
-    'ip link set v1 up',
-    'ip addr add 192.0.2.1/24 dev v0',
-    'ip addr add 2001:db8:1::1/64 dev v0 nodad',
-  ],
+  commands: [...OUTSIDE],
 };
 
 const outside = [
