@@ -17,6 +17,7 @@ const PACKAGES = [
   'util-linux',
   'kmod',
   'iproute2',
+  'procps',
   'libstdc++6',
 ];
 const npm = (...args) => [
