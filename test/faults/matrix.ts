@@ -62,7 +62,9 @@ export function faultTests(when: string, cold: boolean): void {
   const reports: Report[] = [];
   const unfinished = new Set<string>();
   // A program of its own is cold anyway.
-  const possible = Object.keys(scenarios).filter((name) => !cold || !scenarios[name]?.isProgram);
+  const possible = Object.entries(scenarios)
+    .filter(([, { isProgram = false, onlyWarm = false }]) => !cold || !(isProgram || onlyWarm))
+    .map(([name]) => name);
   // A thread for each fault takes its time.
   const names = possible.filter((_, index) => all || !cold || index % 3 === 2);
 

@@ -1,2 +1,2 @@
 /** See scenarios.mjs; what the tests need to know of it. */
-export const scenarios: Record<string, { isProgram?: boolean }>;
+export const scenarios: Record<string, { isProgram?: boolean; onlyWarm?: boolean }>;

@@ -153,6 +153,23 @@ const FULL = (remote) =>
 const tcp = (options, more = {}) => ({ protocol: 'tcp', options, act: (given) => tcpOnce(options, given), ...more });
 const udp = (options, more = {}) => ({ protocol: 'udp', options, act: (given) => udpOnce(options, given), ...more });
 
+/** Others have more ports than are asked for one by one: the kernel's table is read. */
+function manyTaken(open) {
+  const options = { ...target, localAddress: V4.source, localPortRange: [30000, 30299] };
+  const taken = Array.from({ length: 300 }, (_, n) => ({
+    local: { address: V4.source, port: 30000 + n },
+    remote: { address: V4.remote, port: SERVER },
+  }));
+  return udp(options, {
+    setup: () => raw(SOCK_DGRAM, taken),
+    act: (given) => udpOnce(options, { ...given, open }),
+    mayFail: 'EAGAIN',
+    mustFail: true,
+    // A new thread asks for each of the ports first, call by call.
+    onlyWarm: true,
+  });
+}
+
 const everything = {
   interface: 'lo',
   mark: 7,
@@ -325,6 +342,8 @@ export const scenarios = {
       act: (given) => udpOnce({ ...target, localAddress: V4.source }, { ...given, open: connectUdpSync }),
     },
   ),
+  'connectUdp, many ports taken': manyTaken(connectUdp),
+  'connectUdpSync, many ports taken': manyTaken(connectUdpSync),
   'connectUdp, a pool whose first source is full': (() => {
     const pool = () => ({ ...target, localAddress: new SourcePool([V4.source, V4.source2]) });
     return udp(target, { act: (given) => udpOnce(pool(), given), setup: () => raw(SOCK_DGRAM, FULL(V4.remote)) });
