@@ -418,6 +418,12 @@ struct DumpJob {
   template <typename... Arguments>
   explicit DumpJob(Arguments&&... arguments) : sink(std::forward<Arguments>(arguments)...) {}
 
+  Result Open() {
+    Result opened = OpenNetlink(NETLINK_SOCK_DIAG, 0);
+    if (opened.ok()) fd = Fd(opened.value);
+    return opened;
+  }
+
   void Run() {
     result = Dump(fd.get(), question, &sink);
     fd.Reset();
@@ -442,23 +448,10 @@ struct DumpJob {
   }
 };
 
-// The same for a caller who waits.
-template <typename Sink>
-Napi::Value DumpNow(const Napi::CallbackInfo& info, std::unique_ptr<DumpJob<Sink>> job) {
-  Result opened = OpenNetlink(NETLINK_SOCK_DIAG, 0);
-  if (!opened.ok()) return ToJs(info, opened);
-  job->fd = Fd(opened.value);
-  job->Run();
-  napi_value value = job->Value(info.Env());
-  if (value == nullptr) return ToJs(info, Result::Fail(Syscall::kNetlink, ECANCELED));
-  return Napi::Value(info.Env(), value);
-}
-
 template <typename Sink>
 Napi::Value QueueDump(const Napi::CallbackInfo& info, const char* name, std::unique_ptr<DumpJob<Sink>> job) {
-  Result opened = OpenNetlink(NETLINK_SOCK_DIAG, 0);
+  Result opened = job->Open();
   if (!opened.ok()) return ToJs(info, opened);
-  job->fd = Fd(opened.value);
   napi_value promise = InBackground(info.Env(), name, std::move(job));
   if (promise == nullptr) return ToJs(info, Result::Fail(Syscall::kNetlink, ECANCELED));
   return Napi::Value(info.Env(), promise);
@@ -512,8 +505,12 @@ Napi::Value PortsInStateJs(const Napi::CallbackInfo& info) {
 Napi::Value PortsInStateNowJs(const Napi::CallbackInfo& info) {
   std::unique_ptr<DumpJob<PortSink>> job;
   Result result = PortsInStateArguments(info, &job);
+  if (result.ok()) result = job->Open();
   if (!result.ok()) return ToJs(info, result);
-  return DumpNow(info, std::move(job));
+  job->Run();
+  napi_value value = job->Value(info.Env());
+  if (value == nullptr) return ToJs(info, Result::Fail(Syscall::kNetlink, ECANCELED));
+  return Napi::Value(info.Env(), value);
 }
 
 // socketHolders(protocol, low, high) -> Promise<Uint8Array | number> | number

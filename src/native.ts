@@ -184,23 +184,9 @@ export interface Native {
    * device. UDP: the device of a socket, if it has one, must be one on which the destination's packets can arrive, as for
    * `udpOwner`.
    */
-  portsInState(
-    protocol: number,
-    state: number,
-    family: number,
-    local: string,
-    remote: string,
-    remotePort: number,
-  ): Dumped<Uint16Array>;
+  portsInState(...question: PortsQuestion): Dumped<Uint16Array>;
   /** The same, read while the caller waits. */
-  portsInStateNow(
-    protocol: number,
-    state: number,
-    family: number,
-    local: string,
-    remote: string,
-    remotePort: number,
-  ): Uint16Array | number;
+  portsInStateNow(...question: PortsQuestion): Uint16Array | number;
   /** Records (see `src/socket_table.ts`) of the sockets that listen or are only bound, on these local ports. */
   socketHolders(protocol: number, low: number, high: number): Dumped<Uint8Array>;
   /**
@@ -240,6 +226,16 @@ export interface Native {
 
 /** Made off the event loop. A number, negative, where it could not be begun (`EMFILE`) or has failed. */
 export type Dumped<T> = Promise<T | number> | number;
+
+/** What `portsInState` is asked. */
+export type PortsQuestion = readonly [
+  protocol: number,
+  state: number,
+  family: number,
+  local: string,
+  remote: string,
+  remotePort: number,
+];
 
 /** What `tcpCheck` found; the numbers are those of `native/tcp_prepare.h`. */
 export const Verdict = { asAsked: 0, selfConnected: 1, otherAddress: 2, otherPort: 3 } as const;

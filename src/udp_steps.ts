@@ -12,7 +12,17 @@ import {
   UDP_TUPLE_IN_USE,
   udpPortsExhausted,
 } from './explain';
-import { AF_INET, AF_INET6, errnoOf, type Native, SocketState, syscallOf, UdpFlag, UdpVerdict } from './native';
+import {
+  AF_INET,
+  AF_INET6,
+  errnoOf,
+  type Native,
+  type PortsQuestion,
+  SocketState,
+  syscallOf,
+  UdpFlag,
+  UdpVerdict,
+} from './native';
 import { udpSocketCount } from './sockstat';
 import { lacksZone, type Source } from './source';
 import type { UdpMemory } from './udp_memory';
@@ -227,18 +237,19 @@ export class UdpSteps {
   *#look(ports: DestinationPorts): Steps<Uint16Array | undefined> {
     if (ports.takenCount <= WORTH_A_LOOK || !this.#memory.shared || !this.#isListedAsAnswered()) return undefined;
     const { address, port } = this.#request.destination;
+    const { established } = SocketState;
     const native = this.#native;
-    const asked = [IPPROTO_UDP, SocketState.established, this.#domain, this.#localAddress, address, port] as const;
+    const question: PortsQuestion = [IPPROTO_UDP, established, this.#domain, this.#localAddress, address, port];
     // An error is no answer: then the questions will tell.
     const unlistedIn = (listed: Uint16Array | number) =>
       typeof listed === 'number' ? undefined : ports.takenExcept(listed);
     const unlisted = yield {
-      later: (signal) => ports.survey.join(async () => unlistedIn(await native.portsInState(...asked)), signal),
+      later: (signal) => ports.survey.join(async () => unlistedIn(await native.portsInState(...question)), signal),
       now: () => {
         // Where the sockets are not counted, there may be any number of them.
         const sockets = udpSocketCount(native) ?? Infinity;
         if (sockets > SOCKETS_A_QUESTION * ports.takenCount) return undefined;
-        return unlistedIn(native.portsInStateNow(...asked));
+        return unlistedIn(native.portsInStateNow(...question));
       },
     };
     if (unlisted !== undefined) this.#questions = 0;
