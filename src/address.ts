@@ -56,7 +56,13 @@ export function toMapped(ipv4: string): string {
 
 /** Whether this IPv6 text is an IPv4-mapped address: such a destination is reached by IPv4. */
 export function isMapped(text: string): boolean {
-  return /ffff/i.test(text) && text.includes(':') && parseAddress(text)?.family === 4;
+  return mayBeginWithZero(text) && /ffff/i.test(text) && text.includes(':') && parseAddress(text)?.family === 4;
+}
+
+/** False only where the first group of an IPv6 address is certainly not 0, however that is spelt: `0:`, `::`. */
+export function mayBeginWithZero(text: string): boolean {
+  const first = text.charCodeAt(0);
+  return first === ZERO || first === COLON;
 }
 
 function scopeOf4(ip: string): ParsedAddress['scope'] {
@@ -121,6 +127,7 @@ export function groupsOf(ip: string): number[] {
   return groups;
 }
 
+const ZERO = 0x30;
 const COLON = 0x3a;
 const DOT = 0x2e;
 

@@ -10,6 +10,12 @@ const SLOW = 0.08;
 /** So many connects, then one without: as rare as to be no part of a 99.9th percentile. */
 const SPELL = 2048;
 
+/** While there is no suspicion one connect in so many is timed, on average: to read the clock costs something, too. */
+const SAMPLE = 8;
+
+/** After a spell all of so many are. */
+const WARY = 64;
+
 /** So many connects are left alone where the option did not help: on a slow machine, under a tracer. */
 const PATIENCE = 256;
 
@@ -29,19 +35,44 @@ export class Crowding {
   #toCompare = 0;
   /** A spell has just ended: one more slow one will do. */
   #isOver = false;
+  #wary = 0;
+  #unwatched = 0;
+  #isTold = false;
 
   /** Whether the next connect is not to search by parity; counts as that connect. */
   take(): boolean {
     if (this.#left === 0) return false;
     this.#left--;
     this.#isOver = this.#left === 0;
+    if (this.#isOver) this.#wary = WARY;
     return true;
   }
 
-  /** How long a connect(2) took, in milliseconds, and whether it was told not to search by parity. */
-  took(duration: number, told: boolean): void {
-    if (told) this.#compare(duration);
-    else if (this.#patience > 0) this.#patience--;
+  /** Whether this connect is worth timing; `isTold`: not to search by parity. If so, `took` is to be called after it. */
+  watches(isTold: boolean): boolean {
+    this.#isTold = isTold;
+    if (isTold) return this.#toCompare > 0;
+    if (this.#patience > 0) {
+      this.#patience--;
+      return false;
+    }
+    if (this.#weight > 0) return true;
+    if (this.#wary > 0) {
+      this.#wary--;
+      return true;
+    }
+    if (this.#unwatched > 0) {
+      this.#unwatched--;
+      return false;
+    }
+    // Not every eighth: a program may go round among eight destinations.
+    this.#unwatched = Math.floor(Math.random() * (2 * SAMPLE - 1));
+    return true;
+  }
+
+  /** How long the connect(2) that is watched took, in milliseconds. */
+  took(duration: number): void {
+    if (this.#isTold) this.#compare(duration);
     else if (duration > SLOW) this.#wasSlow(duration);
     else {
       this.#isOver = false;
@@ -63,7 +94,6 @@ export class Crowding {
   }
 
   #compare(duration: number): void {
-    if (this.#toCompare === 0) return;
     this.#toCompare--;
     this.#quick = Math.min(this.#quick, duration);
     if (this.#toCompare > 0) return;

@@ -209,6 +209,13 @@ export function complete(error: Error, attempt: FailedAttempt, failure: Omit<Fai
   });
 }
 
+/** Adds the local end of a connection to core's error of it, in core's words. */
+export function addLocalEnd(error: Error, localAddress: string, localPort: number): void {
+  // The stack is made of the message when it is first read.
+  error.message += ` - Local (${localAddress}:${localPort})`;
+  Object.assign(error, { localAddress, localPort });
+}
+
 function received(value: unknown): string {
   if (value === undefined || value === null) return `Received ${value}`;
   if (typeof value === 'function') return `Received function ${value.name}`;

@@ -2,8 +2,9 @@
 // limits that connectx exists to lift.
 import { constants } from 'node:os';
 import type { Destination } from './address';
-import type { Failure, TcpHandle } from './attempt';
-import { attemptError, unsupported } from './errors';
+import type { TcpHandle } from './core_handle';
+import { attemptError, complete, unsupported } from './errors';
+import type { Failure } from './hunt';
 import { explain, familyMismatch, wildcardOf } from './explain';
 import { DISABLE_VARIABLE } from './native';
 import type { PoolLease } from './pool';
@@ -63,6 +64,10 @@ export class FallbackAttempt {
     return handle === this.#handle;
   }
 
+  complete(error: Error): void {
+    if (this.failure !== undefined) complete(error, this, this.failure);
+  }
+
   release(): void {
     this.#lease?.release();
     this.#lease = undefined;
@@ -90,10 +95,10 @@ export class FallbackAttempt {
       this.failure = { errno: errno.EAFNOSUPPORT, syscall: 'connect', ...explanation };
       return -errno.EAFNOSUPPORT;
     }
-    this.localAddress = resolved.address;
-    if (resolved.address === null && this.localPort === 0) return 0;
+    this.localAddress = resolved;
+    if (resolved === null && this.localPort === 0) return 0;
     const { family } = this.destination;
-    const address = resolved.address ?? wildcardOf(family, false);
+    const address = resolved ?? wildcardOf(family, false);
     const status =
       family === 6 ? this.#handle.bind6(address, this.localPort, 0) : this.#handle.bind(address, this.localPort);
     if (status !== 0) this.failure = this.#explain(-status);

@@ -2,7 +2,8 @@
 // is remembered.
 import { Crowding } from './crowding';
 import { type Native, TcpFeature } from './native';
-import type { Kernel } from './ports';
+import type { Kernel, Technique } from './ports';
+import { ALL_PORTS } from './range';
 import { ephemeralRange, reservedPorts } from './sysctl';
 
 const FEATURES_OF_OLD = TcpFeature.bindAddressNoPort | TcpFeature.fastOpenConnect;
@@ -45,4 +46,12 @@ export function tcpFeatures(native: Native): number {
 
 export function kernelOf(native: Native): RunningKernel {
   return knownOf(native).kernel;
+}
+
+/** Who wants to know how long connect(2) takes by this technique: where the kernel is to choose any port; see crowding.ts. */
+export function watchOf({ crowding }: RunningKernel, technique: Technique): Crowding | undefined {
+  if (technique.kind !== 'assign') return undefined;
+  const { range } = technique;
+  if (range !== undefined && range !== ALL_PORTS) return undefined;
+  return crowding.watches(range !== undefined) ? crowding : undefined;
 }

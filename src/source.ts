@@ -61,13 +61,15 @@ export interface Source {
   readonly extras: TcpExtras | null;
 }
 
-/** What a destination gets. `undefined` where the source has no address of its family. */
-export interface Resolved {
-  /** As the socket's family writes it, with its zone; null: the kernel chooses. */
-  readonly address: string | null;
-}
+/** What a destination gets: an address as the socket's family writes it, with its zone; null: the kernel chooses. */
+export type Resolved = string | null;
 
-const PLAIN: Source = { address: undefined, port: 0, range: undefined, reuseTimeWait: false, extras: null };
+const NOTHING_ELSE = { port: 0, range: undefined, reuseTimeWait: false, extras: null } as const;
+const PLAIN: Source = { address: undefined, ...NOTHING_ELSE };
+
+// Mostly it is the one source address of a program, again and again.
+let lastAlone = PLAIN;
+let lastText: string | undefined;
 
 /** The names of all of them. */
 export const SOURCE_OPTIONS = [
@@ -82,6 +84,14 @@ export const SOURCE_OPTIONS = [
   'reuseTimeWait',
   'socketOptions',
 ] as const;
+
+const SOURCE_NAMES: ReadonlySet<string> = new Set(SOURCE_OPTIONS);
+
+/** Whether a source option is called that. */
+export function isSourceOption(name: string): boolean {
+  // By far the most frequent one.
+  return name === 'localAddress' || SOURCE_NAMES.has(name);
+}
 
 /** The source options of `over`, and those of `base` that it lacks. Either may have them from its prototype. */
 export function mergeSource(base: object, over: object): SourceOptions {
@@ -108,8 +118,16 @@ export function readSource(options: SourceOptions | undefined): Source {
   }
   const reuseTimeWait = readBoolean('reuseTimeWait', options.reuseTimeWait);
   const extras = readExtras(options);
-  const isPlain = address === undefined && port === 0 && range === undefined && extras === null && !reuseTimeWait;
-  return isPlain ? PLAIN : { address, port, range, reuseTimeWait, extras };
+  const isAlone = port === 0 && range === undefined && extras === null && !reuseTimeWait;
+  if (!isAlone) return { address, port, range, reuseTimeWait, extras };
+  if (address === undefined) return PLAIN;
+  if (address === lastAlone.address) return lastAlone;
+  const source: Source = { address, ...NOTHING_ELSE };
+  if (typeof options.localAddress === 'string') {
+    lastAlone = source;
+    lastText = options.localAddress;
+  }
+  return source;
 }
 
 /** Whether nothing at all was asked of the source. */
@@ -141,7 +159,7 @@ export function neededFamily({ address, family }: { readonly address: string; re
  */
 export function resolveSource(source: Source, destination: Destination): Resolved | undefined {
   const { address } = source;
-  if (address === undefined) return { address: null };
+  if (address === undefined) return null;
   if (address instanceof SourcePool) return undefined;
   const wanted = neededFamily(destination);
   let chosen: ParsedAddress | undefined;
@@ -156,9 +174,9 @@ export function resolveSource(source: Source, destination: Destination): Resolve
 
 /** A source address of the family that the destination needs, as it is bound. */
 export function resolveAddress(chosen: ParsedAddress, destination: Destination): Resolved {
-  if (chosen.scope === 'unspecified') return { address: null };
-  if (chosen.family === 6) return { address: withZone(chosen, destination.address) };
-  return { address: destination.family === 6 ? toMapped(chosen.ip) : chosen.ip };
+  if (chosen.scope === 'unspecified') return null;
+  if (chosen.family === 6) return withZone(chosen, destination.address);
+  return destination.family === 6 ? toMapped(chosen.ip) : chosen.ip;
 }
 
 // A link-local source needs to know its link; a destination with a zone names it just as well.
@@ -169,11 +187,14 @@ function withZone(source: ParsedAddress, destination: string): string {
 
 // fe80::/10
 const LINK_LOCAL_6 = /^fe[89ab][0-9a-f]:/i;
+const LETTER_F = 0x66;
+const LOWER_CASE = 0x20;
 
 /** Whether binding this source to this destination would fail for want of a zone, with a bare EINVAL. */
 export function lacksZone(source: Source, resolved: string): boolean {
   if (source.extras?.interface !== undefined || resolved.includes('%')) return false;
-  return LINK_LOCAL_6.test(resolved);
+  // Most addresses begin with something else, and to see that costs less than the expression.
+  return (resolved.charCodeAt(0) | LOWER_CASE) === LETTER_F && LINK_LOCAL_6.test(resolved);
 }
 
 function askFunction(
@@ -192,6 +213,8 @@ function readAddress(value: SourceOptions['localAddress'], hasInterface: boolean
   if (value === undefined || (value as unknown) === null || value === '') return undefined;
   if (typeof value === 'function' || value instanceof SourcePool) return value;
   if (typeof value === 'string') {
+    // The very same object for the same address: readSource() knows it again.
+    if (value === lastText && !hasInterface) return lastAlone.address;
     const parsed = checkedAddress('options.localAddress', value, hasInterface);
     return parsed.family === 4 ? { ipv4: parsed } : { ipv6: parsed };
   }

@@ -2,7 +2,8 @@
 // binds and connects.
 import type * as net from 'node:net';
 import type { Family } from './address';
-import { Attempt, type ConnectRequest, type HandleOwner, type TcpHandle } from './attempt';
+import { Attempt } from './attempt';
+import type { ConnectRequest, HandleOwner, TcpHandle } from './core_handle';
 import { complete } from './errors';
 import type { Native } from './native';
 import { netDenial } from './permission';

@@ -4,8 +4,9 @@ import type { LookupAddress } from 'node:dns';
 import type * as net from 'node:net';
 import { connect as coreConnect, Socket as CoreSocket } from 'node:net';
 import type { Family } from './address';
-import { Attempt, type HandleOwner, type TcpHandle } from './attempt';
-import { ConnectxError, complete, invalidValue, noSource, unsupported } from './errors';
+import { Attempt } from './attempt';
+import type { HandleOwner, TcpHandle } from './core_handle';
+import { ConnectxError, invalidValue, noSource, unsupported } from './errors';
 import { familyMismatch } from './explain';
 import { FallbackAttempt, refuseOnFallback } from './fallback';
 import { tcpFeatures } from './kernel';
@@ -15,10 +16,10 @@ import { dnsLookup } from './resolver';
 import {
   familyOf,
   isPlain,
+  isSourceOption,
   mergeSource,
   neededFamily,
   readSource,
-  SOURCE_OPTIONS,
   type Source,
   type SourceOptions,
 } from './source';
@@ -37,18 +38,18 @@ type AnyAttempt = Attempt | FallbackAttempt;
 export interface Connecting {
   readonly source: Source;
   readonly native: Native | undefined;
-  readonly attempts: AnyAttempt[];
+  attempts: readonly AnyAttempt[];
   /** Whether core has announced an attempt. */
   announced: boolean;
   /** Where somebody listens. */
   trace: ConnectTrace | undefined;
+  /** The attempt that has made the connection, if its source came from a pool. */
+  winner: AnyAttempt | undefined;
 }
 
-// Not a private field: net.Socket's constructor already emits and destroys, before private fields exist.
-const kSource = Symbol('connectx.source');
+// Not private fields: net.Socket's constructor already emits and destroys, before private fields exist.
 const kOptions = Symbol('connectx.options');
 const kConnecting = Symbol('connectx.connecting');
-const kPooled = Symbol('connectx.pooled');
 
 /**
  * A `net.Socket` whose `connect()` honours the source options, given to the constructor or to `connect()`.
@@ -59,26 +60,20 @@ const kPooled = Symbol('connectx.pooled');
  */
 export class Socket extends CoreSocket {
   /** @internal */
-  declare [kSource]: Source;
-  /** @internal */
   declare [kOptions]: (SocketOptions & { handle?: unknown }) | undefined;
-  /** @internal */
-  declare [kConnecting]: Connecting | undefined;
   /**
-   * The attempt that made the connection, while it has its source from a pool.
+   * Undefined when there is nothing to be done any more.
    *
    * @internal
    */
-  declare [kPooled]: AnyAttempt | undefined;
+  declare [kConnecting]: Connecting | undefined;
 
   /** Throws one of Node's argument errors when a source option is wrong. */
   constructor(options?: SocketOptions) {
-    const source = readSource(options);
+    readSource(options);
     super(forConstructor(options));
-    this[kSource] = source;
     this[kOptions] = options;
     this[kConnecting] = undefined;
-    this[kPooled] = undefined;
   }
 
   /** Connects from the source that is given here, option by option, or was given to the constructor. Throws when an option is wrong. */
@@ -91,71 +86,100 @@ export class Socket extends CoreSocket {
   override connect(path: string, connectionListener?: ConnectionListener): this;
   override connect(...args: unknown[]): this {
     const { options, listener } = readConnectArguments(args);
-    if (options.path) {
-      this[kConnecting] = undefined;
-      return super.connect(options as net.IpcNetConnectOpts, listener);
-    }
-    const source = this.#sourceFor(options);
-    const connecting = connectingFrom(source);
-    this[kConnecting] = connecting;
-    const trace = beginTrace('tcp', options.host, options.port);
-    connecting.trace = trace;
-    try {
-      super.connect(forCore(options, source) as net.TcpNetConnectOpts, listener);
-    } catch (error) {
-      connecting.trace = undefined;
-      threw(trace, error);
-      throw error;
-    }
-    assertHandle(this);
-    returned(trace);
+    start(this, options, listener);
     return this;
-  }
-
-  #sourceFor(options: ConnectOptions): Source {
-    const own = this[kOptions];
-    const source = own === options ? this[kSource] : readSource(own ? mergeSource(own, options) : options);
-    // Core then connects that very descriptor.
-    if (!isPlain(source) && own && (own.fd !== undefined || own.handle)) {
-      throw invalidValue('options', options, 'must not have source options beside fd or handle');
-    }
-    return source;
   }
 
   /** @internal */
   override emit(event: string | symbol, ...args: unknown[]): boolean {
     const connecting = this[kConnecting];
-    if (connecting !== undefined) {
-      if (event === 'connectionAttempt') beginAttempt(this, connecting, args);
-      else if (event === 'connectionAttemptFailed') {
-        completeError(connecting, args[3]);
-        releaseAttempt(connecting, args);
-      } else if (event === 'connectionAttemptTimeout') releaseAttempt(connecting, args);
-      else if (event === 'connect') {
-        this[kConnecting] = undefined;
-        this[kPooled] = keepWinner(this, connecting);
-        if (connecting.trace !== undefined) traceConnected(connecting.trace, connecting, this);
-        if (!connecting.announced) {
-          this.destroy(hookIsGone());
-          return false;
-        }
-      }
-    }
-    if (event === 'close' && this[kPooled] !== undefined) {
-      this[kPooled].release();
-      this[kPooled] = undefined;
-    }
+    if (connecting !== undefined && !hears(this, connecting, event, args[0], args[1], args[2], args[3])) return false;
     return super.emit(event, ...args);
   }
 
   // Not _destroy(): by then the error is already what `socket.errored` says.
   override destroy(error?: Error): this {
     const connecting = this[kConnecting];
+    if (connecting === undefined || connecting.winner !== undefined) return super.destroy(error);
     this[kConnecting] = undefined;
-    const final = connecting && error ? finalError(connecting, error) : error;
-    if (connecting !== undefined) givenUp(connecting, final);
+    const final = error && finalError(connecting, error);
+    givenUp(connecting, final);
     return super.destroy(final);
   }
+}
+
+type CoreConnect = (this: net.Socket, options: object, listener: ConnectionListener | undefined) => unknown;
+
+function start(socket: Socket, options: ConnectArguments['options'], listener: ConnectionListener | undefined): void {
+  const coreConnect = CoreSocket.prototype.connect as CoreConnect;
+  if (options.path) {
+    remember(socket, undefined);
+    coreConnect.call(socket, options, listener);
+    return;
+  }
+  const source = sourceFor(options, socket[kOptions]);
+  const connecting = connectingFrom(source);
+  remember(socket, connecting);
+  const trace = beginTrace('tcp', options.host, options.port);
+  connecting.trace = trace;
+  try {
+    coreConnect.call(socket, forCore(options, source), listener);
+  } catch (error) {
+    connecting.trace = undefined;
+    threw(trace, error);
+    throw error;
+  }
+  assertHandle(socket);
+  returned(trace);
+}
+
+// What went on here before is over, or fails now.
+function remember(socket: Socket, connecting: Connecting | undefined): void {
+  if (socket[kConnecting] !== undefined) releaseAll(socket[kConnecting]);
+  socket[kConnecting] = connecting;
+}
+
+// Before anybody else hears of it. False: nobody else does.
+function hears(
+  socket: Socket,
+  connecting: Connecting,
+  event: string | symbol,
+  address: unknown,
+  port: unknown,
+  family: unknown,
+  error: unknown,
+): boolean {
+  if (connecting.winner !== undefined) {
+    if (event === 'close') {
+      socket[kConnecting] = undefined;
+      connecting.winner.release();
+    }
+  } else if (event === 'connectionAttempt') {
+    beginAttempt(socket, connecting, address as string, port as number, family as Family);
+  } else if (event === 'connectionAttemptFailed') {
+    completeError(connecting, error);
+    releaseAttempt(connecting, address, port);
+  } else if (event === 'connectionAttemptTimeout') releaseAttempt(connecting, address, port);
+  else if (event === 'connect') {
+    connecting.winner = keepWinner(socket, connecting);
+    if (connecting.winner === undefined) socket[kConnecting] = undefined;
+    if (connecting.trace !== undefined) traceConnected(connecting.trace, connecting, socket);
+    if (!connecting.announced) {
+      socket.destroy(hookIsGone());
+      return false;
+    }
+  }
+  return true;
+}
+
+/** The source options of a connect, and of what the socket was made with those that it lacks. */
+function sourceFor(options: ConnectOptions, own: (SocketOptions & { handle?: unknown }) | undefined): Source {
+  const source = readSource(own === undefined || own === options ? options : mergeSource(own, options));
+  // Core then connects that very descriptor.
+  if (!isPlain(source) && own && (own.fd !== undefined || own.handle)) {
+    throw invalidValue('options', options, 'must not have source options beside fd or handle');
+  }
+  return source;
 }
 
 function hookIsGone(): ConnectxError {
@@ -192,22 +216,24 @@ function isPipeName(value: unknown): value is string {
   return typeof value === 'string' && !(Number(value) >= 0);
 }
 
-// What the constructors of net.Socket and of its streams do not read.
-const CONNECT_ONLY: ReadonlySet<string> = new Set([
-  'host',
-  'port',
-  'path',
-  'family',
-  'hints',
-  'lookup',
-  'timeout',
-  'autoSelectFamily',
-  'autoSelectFamilyAttemptTimeout',
-  ...SOURCE_OPTIONS,
-]);
-
+// What the constructors of net.Socket and of its streams do not read. A table would take longer than these comparisons.
 function isConnectOnly(options: object): boolean {
-  for (const name in options) if (!CONNECT_ONLY.has(name)) return false;
+  for (const name in options) {
+    switch (name) {
+      case 'host':
+      case 'port':
+      case 'path':
+      case 'family':
+      case 'hints':
+      case 'lookup':
+      case 'timeout':
+      case 'autoSelectFamily':
+      case 'autoSelectFamilyAttemptTimeout':
+        break;
+      default:
+        if (!isSourceOption(name)) return false;
+    }
+  }
   return true;
 }
 
@@ -270,8 +296,19 @@ function withoutSource(options: ConnectOptions): Record<string, unknown> {
 export type Lookup = NonNullable<net.TcpNetConnectOpts['lookup']>;
 type LookupCallback = Parameters<Lookup>[2];
 
+// Mostly a program connects again and again from one source to one port.
+let lastLookup: { family: Family; source: Source; port: unknown; lookup: unknown } | undefined;
+
 /** A lookup that leaves out the addresses of every other family; `dns.lookup` where none is given. */
 export function lookupOf(family: Family, given: unknown, source: Source, port: unknown): unknown {
+  if (given !== undefined) return newLookup(family, given, source, port);
+  if (lastLookup?.source !== source || lastLookup.port !== port || lastLookup.family !== family) {
+    lastLookup = { family, source, port, lookup: newLookup(family, given, source, port) };
+  }
+  return lastLookup.lookup;
+}
+
+function newLookup(family: Family, given: unknown, source: Source, port: unknown): unknown {
   // Core complains about it.
   if (given !== undefined && given !== null && typeof given !== 'function') return given;
   const other = family === 4 ? 6 : 4;
@@ -304,12 +341,14 @@ function handleOf(socket: net.Socket): Partial<TcpHandle> | null {
   return (socket as unknown as { _handle: Partial<TcpHandle> | null })._handle;
 }
 
+const NO_ATTEMPTS: readonly AnyAttempt[] = [];
+
 /** What a socket is going to remember. Throws when the source asks for something that cannot be had here. */
 export function connectingFrom(source: Source): Connecting {
   const native = nativeOrFallback();
   if (native === undefined) refuseOnFallback(source);
   else if (source.extras?.fastOpen === true) requireFastOpen(native);
-  return { source, native, attempts: [], announced: false, trace: undefined };
+  return { source, native, attempts: NO_ATTEMPTS, announced: false, trace: undefined, winner: undefined };
 }
 
 /**
@@ -327,13 +366,15 @@ export function attach(socket: net.Socket, connecting: Connecting, where: { host
   connecting.trace = beginTrace('tcp', where.host, where.port);
   returned(connecting.trace);
   let current: Connecting | undefined = connecting;
-  const attempt = (...args: unknown[]): void => beginAttempt(socket, connecting, args);
-  const attemptFailed = (...args: unknown[]): void => {
-    completeError(connecting, args[3]);
-    releaseAttempt(connecting, args);
+  const attempt = (address: string, at: number, family: Family): void => {
+    beginAttempt(socket, connecting, address, at, family);
   };
-  const attemptTimeout = (...args: unknown[]): void => {
-    releaseAttempt(connecting, args);
+  const attemptFailed = (address: string, at: number, _family: Family, error: unknown): void => {
+    completeError(connecting, error);
+    releaseAttempt(connecting, address, at);
+  };
+  const attemptTimeout = (address: string, at: number): void => {
+    releaseAttempt(connecting, address, at);
   };
   socket.prependListener('connectionAttempt', attempt);
   socket.prependListener('connectionAttemptFailed', attemptFailed);
@@ -400,24 +441,29 @@ function assertHandle(socket: net.Socket): void {
   socket.destroy(unsupported('tcp-handle', `the TCP handles of Node ${process.versions.node} have no ${missing}()`));
 }
 
-function beginAttempt(socket: net.Socket, connecting: Connecting, args: readonly unknown[]): void {
+function beginAttempt(socket: net.Socket, connecting: Connecting, address: string, port: number, family: Family): void {
   connecting.announced = true;
   const handle = handleOf(socket) as TcpHandle;
   // An adopted descriptor, or one that is connecting or connected already: core knows what to do or to say.
   if (handle.fd >= 0) return;
-  const [address, port, family] = args as [string, number, Family];
   const { native, source } = connecting;
   const destination = { address, port, family };
   const attempt =
     native === undefined
       ? new FallbackAttempt(source, handle, destination)
       : new Attempt(native, source, socket as unknown as HandleOwner, destination);
-  connecting.attempts.push(attempt);
+  // Mostly there is only one. An array that grows has room for seventeen.
+  connecting.attempts = connecting.attempts.length === 0 ? [attempt] : [...connecting.attempts, attempt];
   attempt.begin();
 }
 
-function givenUp({ attempts, trace }: Connecting, error: Error | undefined): void {
+function releaseAll({ attempts }: Connecting): void {
   for (const attempt of attempts) attempt.release();
+}
+
+function givenUp(connecting: Connecting, error: Error | undefined): void {
+  releaseAll(connecting);
+  const { attempts, trace } = connecting;
   if (trace === undefined) return;
   trace.attempts = attempts.map(traced);
   trace.error = error;
@@ -438,7 +484,7 @@ function traceConnected(trace: ConnectTrace, { attempts }: Connecting, socket: n
   finished(trace);
 }
 
-function releaseAttempt({ attempts }: Connecting, [address, port]: readonly unknown[]): void {
+function releaseAttempt({ attempts }: Connecting, address: unknown, port: unknown): void {
   for (const attempt of attempts) {
     if (attempt.destination.address === address && attempt.destination.port === port) attempt.release();
   }
@@ -473,12 +519,15 @@ function finalError(connecting: Connecting, error: Error): Error {
 function completeError(connecting: Connecting, error: unknown): AnyAttempt | undefined {
   if (!(error instanceof Error)) return undefined;
   const { address, port } = error as NodeJS.ErrnoException & { address?: string; port?: number };
-  const attempt = connecting.attempts.find(
-    ({ destination, failure, thrown }) =>
-      (failure ?? thrown) !== undefined && destination.address === address && destination.port === port,
-  );
-  if (attempt?.failure !== undefined) complete(error, attempt, attempt.failure);
+  const attempt = attemptOf(connecting, address, port);
+  attempt?.complete(error);
   return attempt;
+}
+
+// A list of addresses may have the same one twice.
+function attemptOf({ attempts }: Connecting, address: unknown, port: unknown): AnyAttempt | undefined {
+  const same = attempts.filter(({ destination }) => destination.address === address && destination.port === port);
+  return same.find(({ failure, thrown }) => (failure ?? thrown) !== undefined) ?? same.at(-1);
 }
 
 const clientSockets = channel('net.client.socket');
@@ -510,7 +559,8 @@ export function connect(...args: unknown[]): Socket {
   const socket = new Socket(options);
   if (netConnectAnnounces && clientSockets.hasSubscribers) clientSockets.publish({ socket });
   if (options.timeout) socket.setTimeout(options.timeout);
-  return socket.connect(options, listener);
+  start(socket, options, listener);
+  return socket;
 }
 
 /** The same function as {@link connect}. */

@@ -420,7 +420,7 @@ class Requests {
     if (asked !== undefined && asked !== destination.family) throw mismatch(destination, this.#plan);
     const resolved = this.#sources === undefined ? resolveSource(source, destination) : this.#sources.next();
     if (resolved === undefined) throw this.#sources?.exhaustedError() ?? mismatch(destination, this.#plan);
-    return { destination, localAddress: resolved.address, source, exclusive };
+    return { destination, localAddress: resolved, source, exclusive };
   }
 
   /** To be called with what a request has failed with. Throws it where no other source may do better. */

@@ -407,6 +407,26 @@ describeIsolated('where the source is given', () => {
     );
   });
 
+  test('an object that has got its source after the constructor has seen it', async () => {
+    await serve(echo);
+    const options: ConnectOptions = { ...to };
+    const socket = track(new Socket(options));
+    options.localAddress = source.localAddress;
+    await connected(socket.connect(options));
+    expect(socket.localAddress).toBe(source.localAddress);
+  });
+
+  test('a second connect() that throws leaves the first one its source', async () => {
+    await serve(echo);
+    const socket = track(new Socket());
+    socket.connect({ ...to, ...source });
+    expect(() => socket.connect({ ...to, localAddress: 'nowhere' })).toThrow(
+      expect.objectContaining({ code: 'ERR_INVALID_IP_ADDRESS' }),
+    );
+    await connected(socket);
+    expect(socket.localAddress).toBe(source.localAddress);
+  });
+
   test('not beside a descriptor, whose source it would not be', async () => {
     const fd = sys.socket(sys.constants.AF_INET, sys.constants.SOCK_STREAM);
     const socket = track(new Socket({ fd, ...source }));
@@ -427,6 +447,13 @@ describeIsolated('errors', () => {
       const ours = await failure(connect({ ...to, port: CLOSED, localAddress: '127.0.0.5' }));
       expect(ours).toMatchObject({ ...theirs, localAddress: '127.0.0.5', localPort: expect.any(Number) });
       expect(ours.message).toBe(`${theirs.message} - Local (127.0.0.5:${String(ours.localPort)})`);
+      // Within a second the kernel is not asked again whether it keeps to this source.
+      const again = await failure(connect({ ...to, port: CLOSED, localAddress: '127.0.0.5' }));
+      expect({ ...again }).toEqual({ ...ours, localPort: expect.any(Number) });
+      expect(Object.keys(again)).toEqual(Object.keys(ours));
+      expect(again.localPort).toBeGreaterThan(1023);
+      expect(again.message).toBe(`${theirs.message} - Local (127.0.0.5:${String(again.localPort)})`);
+      expect(again.stack?.split('\n')[0]).toBe(`Error: ${again.message}`);
       const pinned = { localAddress: '127.0.0.5', localPort: 19004 };
       const [left, right] = [
         await failure(net.connect({ ...to, port: CLOSED, ...pinned })),

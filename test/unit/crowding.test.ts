@@ -11,7 +11,7 @@ function connects(crowding: Crowding, times: number, without: number, with_: num
   for (let n = 0; n < times; n++) {
     const isTold = crowding.take();
     if (isTold) told++;
-    crowding.took(isTold ? with_ : without, isTold);
+    if (crowding.watches(isTold)) crowding.took(isTold ? with_ : without);
   }
   return told;
 }
@@ -33,7 +33,7 @@ test('also where most destinations have room', () => {
     // Every fifth connect is to one that has none.
     const isTold = crowding.take();
     if (n % 5 === 0 && !isTold) slow++;
-    crowding.took(n % 5 === 0 && !isTold ? SLOW : QUICK, isTold);
+    if (crowding.watches(isTold)) crowding.took(n % 5 === 0 && !isTold ? SLOW : QUICK);
   }
   expect(slow).toBeLessThan(200);
 });
@@ -44,14 +44,14 @@ test('one that is slow by accident now and then says nothing', () => {
   for (let n = 0; n < 100_000; n++) {
     const isTold = crowding.take();
     if (isTold) told++;
-    crowding.took(n % 50 === 0 ? SLOW : QUICK, isTold);
+    if (crowding.watches(isTold)) crowding.took(n % 50 === 0 ? SLOW : QUICK);
   }
   expect(told).toBe(0);
 });
 
 test('when it is quick again, nothing is said any more', () => {
   const crowding = new Crowding();
-  connects(crowding, 4, SLOW, QUICK);
+  connects(crowding, 100, SLOW, QUICK);
   expect(connects(crowding, 10_000, QUICK, QUICK)).toBeGreaterThan(0);
   expect(connects(crowding, 10_000, QUICK, QUICK)).toBe(0);
 });
@@ -66,4 +66,23 @@ test('where it was slow either way, and then helps', () => {
   const crowding = new Crowding();
   connects(crowding, 1000, SLOW, SLOW);
   expect(connects(crowding, 10_000, SLOW, QUICK)).toBeGreaterThan(9700);
+});
+
+test('while nothing is suspected, hardly any is timed', () => {
+  const crowding = new Crowding();
+  let watched = 0;
+  for (let n = 0; n < 80_000; n++) {
+    if (!crowding.watches(crowding.take())) continue;
+    watched++;
+    crowding.took(QUICK);
+  }
+  expect(watched).toBeGreaterThan(9000);
+  expect(watched).toBeLessThan(11_000);
+});
+
+test('where it is slow, that is found out within a few connects', () => {
+  for (let round = 0; round < 100; round++) {
+    const crowding = new Crowding();
+    expect(connects(crowding, 20, SLOW, QUICK)).toBeGreaterThan(0);
+  }
 });
