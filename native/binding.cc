@@ -160,17 +160,21 @@ Result ReadTcpExtras(const Napi::Value& value, TcpPlan* plan) {
   return ReadExtras(extras, &plan->options);
 }
 
-// tcpPrepare(family, source | null, port, low, high, extras | null) -> fd
+// tcpPrepare(family, source | null [, port, low, high, extras | null]) -> fd
 Napi::Value TcpPrepareJs(const Napi::CallbackInfo& info) {
   TcpPlan plan;
   plan.family = Int(info, 0);
-  plan.port = Port(info, 2);
+  // Mostly there are no more, and to look at each would take as long as to parse the address.
+  const bool has_more = info.Length() > 2;
+  if (has_more) plan.port = Port(info, 2);
   Result parsed = OptionalAddressArgument(info, 1, plan.family, plan.port, &plan.source);
   if (!parsed.ok()) return ToJs(info, parsed);
-  plan.low = Port(info, 3);
-  plan.high = Port(info, 4);
-  parsed = ReadTcpExtras(info[5], &plan);
-  if (!parsed.ok()) return ToJs(info, parsed);
+  if (has_more) {
+    plan.low = Port(info, 3);
+    plan.high = Port(info, 4);
+    parsed = ReadTcpExtras(info[5], &plan);
+    if (!parsed.ok()) return ToJs(info, parsed);
+  }
   return ToJs(info, TcpPrepare(plan));
 }
 

@@ -2,16 +2,17 @@
 // each connection costs beyond core, so it has no more steps, and takes no more memory, than most of them need; what else there
 // is to do is the long way's (see hunt.ts).
 import { constants } from 'node:os';
-import { type Destination, mayBeginWithZero } from './address';
+import { type Destination, type Family, mayBeginWithZero } from './address';
 import { callConnect, callConnect6, type ConnectRequest, type HandleOwner, type TcpHandle } from './core_handle';
 import { addLocalEnd, complete } from './errors';
 import { type Failure, Hunt } from './hunt';
 import { kernelOf, watchOf } from './kernel';
 import { mayDiffer } from './local_end';
-import { AF_INET, AF_INET6, type Native } from './native';
+import { AF_INET, AF_INET6, type Native, type TcpExtras } from './native';
 import { netDenial } from './permission';
 import { SourcePool } from './pool';
 import { planPorts } from './ports';
+import type { PortRange } from './range';
 import { lacksZone, resolveSource, type Source } from './source';
 import type { TracedTechnique } from './trace';
 
@@ -34,7 +35,10 @@ export class Attempt {
   readonly source: Source;
   readonly owner: HandleOwner;
   readonly handle: Shadowed;
-  readonly destination: Destination;
+  /** Of the destination. An object for it there is only where somebody asks for one. */
+  readonly address: string;
+  readonly port: number;
+  readonly family: Family;
   /** The source address that was bound, null where the kernel was to choose. */
   localAddress: string | null = null;
   localPort = 0;
@@ -46,14 +50,21 @@ export class Attempt {
   readonly #coreConnect: TcpHandle['connect'];
   #hunt: Hunt | undefined = undefined;
 
-  constructor(native: Native, source: Source, owner: HandleOwner, destination: Destination) {
+  constructor(native: Native, source: Source, owner: HandleOwner, address: string, port: number, family: Family) {
     const handle = owner._handle;
     this.native = native;
     this.source = source;
     this.owner = owner;
     this.handle = handle;
-    this.destination = destination;
-    this.#coreConnect = destination.family === 6 ? handle.connect6 : handle.connect;
+    this.address = address;
+    this.port = port;
+    this.family = family;
+    this.#coreConnect = family === 6 ? handle.connect6 : handle.connect;
+  }
+
+  get destination(): Destination {
+    const { address, port, family } = this;
+    return { address, port, family };
   }
 
   /**
@@ -63,32 +74,30 @@ export class Attempt {
   begin(): void {
     const { handle } = this;
     handle[kAttempt] = this;
-    if (this.destination.family === 6) handle.connect6 = connectAttempted;
+    if (this.family === 6) handle.connect6 = connectAttempted;
     else handle.connect = connectAttempted;
   }
 
   /** 0 or a negative errno, as everything that answers core. */
   connect(request: ConnectRequest): number {
-    const { native, source, handle, destination } = this;
+    const { native, source, handle, family } = this;
     // Back to core's own, so that the handle does not keep the attempt alive.
     handle[kAttempt] = undefined;
-    if (destination.family === 6) handle.connect6 = this.#coreConnect;
+    if (family === 6) handle.connect6 = this.#coreConnect;
     else handle.connect = this.#coreConnect;
     const denial = netDenial(native);
     if (denial !== undefined) {
       this.thrown = { error: denial };
       return -errno.EACCES;
     }
-    const local = localOf(source, destination);
+    const local = localOf(source, this);
     if (local === undefined) return this.#goHunting().go(request);
     const kernel = kernelOf(native);
     const plan = planPorts(source, local !== null, kernel);
     const [technique] = plan;
     if (technique?.kind !== 'assign') return this.#goHunting().go(request);
     this.localAddress = local;
-    const { range } = technique;
-    const domain = destination.family === 6 ? AF_INET6 : AF_INET;
-    const fd = native.tcpPrepare(domain, local, 0, range?.low ?? 0, range?.high ?? 0, source.extras);
+    const fd = open(native, family, local, technique.range, source.extras);
     if (fd < 0) return this.#goHunting().gaveUp(plan, fd);
     // No function of JavaScript is entered between the two: there V8 stops a worker thread that is being terminated, and
     // the descriptor would be nobody's.
@@ -102,14 +111,13 @@ export class Attempt {
     const before = clock.now();
     const status = this.callCore(request);
     watch?.took(clock.now() - before);
-    if (status === 0 && !mayDiffer(native, source, technique, local, destination, before)) return 0;
+    if (status === 0 && !mayDiffer(native, source, technique, local, this, before)) return 0;
     return this.#goHunting().goOn(request, plan, status, before);
   }
 
   /** Core's connect of the handle. */
   callCore(request: ConnectRequest): number {
-    const { handle, destination } = this;
-    const { address, port, family } = destination;
+    const { handle, address, port, family } = this;
     const call = family === 6 ? callConnect6 : callConnect;
     return call(this.#coreConnect, handle, request, address, port);
   }
@@ -147,6 +155,18 @@ export class Attempt {
     this.#hunt = new Hunt(this);
     return this.#hunt;
   }
+}
+
+function open(
+  native: Native,
+  family: Family,
+  local: string | null,
+  range: PortRange | undefined,
+  extras: TcpExtras | null,
+): number {
+  const domain = family === 6 ? AF_INET6 : AF_INET;
+  if (range === undefined && extras === null) return native.tcpPrepare(domain, local);
+  return native.tcpPrepare(domain, local, 0, range?.low, range?.high, extras);
 }
 
 /** The source address of this destination, null where the kernel is to choose; undefined where the long way has to see to that. */

@@ -73,10 +73,10 @@ export interface Native {
   tcpPrepare(
     family: number,
     source: string | null,
-    port: number,
-    low: number,
-    high: number,
-    extras: TcpExtras | null,
+    port?: number,
+    low?: number,
+    high?: number,
+    extras?: TcpExtras | null,
   ): number;
   /**
    * As tcpPrepare, for a port that the kernel is to assign if it lies in the ephemeral range; otherwise nothing is bound. Twice the descriptor,

@@ -1,7 +1,7 @@
 // One connect of a net.Socket that core makes: core's bind(2) is put off until the destination is known, and then an Attempt
 // binds and connects.
 import type * as net from 'node:net';
-import type { Family } from './address';
+import type { Destination, Family } from './address';
 import { Attempt } from './attempt';
 import type { ConnectRequest, HandleOwner, TcpHandle } from './core_handle';
 import { complete } from './errors';
@@ -107,11 +107,10 @@ class Takeover {
     return connectOf(handle, family).call(handle, request, address, port);
   }
 
-  #attempt(source: Source, request: ConnectRequest, destination: Attempt['destination']): number {
+  #attempt(source: Source, request: ConnectRequest, { address, port, family }: Destination): number {
     const handle = this.#handle;
-    const attempt = new Attempt(this.#native, source, this.#socket as unknown as HandleOwner, destination);
+    const attempt = new Attempt(this.#native, source, this.#socket as unknown as HandleOwner, address, port, family);
     attempt.begin();
-    const { address, port, family } = destination;
     const status = connectOf(handle, family).call(handle, request, address, port);
     if (status !== 0) this.#completeNext(attempt);
     return status;

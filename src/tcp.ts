@@ -38,7 +38,9 @@ type AnyAttempt = Attempt | FallbackAttempt;
 export interface Connecting {
   readonly source: Source;
   readonly native: Native | undefined;
-  attempts: readonly AnyAttempt[];
+  /** The last one, and those before it: mostly there are none. */
+  attempt: AnyAttempt | undefined;
+  earlier: readonly AnyAttempt[];
   /** Whether core has announced an attempt. */
   announced: boolean;
   /** Where somebody listens. */
@@ -341,14 +343,18 @@ function handleOf(socket: net.Socket): Partial<TcpHandle> | null {
   return (socket as unknown as { _handle: Partial<TcpHandle> | null })._handle;
 }
 
-const NO_ATTEMPTS: readonly AnyAttempt[] = [];
+const NONE: readonly AnyAttempt[] = [];
+
+function attemptsOf({ attempt, earlier }: Connecting): readonly AnyAttempt[] {
+  return attempt === undefined ? earlier : [...earlier, attempt];
+}
 
 /** What a socket is going to remember. Throws when the source asks for something that cannot be had here. */
 export function connectingFrom(source: Source): Connecting {
   const native = nativeOrFallback();
   if (native === undefined) refuseOnFallback(source);
   else if (source.extras?.fastOpen === true) requireFastOpen(native);
-  return { source, native, attempts: NO_ATTEMPTS, announced: false, trace: undefined, winner: undefined };
+  return { source, native, attempt: undefined, earlier: NONE, announced: false, trace: undefined, winner: undefined };
 }
 
 /**
@@ -447,25 +453,25 @@ function beginAttempt(socket: net.Socket, connecting: Connecting, address: strin
   // An adopted descriptor, or one that is connecting or connected already: core knows what to do or to say.
   if (handle.fd >= 0) return;
   const { native, source } = connecting;
-  const destination = { address, port, family };
   const attempt =
     native === undefined
-      ? new FallbackAttempt(source, handle, destination)
-      : new Attempt(native, source, socket as unknown as HandleOwner, destination);
-  // Mostly there is only one. An array that grows has room for seventeen.
-  connecting.attempts = connecting.attempts.length === 0 ? [attempt] : [...connecting.attempts, attempt];
+      ? new FallbackAttempt(source, handle, { address, port, family })
+      : new Attempt(native, source, socket as unknown as HandleOwner, address, port, family);
+  if (connecting.attempt !== undefined) connecting.earlier = attemptsOf(connecting);
+  connecting.attempt = attempt;
   attempt.begin();
 }
 
-function releaseAll({ attempts }: Connecting): void {
-  for (const attempt of attempts) attempt.release();
+function releaseAll(connecting: Connecting): void {
+  connecting.attempt?.release();
+  for (const attempt of connecting.earlier) attempt.release();
 }
 
 function givenUp(connecting: Connecting, error: Error | undefined): void {
   releaseAll(connecting);
-  const { attempts, trace } = connecting;
+  const { trace } = connecting;
   if (trace === undefined) return;
-  trace.attempts = attempts.map(traced);
+  trace.attempts = attemptsOf(connecting).map(traced);
   trace.error = error;
   finished(trace);
 }
@@ -474,7 +480,8 @@ function traced({ destination, localAddress, technique, failure }: AnyAttempt): 
   return { destination, localAddress: localAddress ?? undefined, technique, reason: failure?.reason };
 }
 
-function traceConnected(trace: ConnectTrace, { attempts }: Connecting, socket: net.Socket): void {
+function traceConnected(trace: ConnectTrace, connecting: Connecting, socket: net.Socket): void {
+  const attempts = attemptsOf(connecting);
   const winner = attempts.find((attempt) => attempt.isOf(handleOf(socket)));
   const { localAddress: address = '', localPort: port = 0 } = socket;
   trace.attempts = attempts.map(traced);
@@ -484,17 +491,15 @@ function traceConnected(trace: ConnectTrace, { attempts }: Connecting, socket: n
   finished(trace);
 }
 
-function releaseAttempt({ attempts }: Connecting, address: unknown, port: unknown): void {
-  for (const attempt of attempts) {
-    if (attempt.destination.address === address && attempt.destination.port === port) attempt.release();
-  }
+function releaseAttempt(connecting: Connecting, address: unknown, port: unknown): void {
+  for (const attempt of attemptsTo(connecting, address, port)) attempt.release();
 }
 
 /** Of several attempts only one has made the connection: that one, if its source came from a pool. */
-function keepWinner(socket: net.Socket, { source, attempts }: Connecting): AnyAttempt | undefined {
-  if (!(source.address instanceof SourcePool)) return undefined;
+function keepWinner(socket: net.Socket, connecting: Connecting): AnyAttempt | undefined {
+  if (!(connecting.source.address instanceof SourcePool)) return undefined;
   let winner: AnyAttempt | undefined;
-  for (const attempt of attempts) {
+  for (const attempt of attemptsOf(connecting)) {
     if (attempt.isOf(handleOf(socket))) winner = attempt;
     else attempt.release();
   }
@@ -524,9 +529,15 @@ function completeError(connecting: Connecting, error: unknown): AnyAttempt | und
   return attempt;
 }
 
+function attemptsTo(connecting: Connecting, address: unknown, port: unknown): AnyAttempt[] {
+  return attemptsOf(connecting).filter(
+    ({ destination }) => destination.address === address && destination.port === port,
+  );
+}
+
 // A list of addresses may have the same one twice.
-function attemptOf({ attempts }: Connecting, address: unknown, port: unknown): AnyAttempt | undefined {
-  const same = attempts.filter(({ destination }) => destination.address === address && destination.port === port);
+function attemptOf(connecting: Connecting, address: unknown, port: unknown): AnyAttempt | undefined {
+  const same = attemptsTo(connecting, address, port);
   return same.find(({ failure, thrown }) => (failure ?? thrown) !== undefined) ?? same.at(-1);
 }
 
