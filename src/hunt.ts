@@ -70,7 +70,7 @@ const RESET_ON_CLOSE = new Uint8Array(new Int32Array([1, 0]).buffer);
 export type Failure = FailureDetails;
 
 /** What is to be connected, and what has come of it so far. */
-export interface Hunted extends FailedAttempt {
+export interface Hunted extends FailedAttempt, Destination {
   readonly native: Native;
   readonly source: Source;
   readonly destination: Destination;
@@ -186,13 +186,13 @@ export class Hunt {
 
   // What the kernel would take without complaint, or with a bare EINVAL, and then not do what was meant.
   #refuse(): number {
-    const { address, port } = this.#attempt.destination;
+    const { address, port } = this.#attempt;
     const source = this.#attempt.localAddress;
     if (source === null) return 0;
     if (source === address && port !== 0 && this.#source.port === port) {
       return this.#fail(errno.ECONNREFUSED, 'connect', SELF_CONNECT);
     }
-    if (this.#attempt.destination.family === 4) return 0;
+    if (this.#attempt.family === 4) return 0;
     if (lacksZone(this.#source, source)) return this.#fail(errno.EINVAL, 'bind', MISSING_ZONE);
     // IPv4 says EINVAL by itself; IPv6 sends SYNs that nobody answers.
     if (mayBeginWithZero(source) && parseAddress(source)?.scope === 'loopback' && !this.#isOnThisMachine()) {
@@ -202,7 +202,7 @@ export class Hunt {
   }
 
   #isOnThisMachine(): boolean {
-    if (parseAddress(this.#attempt.destination.address)?.scope === 'loopback') return true;
+    if (parseAddress(this.#attempt.address)?.scope === 'loopback') return true;
     const route = this.#route();
     // Where nobody can tell, the kernel's own behaviour stands.
     return typeof route === 'number' || route.type === RTN_LOCAL;
@@ -287,7 +287,7 @@ export class Hunt {
 
   // The kernel refuses a 4-tuple that is in use, but not when a device makes a difference between the two.
   #isHeldWithOtherDevice(): boolean {
-    const { address, port } = this.#attempt.destination;
+    const { address, port } = this.#attempt;
     const source = this.#sourceToBind();
     // No source: then connect(2) will say why.
     if (typeof source === 'number') return false;
@@ -373,7 +373,7 @@ export class Hunt {
     const technique = this.#technique();
     const source = this.#sourceToBind();
     if (technique.kind !== 'take-over' || typeof source === 'number') return false;
-    const { address, port } = this.#attempt.destination;
+    const { address, port } = this.#attempt;
     const asked = this.#native.portsInState(IPPROTO_TCP, SocketState.timeWait, this.#domain, source, address, port);
     // Where sock_diag does not answer, there is nothing to take over.
     if (typeof asked === 'number') return false;
@@ -401,7 +401,7 @@ export class Hunt {
 
   // Is it what was asked for?
   #check(request: ConnectRequest): number {
-    const { address, port } = this.#attempt.destination;
+    const { address, port } = this.#attempt;
     const range = this.#expectedPorts();
     const source = this.#attempt.localAddress;
     const outcome = this.#native.tcpCheck(this.#attempt.fd, this.#domain, source, range.low, range.high, address, port);
@@ -447,19 +447,19 @@ export class Hunt {
     if (typeof route === 'number') {
       // What connect(2) would have said.
       if (!NO_ROUTE_SERVICE.has(errnoOf(route))) return this.#isAnswer(route) ? -errnoOf(route) : route;
-      return wildcardOf(this.#attempt.destination.family, this.#isMapped());
+      return wildcardOf(this.#attempt.family, this.#isMapped());
     }
     if (route.source === undefined) return -errno.EADDRNOTAVAIL;
     const linkLocal = parseAddress(route.source)?.scope === 'link-local' && route.source.includes(':');
     const source = this.#isMapped() ? toMapped(route.source) : route.source;
     // To an address of this machine the route leads over lo, whatever its zone.
-    const zone = parseAddress(this.#attempt.destination.address)?.zone ?? route.interface;
+    const zone = parseAddress(this.#attempt.address)?.zone ?? route.interface;
     this.#attempt.localAddress = linkLocal ? `${source}%${zone}` : source;
     return this.#attempt.localAddress;
   }
 
   #route(): ReturnType<Native['routeLookup']> {
-    const { address } = this.#attempt.destination;
+    const { address } = this.#attempt;
     const { extras } = this.#source;
     const mapped = this.#isMapped();
     const target = mapped ? (parseAddress(address)?.ip ?? address) : address;
@@ -473,7 +473,7 @@ export class Hunt {
   }
 
   #isMapped(): boolean {
-    return this.#attempt.destination.family === 6 && isMapped(this.#attempt.destination.address);
+    return this.#attempt.family === 6 && isMapped(this.#attempt.address);
   }
 
   #sourceIsUsable(): boolean {
@@ -496,7 +496,7 @@ export class Hunt {
     // What the error says of the local end is what was asked for.
     this.#attempt.localAddress = localAddress;
     if (range === undefined || typeof source === 'number' || this.#attempt.fd < 0) return undefined;
-    const { address, port } = this.#attempt.destination;
+    const { address, port } = this.#attempt;
     const start = Math.floor(Math.random() * 65536);
     const counted = native.countTimeWait(
       this.#attempt.fd,
@@ -517,7 +517,7 @@ export class Hunt {
   }
 
   get #domain(): number {
-    return this.#attempt.destination.family === 6 ? AF_INET6 : AF_INET;
+    return this.#attempt.family === 6 ? AF_INET6 : AF_INET;
   }
 
   #failWith(outcome: number): number {

@@ -22,14 +22,15 @@ export function mayDiffer(
   source: Source,
   technique: Technique,
   localAddress: string | null,
-  { address, port }: Destination,
+  { address, port, family }: Destination,
   now: number,
 ): boolean {
   // A range that was asked for is ignored where it no longer lies in the ephemeral one; with extras anything may be.
   if (source.extras !== null || source.range !== undefined || source.port !== 0) return true;
   if (technique.kind !== 'assign') return true;
   if (localAddress === null) return mayBeAssigned(native, port, now);
-  return mayBeSame(localAddress, address) || kept.get(localAddress, now) === undefined;
+  const maybeSame = family === 4 ? localAddress === address : mayBeSame(localAddress, address);
+  return maybeSame || kept.get(localAddress, now) === undefined;
 }
 
 /** To be called when the kernel was asked, and had connected from this address. */
@@ -48,11 +49,9 @@ function mayBeAssigned(native: Native, port: number, now: number): boolean {
   return includesPort(range, port);
 }
 
-/** False only where the two are certainly not the same address. */
+/** False only where the two are certainly not the same IPv6 address. (Of IPv4 addresses Node takes one spelling only.) */
 function mayBeSame(a: string, b: string): boolean {
   if (a === b) return true;
-  // Node takes IPv4 addresses in one spelling only.
-  if (!a.includes(':') || !b.includes(':')) return false;
   // Mostly that settles it, for much less.
   const [lastOfA, lastOfB] = [lastDigit(a), lastDigit(b)];
   if (lastOfA !== undefined && lastOfB !== undefined && lastOfA !== lastOfB) return false;

@@ -250,47 +250,46 @@ function forConstructor(options: SocketOptions | undefined): SocketOptions | und
  * Eyeballs off; and with a lookup that leaves out the families for which there is no source.
  */
 function forCore(options: ConnectOptions, source: Source): object {
-  const family = familyOf(source);
-  if (options.localAddress === undefined && options.localPort === undefined && family === undefined) return options;
-  const copy = isConnectOnly(options) ? connectOptionsOf(options) : withoutSource(options);
-  return withLookup(copy, options, source);
+  const lookup = lookupFor(options, source);
+  const isAsGiven = lookup === options.lookup;
+  if (isAsGiven && options.localAddress === undefined && options.localPort === undefined) return options;
+  return isConnectOnly(options) ? connectOptionsOf(options, lookup) : withoutSource(options, lookup);
 }
 
 /** The same for what opens a socket by itself, `tls.connect` for one: everything but the source, and for {@link attach}. */
 export function forCoreToOpen(options: ConnectOptions, source: Source): object {
-  const { localAddress, localPort, lookup } = options;
-  if ((localAddress ?? localPort ?? lookup) === undefined && familyOf(source) === undefined) return options;
-  const copy = withLookup(withoutSource(options), options, source);
-  if (typeof copy.lookup === 'function') copy.lookup = notAtOnce(copy.lookup as Lookup);
-  return copy;
+  const { localAddress, localPort } = options;
+  const lookup = lookupFor(options, source);
+  if ((localAddress ?? localPort ?? lookup) === undefined) return options;
+  return withoutSource(options, typeof lookup === 'function' ? notAtOnce(lookup as Lookup) : lookup);
 }
 
-function withLookup(copy: Record<string, unknown>, options: ConnectOptions, source: Source): Record<string, unknown> {
+// Core looks nothing up where the host is an address. To find that out here too would cost more than the function does.
+function lookupFor(options: ConnectOptions, source: Source): unknown {
   const family = familyOf(source);
-  // Core looks nothing up where the host is an address. To find that out here too would cost more than the function does.
-  if (family !== undefined) copy.lookup = lookupOf(family, options.lookup, source, options.port);
-  return copy;
+  return family === undefined ? options.lookup : lookupOf(family, options.lookup, source, options.port);
 }
 
 // Always of the same shape, which is what makes it cheap.
-function connectOptionsOf(options: ConnectOptions): Record<string, unknown> {
+function connectOptionsOf(options: ConnectOptions, lookup: unknown): Record<string, unknown> {
   return {
     host: options.host,
     port: options.port,
     family: options.family,
     hints: options.hints,
-    lookup: options.lookup,
+    lookup,
     autoSelectFamily: options.autoSelectFamily,
     autoSelectFamilyAttemptTimeout: options.autoSelectFamilyAttemptTimeout,
   };
 }
 
-function withoutSource(options: ConnectOptions): Record<string, unknown> {
+function withoutSource(options: ConnectOptions, lookup: unknown): Record<string, unknown> {
   const prototype: unknown = Object.getPrototypeOf(options);
   const plain = prototype === Object.prototype || prototype === null;
   const copy: Record<string, unknown> = plain ? { ...options } : (Object.create(options) as Record<string, unknown>);
   copy.localAddress = undefined;
   copy.localPort = undefined;
+  copy.lookup = lookup;
   return copy;
 }
 
