@@ -9,7 +9,9 @@ import type { Duplex } from 'node:stream';
 import type { ConnectionOptions } from 'node:tls';
 import { invalidValue } from './errors';
 import { isPlain, mergeSource, readSource, type SourceOptions, withoutSource } from './source';
-import { attach, type ConnectOptions, connectingFrom, forCoreToOpen } from './tcp';
+import { connectingFrom } from './connecting';
+import { attach } from './tcp';
+import { type ConnectOptions, forCoreToOpen } from './tcp_options';
 
 export type { SourceOptions } from './source';
 

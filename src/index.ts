@@ -11,4 +11,5 @@ export type { SourceAddresses, SourceFunction, SourceOptions } from './source';
 export type { ChooseSource } from './strategies';
 export type { ConnectTrace, TracedAttempt, TracedTechnique } from './trace';
 export { connectUdp, connectUdpSync, type UdpConnectOptions } from './udp';
-export { type ConnectOptions, connect, createConnection, Socket, type SocketOptions } from './tcp';
+export { connect, createConnection, Socket } from './tcp';
+export type { ConnectOptions, SocketOptions } from './tcp_options';

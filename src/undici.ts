@@ -6,7 +6,9 @@ import type { ConnectionOptions } from 'node:tls';
 import { ConnectxError, invalidType } from './errors';
 import { dnsLookup } from './resolver';
 import { familyOf, mergeSource, readSource, type Source, type SourceOptions, withoutSource } from './source';
-import { attach, connectingFrom, type Lookup, lookupOf, notAtOnce } from './tcp';
+import { connectingFrom } from './connecting';
+import { attach } from './tcp';
+import { type Lookup, lookupOf, notAtOnce } from './tcp_options';
 
 export type { SourceOptions } from './source';
 
