@@ -196,11 +196,7 @@ describeIsolated('contest', () => {
         overlaps: 0,
         silent: 0,
       });
-      const { 'EADDRINUSE tuple-in-use': inUse = 0, 'EADDRINUSE port-locked': locked = 0, ...others } = total.losses;
-      expect(others).toEqual({});
-      expect(inUse).toBeGreaterThan(0);
-      // On a machine with much else to do a process may hold the lock for longer than another one tries.
-      expect(locked).toBeLessThan(inUse / 1000);
+      expect(Object.keys(total.losses)).toEqual(['EADDRINUSE tuple-in-use']);
       // All of it did happen.
       expect(new Set(total.wins.map(([tuple]) => tuple)).size).toBe(tuples.length);
       expect(observer.seen).toBeGreaterThan(0);
