@@ -139,11 +139,20 @@ export class Attempt {
   /** Completes core's error of this attempt, if that is what it is. */
   complete(error: Error): void {
     if (this.failure !== undefined) complete(error, this, this.failure);
-    else if (this.localAddress !== null && !('localAddress' in error)) {
-      // Core tells the local end of what it has bound itself. The kernel has given the port back by now, but still tells it.
-      const end = this.native.getsockname(this.handle.fd);
-      if (typeof end !== 'number') addLocalEnd(error, this.localAddress, end.port);
+    else if (!('localAddress' in error)) {
+      const end = this.localEnd();
+      if (end !== undefined) addLocalEnd(error, end.address, end.port);
     }
+  }
+
+  /**
+   * The local end of a connect that has failed later, which core tells only of what it has bound itself. The kernel has given the
+   * port back by then, but still tells it. Undefined where no source was asked for.
+   */
+  localEnd(): { address: string; port: number } | undefined {
+    if (this.localAddress === null) return undefined;
+    const end = this.native.getsockname(this.handle.fd);
+    return typeof end === 'number' ? undefined : { address: this.localAddress, port: end.port };
   }
 
   /** The source, if it came from a pool, is in use by this attempt no longer. */

@@ -4,7 +4,6 @@ import type * as net from 'node:net';
 import type { Destination, Family } from './address';
 import { Attempt } from './attempt';
 import type { ConnectRequest, HandleOwner, TcpHandle } from './core_handle';
-import { complete } from './errors';
 import type { Native } from './native';
 import { netDenial } from './permission';
 import { readSource, type Source } from './source';
@@ -112,7 +111,8 @@ class Takeover {
     const attempt = new Attempt(this.#native, source, this.#socket as unknown as HandleOwner, address, port, family);
     attempt.begin();
     const status = connectOf(handle, family).call(handle, request, address, port);
-    if (status !== 0) this.#completeNext(attempt);
+    if (status === 0) tellOnFailure(request, attempt);
+    else this.#completeNext(attempt);
     return status;
   }
 
@@ -123,11 +123,21 @@ class Takeover {
     const destroy = (error?: Error): net.Socket => {
       if (own === undefined) Reflect.deleteProperty(socket, 'destroy');
       else Object.defineProperty(socket, 'destroy', own);
-      if (error !== undefined && attempt.failure !== undefined) complete(error, attempt, attempt.failure);
+      if (error !== undefined) attempt.complete(error);
       return socket.destroy(error);
     };
     Object.defineProperty(socket, 'destroy', { value: destroy, configurable: true, writable: true });
   }
+}
+
+// Of a connect that fails later core puts what it finds in the request into the error.
+function tellOnFailure(request: ConnectRequest, attempt: Attempt): void {
+  const { oncomplete } = request;
+  request.oncomplete = (status, ...rest) => {
+    const end = status < 0 ? attempt.localEnd() : undefined;
+    if (end !== undefined) Object.assign(request, { localAddress: end.address, localPort: end.port });
+    oncomplete?.call(request, status, ...rest);
+  };
 }
 
 function connectOf(handle: Handle, family: number): Handle['connect'] {

@@ -276,6 +276,16 @@ describeIsolated('connections', () => {
         expect(error.message).toBe(control.message);
       });
 
+      test('nobody listens, once and again within a second: the local end is named', async () => {
+        for (let n = 0; n < 2; n++) {
+          const error = await failure(net.connect({ ...target, port: 9 }));
+          const { localAddress, localPort } = error;
+          expect(error.code).toBe('ECONNREFUSED');
+          expect(error.message).toMatch(` - Local (${String(localAddress)}:${String(localPort)})`);
+          expect(localPort).toBeGreaterThan(0);
+        }
+      });
+
       test('leave the socket as it was', async () => {
         const socket = net.connect({ ...target, localAddress: version === 4 ? '192.0.2.1' : '2001:db9::1' });
         const error = await failure(socket);
