@@ -8,7 +8,7 @@ import { addLocalEnd, complete } from './errors';
 import { type Failure, Hunt } from './hunt';
 import { kernelOf, watchOf } from './kernel';
 import { mayDiffer } from './local_end';
-import { AF_INET, AF_INET6, type Native, type TcpExtras } from './native';
+import { domainOf, type Native, type TcpExtras } from './native';
 import { netDenial } from './permission';
 import { SourcePool } from './pool';
 import { planPorts } from './ports';
@@ -173,7 +173,7 @@ function open(
   range: PortRange | undefined,
   extras: TcpExtras | null,
 ): number {
-  const domain = family === 6 ? AF_INET6 : AF_INET;
+  const domain = domainOf(family);
   if (range === undefined && extras === null) return native.tcpPrepare(domain, local);
   return native.tcpPrepare(domain, local, 0, range?.low, range?.high, extras);
 }

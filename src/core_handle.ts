@@ -1,4 +1,4 @@
-// Node's internal TCP handle, as far as connectx relies on it; see `assertHandle` in tcp.ts.
+// Node's internal TCP handle, as far as connectx relies on it; see `assertHandle` in connecting.ts.
 
 /** Of a net.Socket, while it connects. */
 export interface TcpHandle {

@@ -20,7 +20,7 @@ import {
 } from './explain';
 import { kernelOf, watchOf } from './kernel';
 import { hasKept, mayDiffer } from './local_end';
-import { AF_INET, AF_INET6, errnoOf, type Native, RTN_LOCAL, SocketState, syscallOf, Verdict } from './native';
+import { AF_INET, domainOf, errnoOf, type Native, RTN_LOCAL, SocketState, syscallOf, Verdict } from './native';
 import { PortSearch, planPorts, type Technique } from './ports';
 import type { PortRange } from './range';
 import type { PoolLease } from './pool';
@@ -390,7 +390,7 @@ export class Hunt {
   // connect(2) is under way.
   #begun(request: ConnectRequest, now: number): number {
     const source = this.#attempt.localAddress;
-    if (mayDiffer(this.#native, this.#source, this.#technique(), source, this.#attempt.destination, now)) {
+    if (mayDiffer(this.#native, this.#source, this.#technique(), source, this.#attempt, now)) {
       const status = this.#check(request);
       if (status !== 0) return status;
       hasKept(this.#source, source, now);
@@ -517,7 +517,7 @@ export class Hunt {
   }
 
   get #domain(): number {
-    return this.#attempt.family === 6 ? AF_INET6 : AF_INET;
+    return domainOf(this.#attempt.family);
   }
 
   #failWith(outcome: number): number {

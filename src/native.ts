@@ -1,5 +1,6 @@
 // One typed interface to the addon, its loader, and what to say without it.
 import { join } from 'node:path';
+import type { Family } from './address';
 import { errnoName, systemError, unsupported } from './errors';
 
 /** Numbers of `linux/rtnetlink.h` (`rtm_type`). */
@@ -8,6 +9,11 @@ export const RTN_LOCAL = 2;
 /** AF_INET and AF_INET6 on Linux. */
 export const AF_INET = 2;
 export const AF_INET6 = 10;
+
+/** The domain of the sockets that a family is reached by. */
+export function domainOf(family: Family): number {
+  return family === 6 ? AF_INET6 : AF_INET;
+}
 
 /** Options that most connections do not have; passed on to the kernel as they are. */
 export interface TcpExtras {

@@ -2,7 +2,7 @@
 import { isIP } from 'node:net';
 import type { Family } from './address';
 import { badPort, invalidAddress, invalidType, invalidValue, outOfRange } from './errors';
-import { AF_INET, AF_INET6, type Endpoint, type Native, nativeFor, type SocketOwner, unwrap } from './native';
+import { AF_INET, AF_INET6, domainOf, type Endpoint, type Native, nativeFor, type SocketOwner, unwrap } from './native';
 import { nativeWithNet } from './permission';
 import { int32 } from './source';
 
@@ -89,8 +89,6 @@ function checkedAddress(value: SocketAddress): { family: Family; address: string
   if (family !== 4 && family !== 6) throw invalidAddress(address);
   return { family, address, port };
 }
-
-const domainOf = (family: Family) => (family === 6 ? AF_INET6 : AF_INET);
 
 /**
  * socket(2), non-blocking and close-on-exec from birth.

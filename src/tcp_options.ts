@@ -97,7 +97,7 @@ export function forCore(options: ConnectOptions, source: Source): object {
   return isConnectOnly(options) ? connectOptionsOf(options, lookup) : withoutSource(options, lookup);
 }
 
-/** The same for what opens a socket by itself, `tls.connect` for one: everything but the source, and for what {@link notAtOnce} is for. */
+/** The same for what opens a socket by itself, `tls.connect` for one, with a lookup that does not answer at once. */
 export function forCoreToOpen(options: ConnectOptions, source: Source): object {
   const { localAddress, localPort } = options;
   const lookup = lookupFor(options, source);

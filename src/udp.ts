@@ -7,7 +7,7 @@ import type { Destination, Family } from './address';
 import { badPort, ConnectxError, invalidAddress, invalidType, invalidValue, noSource, outOfRange } from './errors';
 import { familyMismatch } from './explain';
 import { refuseOnFallback } from './fallback';
-import { AF_INET, AF_INET6, type Native, nativeFor, nativeOrFallback, type SocketOption, unwrap } from './native';
+import { domainOf, type Native, nativeFor, nativeOrFallback, type SocketOption, unwrap } from './native';
 import { dnsLookup } from './resolver';
 import { readSource, resolveSource, type Source, type SourceOptions } from './source';
 import { type Sources, sourcesFor } from './sources';
@@ -304,7 +304,7 @@ class Adoption implements Target {
     if (this.#socket !== undefined) return this.#fd;
     const native = this.#plan.native as Native;
     const socket = createSocket(this.#plan, this.#family);
-    const fd = native.udpSocket(this.#family === 6 ? AF_INET6 : AF_INET);
+    const fd = native.udpSocket(domainOf(this.#family));
     if (fd < 0) {
       socket.close();
       return fd;

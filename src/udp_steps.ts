@@ -14,7 +14,7 @@ import {
 } from './explain';
 import {
   AF_INET,
-  AF_INET6,
+  domainOf,
   errnoOf,
   type Native,
   type PortsQuestion,
@@ -110,7 +110,7 @@ export class UdpSteps {
     this.#memory = memory;
     this.#request = request;
     this.#target = target;
-    this.#domain = request.destination.family === 6 ? AF_INET6 : AF_INET;
+    this.#domain = domainOf(request.destination.family);
   }
 
   /** The first step alone, as it mostly is the last one, too; undefined when {@link run} has to go on. */
