@@ -1,5 +1,6 @@
 import eslint from '@eslint/js';
 import tseslint from 'typescript-eslint';
+import { layerRules } from './scripts/layers.mjs';
 
 export default tseslint.config(
   { ignores: ['dist/', 'build/', 'test/native/build/', '.nodes/', '.kernels/', 'prebuilds/', 'coverage/'] },
@@ -44,8 +45,9 @@ export default tseslint.config(
       },
     },
   },
+  ...layerRules,
   {
-    files: ['src/native.ts', 'src/metrics.ts', 'src/resolver.ts'],
+    files: ['src/kernel/load.ts', 'src/metrics.ts', 'src/connect/dns.ts'],
     // The package is CommonJS, and the addon, an optional peer and node:dns are loaded when they are first needed.
     rules: { '@typescript-eslint/no-require-imports': 'off' },
   },

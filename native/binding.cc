@@ -1,9 +1,9 @@
 // The only file that sees N-API (but for background.h): unpack, call, answer. Arguments arrive complete and validated
-// from src/native.ts; what is checked here is only what memory safety needs. All state belongs to an environment, so
+// from src/kernel/addon.ts; what is checked here is only what memory safety needs. All state belongs to an environment, so
 // worker threads may load the addon again.
 //
 // A system call's outcome crosses as one number: the value, or -(errno + 4096 * index in `syscalls`). It costs no
-// allocation, and the one place that turns it into an Error is src/errors.ts.
+// allocation, and the one place that turns it into an Error is src/errors/connectx_error.ts.
 
 // worker.terminate() can come while a call is under way: from then on every Node-API call that could run JavaScript
 // fails, and no exception can be thrown any more. Without this, node-addon-api ends the whole process.

@@ -3,12 +3,12 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { parseLocal, pipeTcp, pipeUdp } from './cli_connect';
-import { examine } from './cli_doctor';
-import { coloured, doctorText, plain, prometheusText, usageTable } from './cli_text';
-import { watch } from './cli_watch';
-import { portUsage, type UsageFilter } from './port_usage';
-import type { PortRange } from './range';
+import { parseLocal, pipeTcp, pipeUdp } from './cli/netcat';
+import { examine } from './cli/doctor';
+import { coloured, doctorText, plain, prometheusText, usageTable } from './cli/text';
+import { watch } from './cli/watch';
+import { portUsage, type UsageFilter } from './usage/port_usage';
+import type { PortRange } from './values/port_range';
 
 const HELP = `usage: connectx COMMAND [OPTIONS]
 

@@ -7,13 +7,13 @@ import { Agent as TlsAgent } from 'node:https';
 import type * as net from 'node:net';
 import type { Duplex } from 'node:stream';
 import type { ConnectionOptions } from 'node:tls';
-import { invalidValue } from './errors';
-import { isPlain, mergeSource, readSource, type SourceOptions, withoutSource } from './source';
-import { connectingFrom } from './connecting';
-import { attach } from './tcp';
-import { type ConnectOptions, forCoreToOpen } from './tcp_options';
+import { invalidValue } from './errors/argument_errors';
+import { isPlain, mergeSource, readSource, type SourceOptions, withoutSource } from './source/options';
+import { connectingFrom } from './tcp/connection';
+import { attach } from './tcp/socket';
+import { type ConnectOptions, forCoreToOpen } from './tcp/options';
 
-export type { SourceOptions } from './source';
+export type { SourceOptions } from './source/options';
 
 /** Options of {@link HttpAgent}: those of `http.Agent`, and the source options. */
 export type HttpAgentOptions = Omit<http.AgentOptions, keyof SourceOptions> & SourceOptions;

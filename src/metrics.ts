@@ -1,9 +1,10 @@
 // The ports in use as metrics for prom-client, an optional peer.
 import type * as promClient from 'prom-client';
-import { labelsOf, METRICS } from './cli_text';
-import { invalidType, unsupported } from './errors';
-import { nativeFor } from './native';
-import { checkFilter, type PortUsage, type UsageFilter, usageNow } from './port_usage';
+import { labelsOf, METRICS } from './cli/text';
+import { invalidType } from './errors/argument_errors';
+import { unsupported } from './errors/connectx_error';
+import { nativeFor } from './kernel/load';
+import { checkFilter, type PortUsage, type UsageFilter, usageNow } from './usage/port_usage';
 
 /** Options of {@link collectPortUsage}. */
 export interface CollectPortUsageOptions {

@@ -2,11 +2,12 @@
 // program.
 import type * as net from 'node:net';
 import { BlockList, isIP, Socket as CoreSocket } from 'node:net';
-import { parseAddress } from './address';
-import { invalidType, invalidValue } from './errors';
-import { load, type Native } from './native';
-import { dnsLookup } from './resolver';
-import { takeOver } from './takeover';
+import { parseAddress } from './values/address';
+import { invalidType, invalidValue } from './errors/argument_errors';
+import { load } from './kernel/load';
+import type { Native } from './kernel/addon';
+import { dnsLookup } from './connect/dns';
+import { takeOver } from './tcp/takeover';
 
 /** What {@link register} is told. */
 export interface RegisterOptions {

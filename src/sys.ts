@@ -1,10 +1,13 @@
 // The addon's primitives, bare: one function per system call, on descriptors.
 import { isIP } from 'node:net';
-import type { Family } from './address';
-import { badPort, invalidAddress, invalidType, invalidValue, outOfRange } from './errors';
-import { AF_INET, AF_INET6, domainOf, type Endpoint, type Native, nativeFor, type SocketOwner, unwrap } from './native';
-import { nativeWithNet } from './permission';
-import { int32 } from './source';
+import type { Family } from './values/address';
+import { badPort, invalidAddress, invalidType, invalidValue, outOfRange } from './errors/argument_errors';
+import { AF_INET, AF_INET6, domainOf } from './kernel/constants';
+import type { Endpoint, Native, SocketOwner } from './kernel/addon';
+import { nativeFor } from './kernel/load';
+import { unwrap } from './kernel/outcome';
+import { nativeWithNet } from './kernel/permission';
+import { int32 } from './source/options';
 
 export type { Endpoint };
 

@@ -3,14 +3,15 @@
 import { createRequire } from 'node:module';
 import { isIP, type Socket, type TcpNetConnectOpts } from 'node:net';
 import type { ConnectionOptions } from 'node:tls';
-import { ConnectxError, invalidType } from './errors';
-import { dnsLookup } from './resolver';
-import { familyOf, mergeSource, readSource, type Source, type SourceOptions, withoutSource } from './source';
-import { connectingFrom } from './connecting';
-import { attach } from './tcp';
-import { type Lookup, lookupOf, notAtOnce } from './tcp_options';
+import { ConnectxError } from './errors/connectx_error';
+import { invalidType } from './errors/argument_errors';
+import { dnsLookup } from './connect/dns';
+import { familyOf, mergeSource, readSource, type Source, type SourceOptions, withoutSource } from './source/options';
+import { connectingFrom } from './tcp/connection';
+import { attach } from './tcp/socket';
+import { type Lookup, lookupOf, notAtOnce } from './tcp/options';
 
-export type { SourceOptions } from './source';
+export type { SourceOptions } from './source/options';
 
 /** Options of {@link buildConnector}: those of undici's function of this name, and the source options. */
 export interface ConnectorOptions

@@ -11,7 +11,7 @@ using namespace connectx;
 
 namespace {
 
-// As src/socket_table.ts reads them.
+// As src/kernel/socket_table.ts reads them.
 constexpr size_t kGroupSize = 140;
 constexpr size_t kHolderSize = 96;
 

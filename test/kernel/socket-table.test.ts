@@ -1,17 +1,19 @@
 // Dumps of the kernel's socket table, beside ss(8) of iproute2, which asks the same kernel in its own way.
 import { once } from 'node:events';
+import { createRequire } from 'node:module';
 import * as net from 'node:net';
 import * as dgram from 'node:dgram';
 import { Worker } from 'node:worker_threads';
 import { connect, type ConnectOptions, connectUdp } from 'connectx';
 import * as sys from 'connectx/sys';
 import { describe, expect, test } from 'vitest';
-import { load, type Dumped, type Native } from '../../src/native.js';
-import { decodeGroups, decodeHolders, type SocketGroup } from '../../src/socket_table.js';
+import type { Dumped, Native } from '../../src/kernel/addon.js';
+import { decodeGroups, decodeHolders, type SocketGroup } from '../../src/kernel/socket_table.js';
 import { families, SERVER, smallNetwork } from '../helpers/families.js';
 import { showsBoundSockets } from '../helpers/kernel.js';
 import { describeIsolated, enterNetwork, shell, useNetwork } from '../helpers/netns.js';
 import { rawBind } from '../helpers/raw.js';
+import { BUILT_ADDON } from '../helpers/package.js';
 import { RawUdp } from '../helpers/udp.js';
 import { closed, connected, descriptorCount, echoServer, track, until } from '../helpers/sockets.js';
 
@@ -24,8 +26,7 @@ const STATES = { established: 1, timeWait: 6 };
 const NONE = new Uint8Array();
 const ALL = new Uint8Array(8192).fill(255);
 
-const loaded = load();
-const native = loaded.native as Native;
+const native = createRequire(import.meta.url)(BUILT_ADDON) as Native;
 
 function bits(low: number, high: number) {
   const set = new Uint8Array(8192);

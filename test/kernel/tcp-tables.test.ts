@@ -160,7 +160,7 @@ describeIsolated('to A, then to B, errno at exhaustion', () => {
   });
 });
 
-// What the choice of technique rests on. Where one of these changes in a kernel to come, so must src/ports.ts.
+// What the choice of technique rests on. Where one of these changes in a kernel to come, so must src/tcp/port_plan.ts.
 describeIsolated('the plain kernel', () => {
   useNetwork(smallNetwork);
 

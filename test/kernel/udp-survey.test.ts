@@ -3,13 +3,15 @@
 import type { Socket } from 'node:dgram';
 import { getEventListeners, once } from 'node:events';
 import { constants } from 'node:os';
+import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { Worker } from 'node:worker_threads';
 import { connectUdp, connectUdpSync, type UdpConnectOptions, SourcePool } from 'connectx';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
-import { load, type Native } from '../../src/native.js';
+import type { Native } from '../../src/kernel/addon.js';
 import { smallNetwork } from '../helpers/families.js';
 import { describeIsolated, useNetwork } from '../helpers/netns.js';
+import { BUILT_ADDON } from '../helpers/package.js';
 import { descriptorCount } from '../helpers/sockets.js';
 import { errorOf, families, keep, SERVER, until } from '../helpers/udp.js';
 import { UdpClient } from '../helpers/udp-processes.js';
@@ -19,7 +21,7 @@ const COUNT = 600;
 const HIGH = LOW + COUNT - 1;
 const EXHAUSTED = { code: 'EAGAIN', syscall: 'connect', reason: 'ports-exhausted' };
 
-const native = load().native as Native;
+const native = createRequire(import.meta.url)(BUILT_ADDON) as Native;
 const index = join(import.meta.dirname, '../../dist/index.js');
 
 /** What the kernel is asked from now on. */

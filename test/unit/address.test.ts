@@ -1,7 +1,7 @@
 // Numeric addresses as values, with Node's own parsers beside them.
 import { isIP, SocketAddress } from 'node:net';
 import { describe, expect, test } from 'vitest';
-import { groupsOf, isMapped, parseAddress, toMapped } from '../../src/address';
+import { groupsOf, isMapped, parseAddress, toMapped } from '../../src/values/address';
 
 const ROUNDS = 2000;
 

@@ -1,9 +1,9 @@
 // What the command line shows, on plain data.
 import { describe, expect, test } from 'vitest';
-import { parseLocal } from '../../src/cli_connect.js';
-import { bar, coloured, doctorText, percent, plain, prometheusText, usageTable } from '../../src/cli_text.js';
-import { screen } from '../../src/cli_watch.js';
-import type { PortUsage } from '../../src/usage.js';
+import { parseLocal } from '../../src/cli/netcat.js';
+import { bar, coloured, doctorText, percent, plain, prometheusText, usageTable } from '../../src/cli/text.js';
+import { screen } from '../../src/cli/watch.js';
+import type { PortUsage } from '../../src/usage/usage.js';
 
 const usage = (of: Partial<PortUsage> = {}): PortUsage => ({
   protocol: 'tcp',

@@ -1,6 +1,6 @@
 // When is the kernel told not to search by parity?
 import { expect, test } from 'vitest';
-import { Crowding } from '../../src/crowding';
+import { Crowding } from '../../src/kernel/crowding';
 
 const QUICK = 0.02;
 const SLOW = 0.3;

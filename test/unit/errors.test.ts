@@ -6,18 +6,8 @@ import * as net from 'node:net';
 import { constants } from 'node:os';
 import { getSystemErrorMap, inspect } from 'node:util';
 import { describe, expect, test } from 'vitest';
-import {
-  badPort,
-  complete,
-  ConnectxError,
-  errnoName,
-  invalidAddress,
-  invalidType,
-  invalidValue,
-  outOfRange,
-  systemError,
-  unsupported,
-} from '../../src/errors';
+import { badPort, invalidAddress, invalidType, invalidValue, outOfRange } from '../../src/errors/argument_errors';
+import { complete, ConnectxError, errnoName, systemError, unsupported } from '../../src/errors/connectx_error';
 
 const { errno } = constants;
 

@@ -11,8 +11,8 @@ import {
   otherPort,
   SELF_CONNECT,
   wildcardOf,
-} from '../../src/explain';
-import { readSource, type SourceOptions } from '../../src/source';
+} from '../../src/connect/explain';
+import { readSource, type SourceOptions } from '../../src/source/options';
 
 const { errno } = constants;
 

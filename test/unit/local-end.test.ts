@@ -1,10 +1,10 @@
 // When does the kernel have to be asked where a connection comes from?
 import { describe, expect, test } from 'vitest';
-import type { Family } from '../../src/address';
-import { hasKept, mayDiffer } from '../../src/local_end';
-import type { Native } from '../../src/native';
-import type { Technique } from '../../src/ports';
-import { readSource, type SourceOptions } from '../../src/source';
+import type { Family } from '../../src/values/address';
+import { hasKept, mayDiffer } from '../../src/tcp/local_end';
+import type { Native } from '../../src/kernel/addon';
+import type { Technique } from '../../src/tcp/port_plan';
+import { readSource, type SourceOptions } from '../../src/source/options';
 
 const ASSIGN: Technique = { kind: 'assign', range: undefined };
 

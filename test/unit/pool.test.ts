@@ -1,8 +1,8 @@
 // Source pools as plain data: blocks, shares, and which source comes next.
 import { type Destination, SourcePool, type SourcePoolOptions } from 'connectx';
 import { describe, expect, test } from 'vitest';
-import { Block } from '../../src/block';
-import { CoolDown } from '../../src/cool_down';
+import { Block } from '../../src/values/cidr';
+import { CoolDown } from '../../src/values/cool_down';
 
 const to = (address: string, port = 443): Destination => ({ address, port, family: address.includes(':') ? 6 : 4 });
 

@@ -1,8 +1,9 @@
 // Which techniques are tried, in which order: source options x kernel.
 import { describe, expect, test } from 'vitest';
-import { type Kernel, planPorts, PortSearch, type Technique } from '../../src/ports';
-import type { PortRange } from '../../src/range';
-import type { Source } from '../../src/source';
+import type { Kernel } from '../../src/kernel/kernel';
+import { planPorts, PortSearch, type Technique } from '../../src/tcp/port_plan';
+import type { PortRange } from '../../src/values/port_range';
+import type { Source } from '../../src/source/options';
 
 const EPHEMERAL: PortRange = { low: 100, high: 109 };
 const ANY: PortRange = { low: 1, high: 65535 };

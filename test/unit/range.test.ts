@@ -10,7 +10,7 @@ import {
   parseReservedPorts,
   type PortRange,
   portsOf,
-} from '../../src/range';
+} from '../../src/values/port_range';
 
 const LIMIT = 6;
 const every: PortRange[] = [];

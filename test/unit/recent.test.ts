@@ -1,6 +1,6 @@
 // What was true a moment ago.
 import { expect, test } from 'vitest';
-import { Recent } from '../../src/recent';
+import { Recent } from '../../src/values/recent';
 
 test('for less than a second from when it was said', () => {
   const recent = new Recent<number>();

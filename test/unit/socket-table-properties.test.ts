@@ -5,7 +5,7 @@ import { isIPv4, isIPv6, SocketAddress } from 'node:net';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { decodeGroups, decodeHolders } from '../../src/socket_table.js';
+import { decodeGroups, decodeHolders } from '../../src/kernel/socket_table.js';
 import { diagBody, message, SEQUENCE } from '../helpers/bytes.js';
 
 interface Codec {

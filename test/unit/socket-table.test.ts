@@ -3,7 +3,7 @@ import { constants } from 'node:os';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { decodeGroups, decodeHolders, groupCount } from '../../src/socket_table.js';
+import { decodeGroups, decodeHolders, groupCount } from '../../src/kernel/socket_table.js';
 import {
   attribute,
   diagBody,

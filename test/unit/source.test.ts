@@ -3,10 +3,18 @@ import * as dns from 'node:dns';
 import * as net from 'node:net';
 import * as os from 'node:os';
 import { describe, expect, test } from 'vitest';
-import type { Destination } from '../../src/address';
-import { SourcePool } from '../../src/pool';
-import { familyOf, int32, isPlain, lacksZone, readSource, resolveSource, type SourceOptions } from '../../src/source';
-import { connect, Socket } from '../../src/tcp';
+import type { Destination } from '../../src/values/address';
+import { SourcePool } from '../../src/source/pool';
+import {
+  familyOf,
+  int32,
+  isPlain,
+  lacksZone,
+  readSource,
+  resolveSource,
+  type SourceOptions,
+} from '../../src/source/options';
+import { connect, Socket } from '../../src/tcp/socket';
 
 interface ArgumentError extends Error {
   code: string;

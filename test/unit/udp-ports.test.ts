@@ -1,7 +1,7 @@
 // Which port next, towards one UDP destination?
 import { describe, expect, test } from 'vitest';
-import { DestinationPorts, PortTable } from '../../src/udp_ports';
-import { pauseAfter } from '../../src/udp_steps';
+import { DestinationPorts, PortTable } from '../../src/udp/ports';
+import { pauseAfter } from '../../src/udp/steps';
 import { seeded } from '../helpers/bytes.js';
 
 const list = (count: number, low = 20_000) => Uint16Array.from({ length: count }, (_, n) => low + n);

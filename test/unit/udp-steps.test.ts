@@ -1,10 +1,10 @@
 // How one UDP socket is connected, against a kernel that says what it is told to say.
 import { constants } from 'node:os';
 import { describe, expect, test, vi } from 'vitest';
-import type { Native, Route, TcpExtras } from '../../src/native';
-import type { PortRange } from '../../src/range';
-import { UdpMemory } from '../../src/udp_memory';
-import { IN_USE, type Lease, NOT_BOUND, type Target, type UdpRequest, UdpSteps } from '../../src/udp_steps';
+import type { Native, Route, TcpExtras } from '../../src/kernel/addon';
+import type { PortRange } from '../../src/values/port_range';
+import { UdpMemory } from '../../src/udp/port_cache';
+import { IN_USE, type Lease, NOT_BOUND, type Target, type UdpRequest, UdpSteps } from '../../src/udp/steps';
 
 const { errno } = constants;
 

@@ -1,6 +1,6 @@
 // Looks that are shared by all who wait for one at the same time.
 import { describe, expect, test } from 'vitest';
-import { Survey } from '../../src/udp_survey';
+import { Survey } from '../../src/udp/single_flight';
 
 /** Looks that end when they are told to. Each answers with the moment at which it began. */
 class Looks {

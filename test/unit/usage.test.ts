@@ -1,6 +1,6 @@
 // How full, and which listeners are in the way: the policy, on plain data.
 import { describe, expect, test } from 'vitest';
-import type { SocketHolder } from '../../src/socket_table.js';
+import type { SocketHolder } from '../../src/kernel/socket_table.js';
 import {
   type Assignable,
   byFullness,
@@ -10,7 +10,7 @@ import {
   roomFor,
   usageKey,
   usageOf,
-} from '../../src/usage.js';
+} from '../../src/usage/usage.js';
 
 const assignable: Assignable = {
   range: { low: 20000, high: 20009 },

@@ -1,0 +1,229 @@
+// The addon, as TypeScript sees it: one typed interface, and nothing else.
+
+/** Options that most connections do not have; passed on to the kernel as they are. */
+export interface TcpExtras {
+  readonly interface?: string | undefined;
+  readonly mark?: number | undefined;
+  readonly freeBind?: boolean | undefined;
+  readonly transparent?: boolean | undefined;
+  readonly fastOpen?: boolean | undefined;
+  readonly socketOptions?: readonly SocketOption[] | undefined;
+}
+
+/** One `setsockopt(2)`, made before bind. */
+export interface SocketOption {
+  /** E.g. `SOL_SOCKET` (1), `IPPROTO_IP` (0), `IPPROTO_TCP` (6), `IPPROTO_IPV6` (41). */
+  readonly level: number;
+  /** E.g. `SO_PRIORITY` (12). */
+  readonly name: number;
+  /** A number is passed as a C `int`. */
+  readonly value: number | Uint8Array;
+}
+
+/** An end of a socket, as getsockname(2) and getpeername(2) tell it. */
+export interface Endpoint {
+  /** Of the socket. */
+  family: 'IPv4' | 'IPv6';
+  /** A numeric IP, without a zone. */
+  address: string;
+  /** 0 to 65535; 0: not bound. */
+  port: number;
+  /** The interface index of a scoped IPv6 address. */
+  scope?: number;
+}
+
+export interface Route {
+  /** `RTN_LOCAL`, `RTN_UNICAST` ... of `linux/rtnetlink.h`. */
+  type: number;
+  interface: number;
+  /** Absent when the kernel has no usable source address for this route. */
+  source?: string;
+}
+
+/** The socket that the kernel found for a 4-tuple. */
+export interface SocketOwner {
+  /** 1: connected (TCP: established). 7: UDP, bound but not connected. 10: TCP, listening. */
+  state: number;
+  /** `SO_COOKIE`: tells sockets apart, for as long as the machine runs. */
+  cookie: bigint;
+  /** The index of the interface that the socket is bound to; 0: none. */
+  interface: number;
+  /** The inode of the socket, by which `/proc/PID/fd` names it. */
+  inode: number;
+  /** The user that it was made by. */
+  uid: number;
+}
+
+/**
+ * What the addon exports. Where a number stands for an outcome, a negative one is `-(errno + 4096 * syscall)`;
+ * {@link errnoOf} and {@link syscallOf} take it apart.
+ */
+export interface Native {
+  /** Indexed by the syscall part of an outcome. */
+  readonly syscalls: readonly string[];
+  tcpPrepare(
+    family: number,
+    source: string | null,
+    port?: number,
+    low?: number,
+    high?: number,
+    extras?: TcpExtras | null,
+  ): number;
+  /**
+   * As tcpPrepare, for a port that the kernel is to assign if it lies in the ephemeral range; otherwise nothing is bound. Twice the descriptor,
+   * and one more where the kernel will assign the port. Afterwards `tcpHeldWithOtherDevice` asks in the thread's network namespace.
+   */
+  tcpPin(family: number, source: string | null, port: number, extras: TcpExtras | null): number;
+  /** `port + 65536 * verdict`, see {@link Verdict}. */
+  tcpCheck(
+    fd: number,
+    family: number,
+    source: string | null,
+    low: number,
+    high: number,
+    remote: string,
+    port: number,
+  ): number;
+  /** A bit set, see {@link TcpFeature}. */
+  tcpFeatures(): number;
+  /**
+   * 1: a socket with another device than `interfaceIndex` has the 4-tuple that `fd` is about to have. `fd` tells which network namespace;
+   * -1: that is known.
+   */
+  tcpHeldWithOtherDevice(
+    fd: number,
+    family: number,
+    local: string,
+    localPort: number,
+    remote: string,
+    remotePort: number,
+    interfaceIndex: number,
+  ): number;
+  /** How many ports of a few that were looked at are in TIME-WAIT, plus 65536 times how many these are; see `native/time_wait.h`. */
+  countTimeWait(
+    fd: number,
+    family: number,
+    local: string,
+    remote: string,
+    remotePort: number,
+    low: number,
+    high: number,
+    start: number,
+  ): number;
+  /** A descriptor to be adopted at once: it is closed with the environment if nobody else has closed it. */
+  udpSocket(family: number): number;
+  /** A {@link UdpVerdict}; see `native/udp_connect.h`. */
+  udpConnect(
+    fd: number,
+    family: number,
+    source: string,
+    sourcePort: number,
+    remote: string,
+    remotePort: number,
+    flags: number,
+    extras: TcpExtras | null,
+  ): number;
+  /** The same with port after port, in turn, as long as they are locked: the last verdict + 16 * the place of its port. */
+  udpConnectFirst(
+    fd: number,
+    family: number,
+    source: string,
+    sourcePorts: Uint16Array,
+    remote: string,
+    remotePort: number,
+    flags: number,
+    extras: TcpExtras | null,
+  ): number;
+  /** Of a descriptor that core has bound without SO_REUSEADDR: a {@link UdpVerdict}, connectedAlone or moved. */
+  udpConnectLocked(fd: number, family: number, remote: string, remotePort: number, unlock: boolean): number;
+  /** The state of the socket that gets datagrams of this 4-tuple, 0 when nobody does. */
+  udpOwner(
+    family: number,
+    source: string,
+    sourcePort: number,
+    remote: string,
+    remotePort: number,
+    flags: number,
+    extras: TcpExtras | null,
+  ): number;
+  /** The same with port after port, as long as somebody is connected with it: the last state + 16 * the place of its port. */
+  udpOwnerFirst(
+    family: number,
+    source: string,
+    sourcePorts: Uint16Array,
+    remote: string,
+    remotePort: number,
+    flags: number,
+    extras: TcpExtras | null,
+  ): number;
+  /** 1: the thread has changed its network namespace since the last UDP call. Negative: it could not be asked. */
+  udpMoved(): number;
+  /** 1: sock_diag sees a UDP socket of ours. 0: it does not. Negative: it could not be tried. */
+  udpProbe(): number;
+  diagLookup(
+    protocol: number,
+    family: number,
+    local: string,
+    localPort: number,
+    remote: string,
+    remotePort: number,
+    interfaceIndex: number,
+  ): SocketOwner | null | number;
+  /**
+   * The local ports of the sockets in this {@link SocketState} on exactly this source and destination, ascending; in the network
+   * namespace of the calling thread. An IPv4 question finds IPv4-mapped sockets too. TCP: a zone of `remote` must be the socket's
+   * device. UDP: the device of a socket, if it has one, must be one on which the destination's packets can arrive, as for
+   * `udpOwner`.
+   */
+  portsInState(...question: PortsQuestion): Dumped<Uint16Array>;
+  /** The same, read while the caller waits. */
+  portsInStateNow(...question: PortsQuestion): Uint16Array | number;
+  /** Records (see `src/kernel/socket_table.ts`) of the sockets that listen or are only bound, on these local ports. */
+  socketHolders(protocol: number, low: number, high: number): Dumped<Uint8Array>;
+  /**
+   * Records (see `src/kernel/socket_table.ts`) of how many local ports are taken for each source and destination. `ports`:
+   * 65536 bits, those that count; `except`: endpoints out of records of `socketHolders` that do not (one with a wildcard
+   * address: on every address of its family); `remotePort`: -1 for any.
+   */
+  socketGroups(
+    protocol: number,
+    local: string | null,
+    remote: string | null,
+    remotePort: number,
+    ports: Uint8Array,
+    except: Uint8Array,
+  ): Dumped<Uint8Array>;
+  /** `remembered`: on a socket that is kept, and so of the namespace that the thread was in when it was opened. */
+  routeLookup(
+    family: number,
+    destination: string,
+    interfaceIndex: number,
+    mark: number,
+    remembered: boolean,
+  ): Route | number;
+  /** The first 4,096 bytes. */
+  readFile(path: string): string | number;
+  interfaceIndex(name: string): number;
+  replace(from: number, to: number): number;
+  socket(domain: number, type: number, protocol: number): number;
+  close(fd: number): number;
+  setsockopt(fd: number, level: number, name: number, value: number | Uint8Array): number;
+  getsockopt(fd: number, level: number, name: number, capacity: number): Buffer | number;
+  bind(fd: number, family: number, address: string, port: number): number;
+  connect(fd: number, family: number, address: string, port: number): number;
+  getsockname(fd: number): Endpoint | number;
+  getpeername(fd: number): Endpoint | number;
+}
+
+/** Made off the event loop. A number, negative, where it could not be begun (`EMFILE`) or has failed. */
+export type Dumped<T> = Promise<T | number> | number;
+
+/** What `portsInState` is asked. */
+export type PortsQuestion = readonly [
+  protocol: number,
+  state: number,
+  family: number,
+  local: string,
+  remote: string,
+  remotePort: number,
+];

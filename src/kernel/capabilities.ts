@@ -1,0 +1,70 @@
+import { tcpFeatures } from './kernel';
+import { AF_INET, TcpFeature } from './constants';
+import { load } from './load';
+import { ephemeralRange } from './sysctl';
+import { udpSharingOf } from './sock_diag';
+
+const IPPROTO_TCP = 6;
+
+/** What this platform, kernel and process can do. */
+export interface Capabilities {
+  /** Whether the native addon is in use. False off Linux; then connections behave as with `net.connect`. */
+  native: boolean;
+  /** Why the addon is not in use on a Linux where it should be. */
+  nativeError: Error | undefined;
+  /** `process.platform`. */
+  platform: NodeJS.Platform;
+  /** `IP_BIND_ADDRESS_NO_PORT` (Linux 4.2): a pinned source address shares its ports over destinations. */
+  bindAddressNoPort: boolean;
+  /** `IP_LOCAL_PORT_RANGE` (Linux 6.3): fast connects above 50 % occupancy, and `localPortRange` without a search. */
+  localPortRange: boolean;
+  /** `TCP_FASTOPEN_CONNECT` (Linux 4.11): the option `fastOpen`. */
+  fastOpen: boolean;
+  /** sock_diag(7) answers for UDP: UDP ports are shared over destinations. Otherwise a port is used for one at a time. */
+  udpShared: boolean;
+  /** sock_diag(7) answers at all: `portUsage`, `PortMonitor` and `listenerConflicts`. */
+  portUsage: boolean;
+  /** `net.ipv4.ip_local_port_range` as of now, both ends inclusive; undefined when it cannot be read. */
+  ephemeralRange:
+    | {
+        /** The first port. */
+        low: number;
+        /** The last port. */
+        high: number;
+      }
+    | undefined;
+}
+
+/**
+ * Finds out what this platform, kernel and process can do. Never throws.
+ *
+ * @example
+ * if (!capabilities().localPortRange) console.warn('connects slow down above 50 % occupancy on this kernel');
+ */
+export function capabilities(): Capabilities {
+  const loaded = load();
+  const { native } = loaded;
+  const nothing = {
+    platform: process.platform,
+    bindAddressNoPort: false,
+    localPortRange: false,
+    fastOpen: false,
+    udpShared: false,
+    portUsage: false,
+    ephemeralRange: undefined,
+  };
+  if (native === undefined) return { ...nothing, native: false, nativeError: loaded.error };
+  const features = tcpFeatures(native);
+  return {
+    ...nothing,
+    native: true,
+    nativeError: undefined,
+    bindAddressNoPort: (features & TcpFeature.bindAddressNoPort) !== 0,
+    localPortRange: (features & TcpFeature.localPortRange) !== 0,
+    fastOpen: (features & TcpFeature.fastOpenConnect) !== 0,
+    udpShared: udpSharingOf(native).works,
+    // Whatever the answer is.
+    portUsage: typeof native.diagLookup(IPPROTO_TCP, AF_INET, '127.0.0.1', 0, '127.0.0.1', 0, 0) !== 'number',
+    ephemeralRange: ephemeralRange(native),
+  };
+}

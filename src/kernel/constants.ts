@@ -1,0 +1,37 @@
+// Numbers that the addon and TypeScript both use.
+import type { Family } from '../values/address';
+
+/** Numbers of `linux/rtnetlink.h` (`rtm_type`). */
+export const RTN_LOCAL = 2;
+
+/** AF_INET and AF_INET6 on Linux. */
+export const AF_INET = 2;
+export const AF_INET6 = 10;
+
+/** The domain of the sockets that a family is reached by. */
+export function domainOf(family: Family): number {
+  return family === 6 ? AF_INET6 : AF_INET;
+}
+
+/** What `tcpCheck` found; the numbers are those of `native/tcp_prepare.h`. */
+export const Verdict = { asAsked: 0, selfConnected: 1, otherAddress: 2, otherPort: 3 } as const;
+
+/** What `udpConnect` answers; the numbers are those of `native/udp_connect.h`. */
+export const UdpVerdict = {
+  connected: 0,
+  portLocked: 1,
+  tupleInUse: 2,
+  contended: 3,
+  unseen: 4,
+  moved: 5,
+  connectedAlone: 6,
+} as const;
+
+/** What `udpConnect` takes; the bits are those of `native/binding.cc`. */
+export const UdpFlag = { shared: 1, exclusive: 2, alone: 4 } as const;
+
+/** States of `include/net/tcp_states.h`; UDP uses `established` and `closed`: connected, and only bound. */
+export const SocketState = { established: 1, timeWait: 6, closed: 7, listening: 10 } as const;
+
+/** What `tcpFeatures` found; the bits are those of `native/tcp_prepare.h`. */
+export const TcpFeature = { bindAddressNoPort: 1, localPortRange: 2, fastOpenConnect: 4 } as const;

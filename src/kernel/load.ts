@@ -1,0 +1,95 @@
+// Loads the addon, or says why it cannot.
+import { join } from 'node:path';
+import { unsupported } from '../errors/connectx_error';
+import type { Native } from './addon';
+
+/** How the addon came to be here, or why it did not. */
+export type Loaded = { readonly native: Native } | { readonly native: undefined; readonly error: Error | undefined };
+
+/**
+ * Set in the environment, it makes connectx behave as it does off Linux. For tests and for finding out whether a problem
+ * is connectx's.
+ */
+export const DISABLE_VARIABLE = 'CONNECTX_DISABLE_NATIVE';
+
+/** Never throws: without the addon, `error` says why (undefined: none is expected here). */
+export function load(): Loaded {
+  return loaded;
+}
+
+function loadNow(): Loaded {
+  if (process.platform !== 'linux') return { native: undefined, error: undefined };
+  if (process.env[DISABLE_VARIABLE]) return { native: undefined, error: undefined };
+  try {
+    return { native: loadAddon(join(__dirname, '..')) };
+  } catch (error) {
+    return { native: undefined, error: error instanceof Error ? error : new Error(String(error)) };
+  }
+}
+
+type NodeGypBuild = ((directory: string) => unknown) & { resolve(directory: string): string };
+
+const HOW_TO_BUILD =
+  'build one: `npm install node-addon-api` in your project, and `npx node-gyp rebuild` in the folder of connectx (with ' +
+  'Python, make and a C++17 compiler)';
+
+const ADDONS_DISABLED =
+  'connectx is an addon, and Node was told not to load any. With --permission, add --allow-addons; otherwise leave out --no-addons';
+
+function loadAddon(root: string): Native {
+  const here = `${process.platform}-${process.arch}, Node ${process.versions.node}`;
+  let path: string;
+  try {
+    path = (require('node-gyp-build') as NodeGypBuild).resolve(root);
+  } catch (cause) {
+    const { code, resource } = cause as NodeJS.ErrnoException & { resource?: string };
+    // node-gyp-build looks for Alpine Linux.
+    if (code === 'ERR_ACCESS_DENIED') {
+      const why = `looking for the binary in ${root} takes --allow-fs-read=${root} and --allow-fs-read=${resource ?? ''}`;
+      throw unsupported('native-addon', why, cause);
+    }
+    throw unsupported(
+      'native-addon',
+      `no connectx binary for ${here} in ${root} (${firstLine(cause)}). Reinstall connectx; if there is no prebuilt binary for ` +
+        `this platform, ${HOW_TO_BUILD}`,
+      cause,
+    );
+  }
+  try {
+    return require(path) as Native;
+  } catch (cause) {
+    if ((cause as NodeJS.ErrnoException).code === 'ERR_DLOPEN_DISABLED') {
+      throw unsupported('native-addon', `${ADDONS_DISABLED} (${path})`, cause);
+    }
+    throw unsupported(
+      'native-addon',
+      `${path} did not load on ${here}: ${firstLine(cause)}. Reinstall connectx, or ${HOW_TO_BUILD}`,
+      cause,
+    );
+  }
+}
+
+function firstLine(error: unknown): string {
+  return (error instanceof Error ? error.message : String(error)).replace(/\n.*/s, '');
+}
+
+// At import, for at the first connection the process may be out of descriptors, and one more is needed to open the addon.
+const loaded = loadNow();
+
+/** The addon, undefined off Linux; throws on a Linux where it should have loaded and did not. */
+export function nativeOrFallback(): Native | undefined {
+  const state = load();
+  if (state.native === undefined && state.error !== undefined) throw state.error;
+  return state.native;
+}
+
+/** The addon, for what has no fallback. */
+export function nativeFor(feature: string): Native {
+  const native = nativeOrFallback();
+  if (native === undefined) {
+    const why =
+      process.platform === 'linux' ? `${DISABLE_VARIABLE} is set` : `it needs Linux, and this is ${process.platform}`;
+    throw unsupported(feature, why);
+  }
+  return native;
+}

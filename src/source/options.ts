@@ -1,0 +1,345 @@
+// The source options: checked once, at the call, and then resolved for each destination that is attempted.
+import { type Destination, type Family, isMapped, type ParsedAddress, parseAddress, toMapped } from '../values/address';
+import { badPort, invalidAddress, invalidType, invalidValue, outOfRange } from '../errors/argument_errors';
+import type { SocketOption, TcpExtras } from '../kernel/addon';
+import { SourcePool } from './pool';
+import type { PortRange } from '../values/port_range';
+
+/** Chooses the source address for a destination; undefined: do not attempt this destination. */
+export type SourceFunction = (destination: Destination) => string | undefined;
+
+/** A source address for each family; a destination of a family that is left out is not attempted. */
+export interface SourceAddresses {
+  /** For IPv4 destinations. */
+  ipv4?: string | undefined;
+  /** For IPv6 destinations. */
+  ipv6?: string | undefined;
+}
+
+/** The source options of {@link connect}. */
+export interface SourceOptions {
+  /**
+   * The source address: a numeric IP, or one for each family, or a {@link SourcePool}, or a function that is asked once for each
+   * attempted destination. Default: the kernel chooses by routing. `0.0.0.0` and `::` pin the family only.
+   *
+   * A destination of a family for which there is no source is not attempted.
+   */
+  localAddress?: string | SourceAddresses | SourcePool | SourceFunction | undefined;
+  /** The exact source port, 1 to 65535. Default (and 0): assigned by the kernel. */
+  localPort?: number | undefined;
+  /** Take the source port from `[low, high]`, both inclusive, 1 to 65535. Excludes `localPort`. */
+  localPortRange?: readonly [low: number, high: number] | undefined;
+  /** Name of the network interface to send through (`SO_BINDTODEVICE`, socket(7)); 1 to 15 bytes. */
+  interface?: string | undefined;
+  /** Firewall mark, 0 to 2^32 - 1 (`SO_MARK`, socket(7)). Needs CAP_NET_ADMIN or CAP_NET_RAW. */
+  mark?: number | undefined;
+  /** Allow a source address that is not (yet) on this machine (`IP_FREEBIND`, ip(7)). Default false. */
+  freeBind?: boolean | undefined;
+  /** Allow any source address, for transparent proxies (`IP_TRANSPARENT`, ip(7)). Needs CAP_NET_ADMIN or CAP_NET_RAW. Default false. */
+  transparent?: boolean | undefined;
+  /** TCP Fast Open (`TCP_FASTOPEN_CONNECT`, tcp(7)); see docs/tcp.md for what changes. Default false. */
+  fastOpen?: boolean | undefined;
+  /**
+   * When every port towards the destination is taken, and some of these 4-tuples are in TIME-WAIT, take one of them over at once
+   * (RFC 6191; both sides need TCP timestamps) instead of failing. TCP only. Default false.
+   */
+  reuseTimeWait?: boolean | undefined;
+  /** Further socket options, set in this order before bind(2). */
+  socketOptions?: readonly SocketOption[] | undefined;
+}
+
+/** The source options, valid and with their defaults. */
+export interface Source {
+  /** Undefined: the kernel chooses. */
+  readonly address:
+    { readonly ipv4?: ParsedAddress; readonly ipv6?: ParsedAddress } | SourcePool | SourceFunction | undefined;
+  /** 0: any. */
+  readonly port: number;
+  readonly range: PortRange | undefined;
+  readonly reuseTimeWait: boolean;
+  /** Null when there is nothing in it. */
+  readonly extras: TcpExtras | null;
+}
+
+/** What a destination gets: an address as the socket's family writes it, with its zone; null: the kernel chooses. */
+export type Resolved = string | null;
+
+const NOTHING_ELSE = { port: 0, range: undefined, reuseTimeWait: false, extras: null } as const;
+const PLAIN: Source = { address: undefined, ...NOTHING_ELSE };
+
+// Mostly it is the one source address of a program, again and again.
+let lastAlone = PLAIN;
+let lastText: string | undefined;
+
+/** The names of all of them. */
+export const SOURCE_OPTIONS = [
+  'localAddress',
+  'localPort',
+  'localPortRange',
+  'interface',
+  'mark',
+  'freeBind',
+  'transparent',
+  'fastOpen',
+  'reuseTimeWait',
+  'socketOptions',
+] as const;
+
+const SOURCE_NAMES: ReadonlySet<string> = new Set(SOURCE_OPTIONS);
+
+/** Whether a source option is called that. */
+export function isSourceOption(name: string): boolean {
+  // By far the most frequent one.
+  return name === 'localAddress' || SOURCE_NAMES.has(name);
+}
+
+/** The source options of `over`, and those of `base` that it lacks. Either may have them from its prototype. */
+export function mergeSource(base: object, over: object): SourceOptions {
+  const [below, above] = [base, over] as Record<string, unknown>[];
+  return Object.fromEntries(SOURCE_OPTIONS.map((name) => [name, above?.[name] ?? below?.[name]]));
+}
+
+/** A copy of the options without those of the source. */
+export function withoutSource<O extends object>(options: O): Omit<O, keyof SourceOptions> {
+  const copy = { ...options };
+  for (const name of SOURCE_OPTIONS) Reflect.deleteProperty(copy, name);
+  return copy;
+}
+
+/** Throws one of Node's argument errors when an option is wrong. */
+export function readSource(options: SourceOptions | undefined): Source {
+  // `new net.Socket()` takes null and, from of old, a number.
+  if (typeof options !== 'object' || (options as unknown) === null) return PLAIN;
+  const address = readAddress(options.localAddress, options.interface !== undefined);
+  const port = readPort(options.localPort);
+  const range = readRange(options.localPortRange);
+  if (port !== 0 && range !== undefined) {
+    throw invalidValue('options.localPortRange', options.localPortRange, 'cannot be combined with localPort');
+  }
+  const reuseTimeWait = readBoolean('reuseTimeWait', options.reuseTimeWait);
+  const extras = readExtras(options);
+  const isAlone = port === 0 && range === undefined && extras === null && !reuseTimeWait;
+  if (!isAlone) return { address, port, range, reuseTimeWait, extras };
+  if (address === undefined) return PLAIN;
+  if (address === lastAlone.address) return lastAlone;
+  const source: Source = { address, ...NOTHING_ELSE };
+  if (typeof options.localAddress === 'string') {
+    lastAlone = source;
+    lastText = options.localAddress;
+  }
+  return source;
+}
+
+/** Whether nothing at all was asked of the source. */
+export function isPlain(source: Source): boolean {
+  return source === PLAIN;
+}
+
+/** The families that this source can serve; undefined: any, or only the source function knows. */
+export function familyOf(source: Source): Family | undefined {
+  const { address } = source;
+  if (typeof address !== 'object') return undefined;
+  const isPool = address instanceof SourcePool;
+  const has4 = isPool ? address.serves(4) : address.ipv4 !== undefined;
+  const has6 = isPool ? address.serves(6) : address.ipv6 !== undefined;
+  // An empty pool has neither: that is said of each destination.
+  if (has4 === has6) return undefined;
+  return has4 ? 4 : 6;
+}
+
+/** The family of the source that a destination needs: an IPv4-mapped one is reached by IPv4. */
+export function neededFamily({ address, family }: { readonly address: string; readonly family: number }): number {
+  return family === 6 && isMapped(address) ? 4 : family;
+}
+
+/**
+ * The source address for this destination; undefined when there is none of its family. (What a pool gives, see connect/candidates.ts.)
+ *
+ * @throws whatever a source function throws, and ERR_INVALID_IP_ADDRESS for an answer of it that is no address.
+ */
+export function resolveSource(source: Source, destination: Destination): Resolved | undefined {
+  const { address } = source;
+  if (address === undefined) return null;
+  if (address instanceof SourcePool) return undefined;
+  const wanted = neededFamily(destination);
+  let chosen: ParsedAddress | undefined;
+  if (typeof address === 'function') {
+    chosen = askFunction(address, destination, source.extras?.interface !== undefined);
+    if (chosen !== undefined && chosen.family !== wanted) return undefined;
+  } else {
+    chosen = wanted === 4 ? address.ipv4 : address.ipv6;
+  }
+  return chosen && resolveAddress(chosen, destination);
+}
+
+/** A source address of the family that the destination needs, as it is bound. */
+export function resolveAddress(chosen: ParsedAddress, destination: Destination): Resolved {
+  if (chosen.scope === 'unspecified') return null;
+  if (chosen.family === 6) return withZone(chosen, destination.address);
+  return destination.family === 6 ? toMapped(chosen.ip) : chosen.ip;
+}
+
+// A link-local source needs to know its link; a destination with a zone names it just as well.
+function withZone(source: ParsedAddress, destination: string): string {
+  const zone = source.zone ?? (source.scope === 'link-local' ? parseAddress(destination)?.zone : undefined);
+  return zone === undefined ? source.ip : `${source.ip}%${zone}`;
+}
+
+// fe80::/10
+const LINK_LOCAL_6 = /^fe[89ab][0-9a-f]:/i;
+const LETTER_F = 0x66;
+const LOWER_CASE = 0x20;
+
+/** Whether binding this source to this destination would fail for want of a zone, with a bare EINVAL. */
+export function lacksZone(source: Source, resolved: string): boolean {
+  if (source.extras?.interface !== undefined || resolved.includes('%')) return false;
+  // Most addresses begin with something else, and to see that costs less than the expression.
+  return (resolved.charCodeAt(0) | LOWER_CASE) === LETTER_F && LINK_LOCAL_6.test(resolved);
+}
+
+function askFunction(
+  choose: SourceFunction,
+  destination: Destination,
+  hasInterface: boolean,
+): ParsedAddress | undefined {
+  const answer = choose(destination);
+  if (answer === undefined) return undefined;
+  if (typeof answer !== 'string') throw invalidType('localAddress()', 'of type string or undefined', answer);
+  return checkedAddress('localAddress()', answer, hasInterface);
+}
+
+function readAddress(value: SourceOptions['localAddress'], hasInterface: boolean): Source['address'] {
+  // net.connect treats the empty string as absent.
+  if (value === undefined || (value as unknown) === null || value === '') return undefined;
+  if (typeof value === 'function' || value instanceof SourcePool) return value;
+  if (typeof value === 'string') {
+    // The very same object for the same address: readSource() knows it again.
+    if (value === lastText && !hasInterface) return lastAlone.address;
+    const parsed = checkedAddress('options.localAddress', value, hasInterface);
+    return parsed.family === 4 ? { ipv4: parsed } : { ipv6: parsed };
+  }
+  if (typeof value !== 'object') {
+    throw invalidType('options.localAddress', 'of type string or function or an instance of Object', value);
+  }
+  const { ipv4, ipv6 } = value;
+  if (ipv4 === undefined && ipv6 === undefined) {
+    throw invalidValue('options.localAddress', value, 'must have ipv4, ipv6 or both');
+  }
+  return {
+    ...(ipv4 === undefined ? {} : { ipv4: ofFamily('options.localAddress.ipv4', ipv4, 4, hasInterface) }),
+    ...(ipv6 === undefined ? {} : { ipv6: ofFamily('options.localAddress.ipv6', ipv6, 6, hasInterface) }),
+  };
+}
+
+function ofFamily(name: string, value: unknown, family: Family, hasInterface: boolean): ParsedAddress {
+  if (typeof value !== 'string') throw invalidType(name, 'of type string', value);
+  const parsed = checkedAddress(name, value, hasInterface);
+  if (parsed.family !== family) throw invalidValue(name, value, `must be an IPv${family} address`);
+  return parsed;
+}
+
+function checkedAddress(name: string, value: string, hasInterface: boolean): ParsedAddress {
+  const parsed = parseAddress(value);
+  if (parsed === undefined) throw invalidAddress(value);
+  // bind(2) accepts these for IPv4, and connect(2) then silently takes another source (tcp_v4_connect).
+  if (parsed.scope === 'multicast' || parsed.scope === 'broadcast') {
+    throw invalidValue(name, value, `must not be a ${parsed.scope} address, which cannot be a source`);
+  }
+  if (parsed.zone === '' || (parsed.zone !== undefined && hasInterface && parsed.scope !== 'link-local')) {
+    throw invalidValue(name, value, 'has a zone that cannot be used');
+  }
+  return parsed;
+}
+
+function readPort(value: unknown): number {
+  if (value === undefined || value === null) return 0;
+  if (typeof value !== 'number') throw invalidType('options.localPort', 'of type number', value);
+  if (!Number.isInteger(value) || value < 0 || value > 65535) throw badPort('options.localPort', value);
+  return value;
+}
+
+function readRange(value: unknown): PortRange | undefined {
+  if (value === undefined || value === null) return undefined;
+  if (!Array.isArray(value)) throw invalidType('options.localPortRange', 'an instance of Array', value);
+  const [low, high] = value as unknown[];
+  if (value.length !== 2 || typeof low !== 'number' || typeof high !== 'number') {
+    throw invalidValue('options.localPortRange', value, 'must be [low, high]');
+  }
+  for (const port of [low, high]) {
+    if (!Number.isInteger(port) || port < 1 || port > 65535) {
+      throw outOfRange('options.localPortRange', '>= 1 && <= 65535', port);
+    }
+  }
+  if (low > high) throw invalidValue('options.localPortRange', value, 'must have low <= high');
+  return { low, high };
+}
+
+function readBoolean(name: 'freeBind' | 'transparent' | 'fastOpen' | 'reuseTimeWait', value: unknown): boolean {
+  if (value === undefined || value === null) return false;
+  if (typeof value !== 'boolean') throw invalidType(`options.${name}`, 'of type boolean', value);
+  return value;
+}
+
+function readExtras(options: SourceOptions): TcpExtras | null {
+  const name = readInterface(options.interface);
+  const mark = readMark(options.mark);
+  const freeBind = readBoolean('freeBind', options.freeBind);
+  const transparent = readBoolean('transparent', options.transparent);
+  const fastOpen = readBoolean('fastOpen', options.fastOpen);
+  const socketOptions = readSocketOptions(options.socketOptions);
+  const empty = name === undefined && mark === undefined && socketOptions === undefined;
+  if (empty && !freeBind && !transparent && !fastOpen) return null;
+  return { interface: name, mark, freeBind, transparent, fastOpen, socketOptions };
+}
+
+function readInterface(value: unknown): string | undefined {
+  if (value === undefined || value === null) return undefined;
+  if (typeof value !== 'string') throw invalidType('options.interface', 'of type string', value);
+  // IFNAMSIZ counts the terminating zero; dev_valid_name() refuses the rest.
+  const length = Buffer.byteLength(value);
+  if (length < 1 || length > 15 || /[\s/:\0]/.test(value) || value === '.' || value === '..') {
+    throw invalidValue('options.interface', value, 'must be the name of a network interface');
+  }
+  return value;
+}
+
+function readMark(value: unknown): number | undefined {
+  if (value === undefined || value === null) return undefined;
+  if (typeof value !== 'number') throw invalidType('options.mark', 'of type number', value);
+  if (!Number.isInteger(value) || value < 0 || value > 0xffffffff) {
+    throw outOfRange('options.mark', 'an integer >= 0 && <= 4294967295', value);
+  }
+  return value;
+}
+
+function readSocketOptions(value: unknown): SocketOption[] | undefined {
+  if (value === undefined || value === null) return undefined;
+  if (!Array.isArray(value)) throw invalidType('options.socketOptions', 'an instance of Array', value);
+  if (value.length === 0) return undefined;
+  return value.map((option: unknown, index) => readSocketOption(`options.socketOptions[${index}]`, option));
+}
+
+function readSocketOption(name: string, option: unknown): SocketOption {
+  if (typeof option !== 'object' || option === null) throw invalidType(name, 'of type object', option);
+  const { level, name: optname, value } = option as Partial<Record<keyof SocketOption, unknown>>;
+  if (value instanceof Uint8Array) {
+    return { level: int32(`${name}.level`, level), name: int32(`${name}.name`, optname), value: new Uint8Array(value) };
+  }
+  if (typeof value !== 'number') {
+    throw invalidType(`${name}.value`, 'of type number or an instance of Uint8Array', value);
+  }
+  return {
+    level: int32(`${name}.level`, level),
+    name: int32(`${name}.name`, optname),
+    value: int32(`${name}.value`, value),
+  };
+}
+
+/** A C `int`. An unsigned value up to 2^32 - 1 is taken by its bits. */
+export function int32(name: string, value: unknown): number {
+  if (typeof value !== 'number') throw invalidType(name, 'of type number', value);
+  if (!Number.isInteger(value) || value < -0x80000000 || value > 0xffffffff) {
+    throw outOfRange(name, 'an integer >= -2147483648 && <= 4294967295', value);
+  }
+  return value | 0;
+}

@@ -1,0 +1,101 @@
+// Policy: by which technique does a TCP connection get its source port? Plain data in, plain data out.
+import { ALL_PORTS, intersect, outside, type PortRange, portsOf } from '../values/port_range';
+import type { Kernel, RunningKernel } from '../kernel/kernel';
+import type { Crowding } from '../kernel/crowding';
+import type { Source } from '../source/options';
+
+/** One way to get a source port. The ways of a plan are tried in order; the next one when every port of this one is taken. */
+export type Technique =
+  /**
+   * The kernel assigns a port at connect(2): `IP_BIND_ADDRESS_NO_PORT`, and `IP_LOCAL_PORT_RANGE` where `range` is given.
+   * The port stays free for auto-assignment towards other destinations, which an explicit bind would end.
+   */
+  | { readonly kind: 'assign'; readonly range: PortRange | undefined }
+  /** The same, of this very port, where it lies in the ephemeral range: the addon looks. Elsewhere it is none. */
+  | { readonly kind: 'pin'; readonly port: number }
+  /** `SO_REUSEADDR` + bind(2) to this port. Takes over a tuple in TIME-WAIT when TCP timestamps are on. */
+  | { readonly kind: 'bind'; readonly port: number }
+  /** The same, port after port of these, from a random one on. */
+  | { readonly kind: 'search'; readonly ports: () => number[] }
+  /** The same, with those of these ports whose tuple is in TIME-WAIT. The kernel has to be asked which they are. */
+  | { readonly kind: 'take-over'; readonly ports: () => ReadonlySet<number> };
+
+/** A plan is never empty. `pinned`: whether a source address is bound. */
+export function planPorts(source: Source, pinned: boolean, kernel: Kernel): readonly Technique[] {
+  const plan = planFreePorts(source, pinned, kernel);
+  // An explicit bind to one port takes its tuple over by itself.
+  return source.reuseTimeWait && source.port === 0 ? [...plan, planTakeOver(source, kernel)] : plan;
+}
+
+// A reserved port that is in TIME-WAIT was somebody's choice, and is not ours to take.
+function planTakeOver(source: Source, kernel: Kernel): Technique {
+  const ports = () => portsOf([source.range ?? kernel.ephemeralRange() ?? DEFAULT_RANGE], kernel.reservedPorts());
+  return { kind: 'take-over', ports: () => new Set(ports()) };
+}
+
+function planFreePorts(source: Source, pinned: boolean, kernel: Kernel): readonly Technique[] {
+  const canAssign = kernel.hasNoPort || !pinned;
+  if (source.port !== 0) return planOnePort(source.port, canAssign, kernel);
+  if (source.range !== undefined) return planRange(source.range, canAssign, kernel);
+  if (!canAssign) return planRange(kernel.ephemeralRange() ?? DEFAULT_RANGE, canAssign, kernel);
+  return kernel.hasPortRange && kernel.isCrowded() ? ASSIGN_ANY : ASSIGN_PLAINLY;
+}
+
+// The bound is clamped to the sysctl's range, and its presence alone turns off the odd/even scan, which is what makes
+// connect(2) slow above 50 % occupancy (inet_sk_get_local_port_range and __inet_hash_connect, Linux 6.8). Below that it would
+// only cost a system call, and use up the half of the ports that the kernel keeps for bind(2).
+const ASSIGN_ANY: readonly Technique[] = [{ kind: 'assign', range: ALL_PORTS }];
+const ASSIGN_PLAINLY: readonly Technique[] = [{ kind: 'assign', range: undefined }];
+
+/** Linux's own default (ip-sysctl.rst), for when /proc cannot be read. */
+const DEFAULT_RANGE: PortRange = { low: 32768, high: 60999 };
+
+function planOnePort(port: number, canAssign: boolean, kernel: Kernel): Technique[] {
+  const bind: Technique = { kind: 'bind', port };
+  return kernel.hasPortRange && canAssign ? [{ kind: 'pin', port }, bind] : [bind];
+}
+
+function planRange(range: PortRange, canAssign: boolean, kernel: Kernel): Technique[] {
+  const ephemeral = canAssign ? kernel.ephemeralRange() : undefined;
+  const search = (ranges: PortRange[]): Technique => ({
+    kind: 'search',
+    ports: () => portsOf(ranges, kernel.reservedPorts()),
+  });
+  const assigned = ephemeral && intersect(range, ephemeral);
+  if (ephemeral === undefined || assigned === undefined) return [search([range])];
+  // Without the option the kernel can still assign, if it cannot assign anything outside of what was asked for.
+  const whole = assigned.low === ephemeral.low && assigned.high === ephemeral.high;
+  if (!kernel.hasPortRange && !whole) return [search([range])];
+  const rest = outside(range, ephemeral);
+  const assign: Technique = { kind: 'assign', range: kernel.hasPortRange ? assigned : undefined };
+  return rest.length === 0 ? [assign] : [assign, search(rest)];
+}
+
+/** Each of the ports once, in a circle from a random one on, so that several processes do not try the same ones. */
+export class PortSearch {
+  readonly #ports: readonly number[];
+  readonly #start: number;
+  #taken = 0;
+
+  /** `random` is in [0, 1). */
+  constructor(ports: readonly number[], random: number) {
+    this.#ports = ports;
+    this.#start = Math.floor(random * ports.length);
+  }
+
+  /** Undefined when every port has been given out. */
+  next(): number | undefined {
+    if (this.#taken === this.#ports.length) return undefined;
+    const port = this.#ports[(this.#start + this.#taken) % this.#ports.length];
+    this.#taken++;
+    return port;
+  }
+}
+
+/** Who wants to know how long connect(2) takes by this technique: where the kernel is to choose any port; see kernel/crowding.ts. */
+export function watchOf({ crowding }: RunningKernel, technique: Technique): Crowding | undefined {
+  if (technique.kind !== 'assign') return undefined;
+  const { range } = technique;
+  if (range !== undefined && range !== ALL_PORTS) return undefined;
+  return crowding.watches(range !== undefined) ? crowding : undefined;
+}

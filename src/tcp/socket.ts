@@ -1,0 +1,248 @@
+// net.Socket with a source: everything that is not the source is left to Node's core.
+import { channel } from 'node:diagnostics_channel';
+import type * as net from 'node:net';
+import { connect as coreConnect, Socket as CoreSocket } from 'node:net';
+import type { Family } from '../values/address';
+import {
+  assertHandle,
+  beginAttempt,
+  completeError,
+  type Connecting,
+  connectingFrom,
+  finalError,
+  givenUp,
+  handleOf,
+  hookIsGone,
+  keepWinner,
+  releaseAll,
+  releaseAttempt,
+  traceConnected,
+} from './connection';
+import { readSource } from '../source/options';
+import {
+  type ConnectArguments,
+  type ConnectionListener,
+  type ConnectOptions,
+  forConstructor,
+  forCore,
+  readConnectArguments,
+  type SocketOptions,
+  sourceFor,
+} from './options';
+import { beginTrace, returned, threw } from '../connect/trace';
+
+// Not private fields: net.Socket's constructor already emits and destroys, before private fields exist.
+const kOptions = Symbol('connectx.options');
+const kConnecting = Symbol('connectx.connecting');
+
+/**
+ * A `net.Socket` whose `connect()` honours the source options, given to the constructor or to `connect()`.
+ *
+ * @example
+ * const socket = new Socket({ localAddress: '192.0.2.7' });
+ * socket.connect(443, 'example.org');
+ */
+export class Socket extends CoreSocket {
+  /** @internal */
+  declare [kOptions]: (SocketOptions & { handle?: unknown }) | undefined;
+  /**
+   * Undefined when there is nothing to be done any more.
+   *
+   * @internal
+   */
+  declare [kConnecting]: Connecting | undefined;
+
+  /** Throws one of Node's argument errors when a source option is wrong. */
+  constructor(options?: SocketOptions) {
+    readSource(options);
+    super(forConstructor(options));
+    this[kOptions] = options;
+    this[kConnecting] = undefined;
+  }
+
+  /** Connects from the source that is given here, option by option, or was given to the constructor. Throws when an option is wrong. */
+  override connect(options: net.SocketConnectOpts | ConnectOptions, connectionListener?: ConnectionListener): this;
+  /** Connects to a port of a host. */
+  override connect(port: number, host: string, connectionListener?: ConnectionListener): this;
+  /** Connects to a port of this machine. */
+  override connect(port: number, connectionListener?: ConnectionListener): this;
+  /** Connects to a Unix socket, which has no source. */
+  override connect(path: string, connectionListener?: ConnectionListener): this;
+  override connect(...args: unknown[]): this {
+    const { options, listener } = readConnectArguments(args);
+    start(this, options, listener);
+    return this;
+  }
+
+  /** @internal */
+  override emit(event: string | symbol, ...args: unknown[]): boolean {
+    const connecting = this[kConnecting];
+    if (connecting !== undefined && !hears(this, connecting, event, args[0], args[1], args[2], args[3])) return false;
+    return super.emit(event, ...args);
+  }
+
+  // Not _destroy(): by then the error is already what `socket.errored` says.
+  override destroy(error?: Error): this {
+    const connecting = this[kConnecting];
+    if (connecting === undefined || connecting.winner !== undefined) return super.destroy(error);
+    this[kConnecting] = undefined;
+    const final = error && finalError(connecting, error);
+    givenUp(connecting, final);
+    return super.destroy(final);
+  }
+}
+
+type CoreConnect = (this: net.Socket, options: object, listener: ConnectionListener | undefined) => unknown;
+
+function start(socket: Socket, options: ConnectArguments['options'], listener: ConnectionListener | undefined): void {
+  const coreConnect = CoreSocket.prototype.connect as CoreConnect;
+  if (options.path) {
+    remember(socket, undefined);
+    coreConnect.call(socket, options, listener);
+    return;
+  }
+  const source = sourceFor(options, socket[kOptions]);
+  const connecting = connectingFrom(source);
+  remember(socket, connecting);
+  const trace = beginTrace('tcp', options.host, options.port);
+  connecting.trace = trace;
+  try {
+    coreConnect.call(socket, forCore(options, source), listener);
+  } catch (error) {
+    connecting.trace = undefined;
+    threw(trace, error);
+    throw error;
+  }
+  assertHandle(socket);
+  returned(trace);
+}
+
+// What went on here before is over, or fails now.
+function remember(socket: Socket, connecting: Connecting | undefined): void {
+  if (socket[kConnecting] !== undefined) releaseAll(socket[kConnecting]);
+  socket[kConnecting] = connecting;
+}
+
+// Before anybody else hears of it. False: nobody else does.
+function hears(
+  socket: Socket,
+  connecting: Connecting,
+  event: string | symbol,
+  address: unknown,
+  port: unknown,
+  family: unknown,
+  error: unknown,
+): boolean {
+  if (connecting.winner !== undefined) {
+    if (event === 'close') {
+      socket[kConnecting] = undefined;
+      connecting.winner.release();
+    }
+  } else if (event === 'connectionAttempt') {
+    beginAttempt(socket, connecting, address as string, port as number, family as Family);
+  } else if (event === 'connectionAttemptFailed') {
+    completeError(connecting, error);
+    releaseAttempt(connecting, address, port);
+  } else if (event === 'connectionAttemptTimeout') releaseAttempt(connecting, address, port);
+  else if (event === 'connect') {
+    connecting.winner = keepWinner(socket, connecting);
+    if (connecting.winner === undefined) socket[kConnecting] = undefined;
+    if (connecting.trace !== undefined) traceConnected(connecting.trace, connecting, socket);
+    if (!connecting.announced) {
+      socket.destroy(hookIsGone());
+      return false;
+    }
+  }
+  return true;
+}
+
+/**
+ * Gives a socket of core's (a TLSSocket, for one) its source. Core has just begun to connect it, without the source options
+ * (see {@link forCoreToOpen}), and must not have attempted an address yet, as it does not before the next tick as long as the lookup
+ * does not answer at once (see {@link notAtOnce}).
+ */
+export function attach(socket: net.Socket, connecting: Connecting, where: { host?: unknown; port?: unknown }): void {
+  if (socket.destroyed) return;
+  if (!socket.connecting || (handleOf(socket)?.fd ?? -1) >= 0) {
+    socket.destroy(hookIsGone());
+    return;
+  }
+  assertHandle(socket);
+  connecting.trace = beginTrace('tcp', where.host, where.port);
+  returned(connecting.trace);
+  let current: Connecting | undefined = connecting;
+  const attempt = (address: string, at: number, family: Family): void => {
+    beginAttempt(socket, connecting, address, at, family);
+  };
+  const attemptFailed = (address: string, at: number, _family: Family, error: unknown): void => {
+    completeError(connecting, error);
+    releaseAttempt(connecting, address, at);
+  };
+  const attemptTimeout = (address: string, at: number): void => {
+    releaseAttempt(connecting, address, at);
+  };
+  socket.prependListener('connectionAttempt', attempt);
+  socket.prependListener('connectionAttemptFailed', attemptFailed);
+  socket.prependListener('connectionAttemptTimeout', attemptTimeout);
+  socket.prependOnceListener('connect', () => {
+    current = undefined;
+    socket
+      .off('connectionAttempt', attempt)
+      .off('connectionAttemptFailed', attemptFailed)
+      .off('connectionAttemptTimeout', attemptTimeout);
+    const pooled = keepWinner(socket, connecting);
+    if (connecting.trace !== undefined) traceConnected(connecting.trace, connecting, socket);
+    if (pooled !== undefined) {
+      socket.prependOnceListener('close', () => {
+        pooled.release();
+      });
+    }
+    if (!connecting.announced) socket.destroy(hookIsGone());
+  });
+  // As Socket.destroy(), for this one socket; it cannot be had from an event, since `socket.errored` is there before.
+  const { destroy } = socket;
+  const value = function (this: net.Socket, error?: Error): net.Socket {
+    const unfinished = current;
+    current = undefined;
+    const final = unfinished && error ? finalError(unfinished, error) : error;
+    if (unfinished !== undefined) givenUp(unfinished, final);
+    return destroy.call(this, final);
+  };
+  Object.defineProperty(socket, 'destroy', { value, configurable: true, writable: true });
+}
+
+const clientSockets = channel('net.client.socket');
+
+// Where Socket.prototype.connect does not announce the socket itself (Node 20), net.connect does.
+const netConnectAnnounces = /netClientSocketChannel/.test(coreConnect.toString());
+
+/**
+ * Like `net.connect()`, and more: a connection whose source is pinned without taking its port away from every other
+ * destination. Returns at once, with an ordinary `net.Socket`.
+ *
+ * Bad options throw one of Node's argument errors; everything else is an `'error'` event, with a `reason` where
+ * connectx knows one (see {@link ConnectxError}).
+ *
+ * @param options those of `net.connect`, and the source options; or port and host; or a path
+ * @param connectionListener is added as a once-listener of `'connect'`
+ * @example
+ * const socket = connect({ host: 'example.org', port: 443, localAddress: '192.0.2.7' });
+ * socket.on('error', (error) => {
+ *   if (error instanceof ConnectxError) console.error(error.code, error.reason);
+ * });
+ */
+export function connect(options: ConnectOptions | net.NetConnectOpts, connectionListener?: ConnectionListener): Socket;
+export function connect(port: number, host?: string, connectionListener?: ConnectionListener): Socket;
+export function connect(port: number, connectionListener?: ConnectionListener): Socket;
+export function connect(path: string, connectionListener?: ConnectionListener): Socket;
+export function connect(...args: unknown[]): Socket {
+  const { options, listener } = readConnectArguments(args);
+  const socket = new Socket(options);
+  if (netConnectAnnounces && clientSockets.hasSubscribers) clientSockets.publish({ socket });
+  if (options.timeout) socket.setTimeout(options.timeout);
+  start(socket, options, listener);
+  return socket;
+}
+
+/** The same function as {@link connect}. */
+export const createConnection = connect;

@@ -1,0 +1,178 @@
+// How full are the ports, and which listeners are in the way? Policy on plain data: no I/O, no native code.
+import type { Family } from '../values/address';
+import { formatRange, includesPort, type PortRange } from '../values/port_range';
+import type { SocketGroup, SocketHolder } from '../kernel/socket_table';
+
+/** The ports in use from one source towards one destination. */
+export interface PortUsage {
+  /** `tcp` or `udp`: each has ports of its own. */
+  protocol: 'tcp' | 'udp';
+  /** IPv4-mapped IPv6 sockets are among the IPv4 ones, with which they share their ports. */
+  family: 'IPv4' | 'IPv6';
+  /** A link-local address has the number of its interface as its zone: `fe80::1%2`. */
+  localAddress: string;
+  /** The destination. */
+  remoteAddress: string;
+  /** The port of the destination. */
+  remotePort: number;
+  /** How many of the `capacity` ports are taken towards this destination, TIME-WAIT included. */
+  used: number;
+  /** How many of the `used` ones are in TIME-WAIT (TCP only). */
+  timeWait: number;
+  /**
+   * How many ports this source can have towards this destination: those of the ephemeral range that are not reserved, and on
+   * which no socket listens or (UDP) is bound without a remote end. An upper bound: whether a connected socket shares
+   * its port is not to be seen from outside.
+   */
+  capacity: number;
+  /** `used / capacity`, 0 to 1. */
+  ratio: number;
+}
+
+/** The ports that the kernel gives out by itself: the ephemeral range without what is reserved. */
+export interface Assignable {
+  readonly range: PortRange;
+  readonly reserved: readonly PortRange[];
+}
+
+/** What is left of the assignable ports when those who hold one for themselves have theirs. */
+export interface Room {
+  /** 65536 bits: the ports that count. */
+  readonly ports: Uint8Array;
+  /** Endpoints that do not count, for `socketGroups`; a wildcard address stands for all of its family. */
+  readonly except: Uint8Array;
+  capacityOf(family: Family, localAddress: string): number;
+}
+
+const isWildcard = ({ localAddress }: SocketHolder): boolean => localAddress === '0.0.0.0' || localAddress === '::';
+
+/** Ports as 65536 bits, and how many they are: cheap for the widest range and any number of reservations. */
+class PortBits {
+  readonly bits = new Uint8Array(8192);
+  size = 0;
+
+  constructor({ range, reserved }: Assignable) {
+    for (let port = range.low; port <= range.high; port++) {
+      this.bits[port >> 3] = (this.bits[port >> 3] ?? 0) | (1 << (port & 7));
+    }
+    this.size = range.high - range.low + 1;
+    for (const hole of reserved) {
+      for (let port = hole.low; port <= hole.high; port++) this.delete(port);
+    }
+  }
+
+  has(port: number): boolean {
+    return ((this.bits[port >> 3] ?? 0) & (1 << (port & 7))) !== 0;
+  }
+
+  delete(port: number): void {
+    if (!this.has(port)) return;
+    this.bits[port >> 3] = (this.bits[port >> 3] ?? 0) & ~(1 << (port & 7));
+    this.size--;
+  }
+}
+
+/**
+ * TCP: an explicit bind, such as a listener's, takes its port away from the kernel's choice for every address and for
+ * both families (`__inet_hash_connect` goes by port alone).
+ */
+function tcpRoom(assignable: Assignable, holders: readonly SocketHolder[]): Room {
+  const ports = new PortBits(assignable);
+  for (const { localPort } of holders) ports.delete(localPort);
+  return { ports: ports.bits, except: new Uint8Array(), capacityOf: () => ports.size };
+}
+
+/** The endpoint of the IPv4 wildcard, for an IPv6 one that takes part in IPv4. */
+function wildcard4(endpoint: Uint8Array): Uint8Array {
+  const copy = Uint8Array.from(endpoint);
+  copy[0] = 4;
+  return copy;
+}
+
+/** UDP: a socket without a remote end is in the way of its own address, or of all of its family when that is the wildcard. */
+function udpRoom(assignable: Assignable, holders: readonly SocketHolder[]): Room {
+  const ports = new PortBits(assignable);
+  const everywhere = { 4: new Set<number>(), 6: new Set<number>() };
+  const at = new Map<string, Set<number>>();
+  const except: Uint8Array[] = [];
+  for (const holder of holders) {
+    const { family, localAddress, localPort, endpoint } = holder;
+    if (!ports.has(localPort)) continue;
+    except.push(endpoint);
+    if (!isWildcard(holder)) {
+      const known = at.get(localAddress) ?? new Set();
+      at.set(localAddress, known.add(localPort));
+      continue;
+    }
+    everywhere[family].add(localPort);
+    if (family === 6 && !holder.v6Only) {
+      everywhere[4].add(localPort);
+      except.push(wildcard4(endpoint));
+    }
+  }
+  return {
+    ports: ports.bits,
+    except: Buffer.concat(except),
+    capacityOf(family, localAddress) {
+      const both = new Set(everywhere[family]);
+      for (const port of at.get(localAddress) ?? []) both.add(port);
+      return ports.size - both.size;
+    },
+  };
+}
+
+export function roomFor(protocol: 'tcp' | 'udp', assignable: Assignable, holders: readonly SocketHolder[]): Room {
+  return protocol === 'tcp' ? tcpRoom(assignable, holders) : udpRoom(assignable, holders);
+}
+
+export function usageOf(protocol: 'tcp' | 'udp', group: SocketGroup, capacity: number): PortUsage {
+  const { family, localAddress, remoteAddress, remotePort, used, timeWait } = group;
+  return {
+    protocol,
+    family: family === 4 ? 'IPv4' : 'IPv6',
+    localAddress,
+    remoteAddress,
+    remotePort,
+    used,
+    timeWait,
+    capacity,
+    ratio: capacity === 0 ? 1 : used / capacity,
+  };
+}
+
+/** Fullest first; of equally full ones, that with the most ports. */
+export function byFullness(a: PortUsage, b: PortUsage): number {
+  return b.ratio - a.ratio || b.used - a.used;
+}
+
+/** One group, as a text that tells it from the others. */
+export function usageKey({ protocol, localAddress, remoteAddress, remotePort }: PortUsage): string {
+  return `${protocol} ${localAddress} ${remoteAddress} ${remotePort}`;
+}
+
+/** Those of the sockets that hold a port which the kernel may give to a connection first. */
+export function inTheWay({ range, reserved }: Assignable, holders: readonly SocketHolder[]): SocketHolder[] {
+  return holders.filter(
+    ({ localPort }) => includesPort(range, localPort) && !reserved.some((hole) => includesPort(hole, localPort)),
+  );
+}
+
+/** The ranges and these ports, in order, neighbours joined: as the kernel itself writes reserved ports. */
+export function reserving(reserved: readonly PortRange[], ports: readonly number[]): PortRange[] {
+  const sorted = [...reserved, ...ports.map((port) => ({ low: port, high: port }))].sort((a, b) => a.low - b.low);
+  const joined: PortRange[] = [];
+  for (const range of sorted) {
+    const last = joined.at(-1);
+    if (last !== undefined && range.low <= last.high + 1) {
+      joined[joined.length - 1] = { low: last.low, high: Math.max(last.high, range.high) };
+    } else {
+      joined.push(range);
+    }
+  }
+  return joined;
+}
+
+/** The command that reserves exactly these. */
+export function reserveCommand(ranges: readonly PortRange[]): string {
+  return `sysctl -w net.ipv4.ip_local_reserved_ports=${ranges.map(formatRange).join(',')}`;
+}
