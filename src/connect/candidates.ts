@@ -1,12 +1,20 @@
 // A connection that may have its source from a pool: source after source, until one of them does.
 import type { Destination, Family } from '../values/address';
 import { attemptError, type ConnectxError, type FailedAttempt, type FailureDetails } from '../errors/connectx_error';
-import { poolExhausted } from './explain';
-import { type Picker, type PoolLease, SourcePool } from '../source/pool';
-import { neededFamily, type Resolved, resolveAddress, type Source } from '../source/options';
+import { isUnreachable, poolExhausted, unreachable } from './explain';
+import type { Picker, PoolLease } from '../source/picker';
+import { isPool, type SourcePool } from '../source/pool';
+import type { Source } from '../source/options';
+import { neededFamily, type Resolved, resolveAddress } from '../source/resolve';
 
-/** What another source may do better. */
+/** What another source may do better, beside having a route. */
 const GOES_ON: ReadonlySet<string> = new Set(['EADDRNOTAVAIL', 'EADDRINUSE', 'EAGAIN', 'EINVAL']);
+
+/**
+ * From how many sources a destination is tried that cannot be reached: a few, in case that a rule forbids it to some of them.
+ * Mostly none can reach it, and whoever may name destinations could keep the process busy with a large pool.
+ */
+const UNREACHABLE_TRIES = 4;
 
 /** How many errors are kept for the error of the pool. */
 const ERRORS_KEPT = 64;
@@ -18,6 +26,7 @@ export class Sources {
   readonly #picker: Picker;
   readonly #errors: ConnectxError[] = [];
   #failed = 0;
+  #unreachable = 0;
 
   constructor(source: Source, destination: Destination, pool: SourcePool) {
     this.#source = source;
@@ -27,17 +36,25 @@ export class Sources {
 
   /** Undefined: there is none, or no other one. Throws what a strategy function throws. */
   next(): Resolved | undefined {
+    if (this.#unreachable === UNREACHABLE_TRIES) return undefined;
     const chosen = this.#picker.next();
     return chosen && resolveAddress(chosen, this.#destination);
   }
 
   /** The source that {@link next} gave has failed with this. Says whether another one may do better. */
   failed(error: ConnectxError): boolean {
-    if (!GOES_ON.has(error.code)) return false;
-    // With a port or a range of its own, this connection says nothing of others.
-    const anyPort = this.#source.port === 0 && this.#source.range === undefined;
-    if (error.reason === 'address-not-local') this.#picker.failed('not-local');
-    else this.#picker.failed(anyPort && error.reason === 'ports-exhausted' ? 'exhausted' : 'other');
+    if (isUnreachable(error)) {
+      this.#unreachable++;
+      this.#picker.failed('unreachable');
+    } else if (!GOES_ON.has(error.code)) {
+      return false;
+    } else if (error.reason === 'address-not-local') {
+      this.#picker.failed('not-local');
+    } else {
+      // With a port or a range of its own, this connection says nothing of others.
+      const anyPort = this.#source.port === 0 && this.#source.range === undefined;
+      this.#picker.failed(anyPort && error.reason === 'ports-exhausted' ? 'exhausted' : 'other');
+    }
     this.#failed++;
     this.#errors.push(error);
     if (this.#errors.length > ERRORS_KEPT) this.#errors.shift();
@@ -54,6 +71,9 @@ export class Sources {
     const last = this.#errors.at(-1);
     if (last === undefined) return undefined;
     const { errno = 0, syscall = 'connect' } = last;
+    const alike = this.#unreachable === this.#failed && this.#errors.every(({ code }) => code === last.code);
+    // The destination's fault: more sources would not help.
+    if (alike) return { errno: -errno, syscall, ...unreachable(-errno, this.#failed), errors: this.#errors };
     return { errno: -errno, syscall, ...poolExhausted(this.#failed), errors: this.#errors };
   }
 
@@ -69,5 +89,5 @@ export class Sources {
 
 /** Undefined where the source does not come from a pool. */
 export function sourcesFor(source: Source, destination: Destination): Sources | undefined {
-  return source.address instanceof SourcePool ? new Sources(source, destination, source.address) : undefined;
+  return isPool(source.address) ? new Sources(source, destination, source.address) : undefined;
 }

@@ -1,7 +1,7 @@
 // What a failed attempt means and what to do about it: errno and circumstances in, words out.
 import { constants } from 'node:os';
 import { parseAddress, toMapped } from '../values/address';
-import { SourcePool } from '../source/pool';
+import { isPool } from '../source/pool';
 import { formatRange, type PortRange } from '../values/port_range';
 import type { Source } from '../source/options';
 
@@ -50,7 +50,30 @@ export function explain(of: Circumstances): Explanation {
   if (of.errno === errno.EACCES && of.syscall === 'bind') return PRIVILEGED_PORT;
   // What IPv4 says by itself; see LOOPBACK_SOURCE for IPv6.
   if (of.errno === errno.EINVAL && of.syscall === 'connect' && isLoopback(of.localAddress)) return LOOPBACK_SOURCE;
-  return NOTHING;
+  // Of a connect that pins nothing, core's error says all there is to say.
+  return of.syscall === 'connect' && of.localAddress !== null ? unreachable(of.errno) : NOTHING;
+}
+
+const ROUTE_ADVICE: ReadonlyMap<number, string> = new Map([
+  [errno.ENETUNREACH, 'there is no route to it: see `ip route get`'],
+  [errno.EHOSTUNREACH, 'the route to it says unreachable: see `ip route get`'],
+  [errno.EACCES, 'a route or rule prohibits it, or it is a broadcast address: see `ip route get` and `ip rule`'],
+  [errno.EINVAL, 'its route is a blackhole, or it is a link-local address without its interface: see `ip route get`'],
+  [errno.EPERM, 'a firewall or a cgroup program forbids it'],
+]);
+const ROUTE_CODES: ReadonlySet<string> = new Set(['ENETUNREACH', 'EHOSTUNREACH', 'EACCES', 'EINVAL', 'EPERM']);
+
+/** Whether connect(2) could not even begin, because of the route between the two addresses. */
+export function isUnreachable({ code, syscall }: { readonly code: string; readonly syscall?: string }): boolean {
+  return syscall === 'connect' && ROUTE_CODES.has(code);
+}
+
+/** What connect(2) means by these errnos: the route, and neither the ports nor the source address. */
+export function unreachable(code: number, sources = 1): Explanation {
+  const why = ROUTE_ADVICE.get(code);
+  if (why === undefined) return NOTHING;
+  const from = sources === 1 ? 'this source' : `any of the ${sources} sources that were tried`;
+  return { reason: undefined, advice: `the destination cannot be reached from ${from}: ${why}` };
 }
 
 function explainNotAvailable(of: Circumstances): Explanation {
@@ -157,11 +180,10 @@ export function familyMismatch(destination: string, source: Source): Explanation
   // An IPv4-mapped destination needs an IPv4 source.
   const family = parseAddress(destination)?.family === 6 ? 'IPv6' : 'IPv4';
   const { address } = source;
-  const isPool = address instanceof SourcePool;
   const why =
     typeof address === 'function'
       ? 'localAddress() gave none for it'
-      : `${isPool ? 'the pool' : 'localAddress'} has none`;
+      : `${isPool(address) ? 'the pool' : 'localAddress'} has none`;
   return { reason: 'family-mismatch', advice: `the destination needs an ${family} source address, and ${why}` };
 }
 

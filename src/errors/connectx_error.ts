@@ -1,6 +1,6 @@
 // The errors of system calls, made or completed here and nowhere else: values, no I/O.
 import { constants } from 'node:os';
-import { getSystemErrorName } from 'node:util';
+import { getSystemErrorName, types } from 'node:util';
 
 /** Why a connection could not be made, where `code` alone does not tell. */
 export type Reason =
@@ -81,6 +81,17 @@ export class ConnectxError extends Error {
 
 // Node's system errors are plain `Error`s by name; whoever prints one sees what `node:net` would have shown.
 Object.defineProperty(ConnectxError.prototype, 'name', { value: 'Error', configurable: true, writable: true });
+
+/** Whether it is an Error, of whatever realm: where connectx runs in a vm context (as in Jest), core's errors are of another one. */
+export function isError(value: unknown): value is Error {
+  return types.isNativeError(value) || value instanceof Error;
+}
+
+/** The errors in it, where it is an AggregateError of whatever realm. */
+export function errorsIn(error: Error): readonly unknown[] | undefined {
+  const { errors } = error as { errors?: unknown };
+  return isError(error) && error.name === 'AggregateError' && Array.isArray(errors) ? errors : undefined;
+}
 
 function assignDefined(target: object, details: ErrorDetails): void {
   for (const key in details) {

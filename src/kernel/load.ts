@@ -1,6 +1,6 @@
 // Loads the addon, or says why it cannot.
 import { join } from 'node:path';
-import { unsupported } from '../errors/connectx_error';
+import { isError, unsupported } from '../errors/connectx_error';
 import type { Native } from './addon';
 
 /** How the addon came to be here, or why it did not. */
@@ -23,7 +23,7 @@ function loadNow(): Loaded {
   try {
     return { native: loadAddon(join(__dirname, '..')) };
   } catch (error) {
-    return { native: undefined, error: error instanceof Error ? error : new Error(String(error)) };
+    return { native: undefined, error: isError(error) ? error : new Error(String(error)) };
   }
 }
 
@@ -70,7 +70,7 @@ function loadAddon(root: string): Native {
 }
 
 function firstLine(error: unknown): string {
-  return (error instanceof Error ? error.message : String(error)).replace(/\n.*/s, '');
+  return (isError(error) ? error.message : String(error)).replace(/\n.*/s, '');
 }
 
 // At import, for at the first connection the process may be out of descriptors, and one more is needed to open the addon.

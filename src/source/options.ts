@@ -1,8 +1,9 @@
 // The source options: checked once, at the call, and then resolved for each destination that is attempted.
-import { type Destination, type Family, isMapped, type ParsedAddress, parseAddress, toMapped } from '../values/address';
+import { type Destination, type Family, type ParsedAddress, parseAddress } from '../values/address';
 import { badPort, invalidAddress, invalidType, invalidValue, outOfRange } from '../errors/argument_errors';
+import { types } from 'node:util';
 import type { SocketOption, TcpExtras } from '../kernel/addon';
-import { SourcePool } from './pool';
+import { isForeignPool, isPool, type SourcePool } from './pool';
 import type { PortRange } from '../values/port_range';
 
 /** Chooses the source address for a destination; undefined: do not attempt this destination. */
@@ -61,9 +62,6 @@ export interface Source {
   readonly extras: TcpExtras | null;
 }
 
-/** What a destination gets: an address as the socket's family writes it, with its zone; null: the kernel chooses. */
-export type Resolved = string | null;
-
 const NOTHING_ELSE = { port: 0, range: undefined, reuseTimeWait: false, extras: null } as const;
 const PLAIN: Source = { address: undefined, ...NOTHING_ELSE };
 
@@ -110,22 +108,24 @@ export function withoutSource<O extends object>(options: O): Omit<O, keyof Sourc
 export function readSource(options: SourceOptions | undefined): Source {
   // `new net.Socket()` takes null and, from of old, a number.
   if (typeof options !== 'object' || (options as unknown) === null) return PLAIN;
-  const address = readAddress(options.localAddress, options.interface !== undefined);
-  const port = readPort(options.localPort);
-  const range = readRange(options.localPortRange);
-  if (port !== 0 && range !== undefined) {
-    throw invalidValue('options.localPortRange', options.localPortRange, 'cannot be combined with localPort');
-  }
-  const reuseTimeWait = readBoolean('reuseTimeWait', options.reuseTimeWait);
+  // Each of them is read once, for a getter may answer differently the next time.
+  const { localAddress, localPort, localPortRange, reuseTimeWait: takeOver } = options;
   const extras = readExtras(options);
+  const address = readAddress(localAddress, extras?.interface !== undefined);
+  const port = readPort(localPort);
+  const range = readRange(localPortRange);
+  if (port !== 0 && range !== undefined) {
+    throw invalidValue('options.localPortRange', localPortRange, 'cannot be combined with localPort');
+  }
+  const reuseTimeWait = readBoolean('reuseTimeWait', takeOver);
   const isAlone = port === 0 && range === undefined && extras === null && !reuseTimeWait;
   if (!isAlone) return { address, port, range, reuseTimeWait, extras };
   if (address === undefined) return PLAIN;
   if (address === lastAlone.address) return lastAlone;
   const source: Source = { address, ...NOTHING_ELSE };
-  if (typeof options.localAddress === 'string') {
+  if (typeof localAddress === 'string') {
     lastAlone = source;
-    lastText = options.localAddress;
+    lastText = localAddress;
   }
   return source;
 }
@@ -135,83 +135,10 @@ export function isPlain(source: Source): boolean {
   return source === PLAIN;
 }
 
-/** The families that this source can serve; undefined: any, or only the source function knows. */
-export function familyOf(source: Source): Family | undefined {
-  const { address } = source;
-  if (typeof address !== 'object') return undefined;
-  const isPool = address instanceof SourcePool;
-  const has4 = isPool ? address.serves(4) : address.ipv4 !== undefined;
-  const has6 = isPool ? address.serves(6) : address.ipv6 !== undefined;
-  // An empty pool has neither: that is said of each destination.
-  if (has4 === has6) return undefined;
-  return has4 ? 4 : 6;
-}
-
-/** The family of the source that a destination needs: an IPv4-mapped one is reached by IPv4. */
-export function neededFamily({ address, family }: { readonly address: string; readonly family: number }): number {
-  return family === 6 && isMapped(address) ? 4 : family;
-}
-
-/**
- * The source address for this destination; undefined when there is none of its family. (What a pool gives, see connect/candidates.ts.)
- *
- * @throws whatever a source function throws, and ERR_INVALID_IP_ADDRESS for an answer of it that is no address.
- */
-export function resolveSource(source: Source, destination: Destination): Resolved | undefined {
-  const { address } = source;
-  if (address === undefined) return null;
-  if (address instanceof SourcePool) return undefined;
-  const wanted = neededFamily(destination);
-  let chosen: ParsedAddress | undefined;
-  if (typeof address === 'function') {
-    chosen = askFunction(address, destination, source.extras?.interface !== undefined);
-    if (chosen !== undefined && chosen.family !== wanted) return undefined;
-  } else {
-    chosen = wanted === 4 ? address.ipv4 : address.ipv6;
-  }
-  return chosen && resolveAddress(chosen, destination);
-}
-
-/** A source address of the family that the destination needs, as it is bound. */
-export function resolveAddress(chosen: ParsedAddress, destination: Destination): Resolved {
-  if (chosen.scope === 'unspecified') return null;
-  if (chosen.family === 6) return withZone(chosen, destination.address);
-  return destination.family === 6 ? toMapped(chosen.ip) : chosen.ip;
-}
-
-// A link-local source needs to know its link; a destination with a zone names it just as well.
-function withZone(source: ParsedAddress, destination: string): string {
-  const zone = source.zone ?? (source.scope === 'link-local' ? parseAddress(destination)?.zone : undefined);
-  return zone === undefined ? source.ip : `${source.ip}%${zone}`;
-}
-
-// fe80::/10
-const LINK_LOCAL_6 = /^fe[89ab][0-9a-f]:/i;
-const LETTER_F = 0x66;
-const LOWER_CASE = 0x20;
-
-/** Whether binding this source to this destination would fail for want of a zone, with a bare EINVAL. */
-export function lacksZone(source: Source, resolved: string): boolean {
-  if (source.extras?.interface !== undefined || resolved.includes('%')) return false;
-  // Most addresses begin with something else, and to see that costs less than the expression.
-  return (resolved.charCodeAt(0) | LOWER_CASE) === LETTER_F && LINK_LOCAL_6.test(resolved);
-}
-
-function askFunction(
-  choose: SourceFunction,
-  destination: Destination,
-  hasInterface: boolean,
-): ParsedAddress | undefined {
-  const answer = choose(destination);
-  if (answer === undefined) return undefined;
-  if (typeof answer !== 'string') throw invalidType('localAddress()', 'of type string or undefined', answer);
-  return checkedAddress('localAddress()', answer, hasInterface);
-}
-
 function readAddress(value: SourceOptions['localAddress'], hasInterface: boolean): Source['address'] {
   // net.connect treats the empty string as absent.
   if (value === undefined || (value as unknown) === null || value === '') return undefined;
-  if (typeof value === 'function' || value instanceof SourcePool) return value;
+  if (typeof value === 'function' || isPool(value)) return value;
   if (typeof value === 'string') {
     // The very same object for the same address: readSource() knows it again.
     if (value === lastText && !hasInterface) return lastAlone.address;
@@ -221,6 +148,8 @@ function readAddress(value: SourceOptions['localAddress'], hasInterface: boolean
   if (typeof value !== 'object') {
     throw invalidType('options.localAddress', 'of type string or function or an instance of Object', value);
   }
+  if (isForeignPool(value))
+    throw invalidValue('options.localAddress', value, 'is a SourcePool of another version of connectx');
   const { ipv4, ipv6 } = value;
   if (ipv4 === undefined && ipv6 === undefined) {
     throw invalidValue('options.localAddress', value, 'must have ipv4, ipv6 or both');
@@ -238,7 +167,8 @@ function ofFamily(name: string, value: unknown, family: Family, hasInterface: bo
   return parsed;
 }
 
-function checkedAddress(name: string, value: string, hasInterface: boolean): ParsedAddress {
+/** @throws ERR_INVALID_IP_ADDRESS or ERR_INVALID_ARG_VALUE for what cannot be a source */
+export function checkedAddress(name: string, value: string, hasInterface: boolean): ParsedAddress {
   const parsed = parseAddress(value);
   if (parsed === undefined) throw invalidAddress(value);
   // bind(2) accepts these for IPv4, and connect(2) then silently takes another source (tcp_v4_connect).
@@ -322,7 +252,7 @@ function readSocketOptions(value: unknown): SocketOption[] | undefined {
 function readSocketOption(name: string, option: unknown): SocketOption {
   if (typeof option !== 'object' || option === null) throw invalidType(name, 'of type object', option);
   const { level, name: optname, value } = option as Partial<Record<keyof SocketOption, unknown>>;
-  if (value instanceof Uint8Array) {
+  if (types.isUint8Array(value)) {
     return { level: int32(`${name}.level`, level), name: int32(`${name}.name`, optname), value: new Uint8Array(value) };
   }
   if (typeof value !== 'number') {

@@ -1,47 +1,30 @@
 // Many source addresses as one: which of them next, which of them rest, and how much each of them holds.
-import { type Destination, type Family, type ParsedAddress, parseAddress } from '../values/address';
+import { canonicalAddress, type Destination, type Family, parseAddress } from '../values/address';
 import { Block } from '../values/cidr';
-import { CoolDown } from '../values/cool_down';
-import { invalidType, invalidValue, outOfRange } from '../errors/argument_errors';
+import { ExpiringMap } from '../values/expiring_map';
+import { invalidType } from '../errors/argument_errors';
 import { nativeFor } from '../kernel/load';
 import { portsOf } from '../values/port_range';
-import { type Choice, type Choose, type ChooseSource, chooseWith, type Entry, STRATEGIES } from './strategies';
 import { ephemeralRange, reservedPorts } from '../kernel/sysctl';
+import { type Member, Picker, type PoolLease } from './picker';
+import { type PoolSource, readCooldown, readPoolSource, readStrategy, type SourcePoolOptions } from './pool_options';
+import type { Choose } from './strategies';
 
-/** A source: an IP address or a CIDR block, with its share. */
-export interface PoolSource {
-  /** `'192.0.2.7'`, `'192.0.2.0/28'`, `'2001:db8::/64'`. Every address of a block is used as it is, its first and last too. */
-  address: string;
-  /**
-   * The share of this source beside the others of its family, above 0. Of a block: of the whole block. Default: its number of
-   * addresses, so that every address counts the same.
-   */
-  weight?: number | undefined;
-}
+export type { PoolSource, SourcePoolOptions } from './pool_options';
 
-/** Options of {@link SourcePool}. */
-export interface SourcePoolOptions {
-  /**
-   * Which source is tried first, and which one after it. Default `'round-robin'`.
-   *
-   * - `'round-robin'`: each in turn, as often as its weight says
-   * - `'random'`: as likely as its weight says
-   * - `'least-used'`: the one with the fewest open connections of this pool for its weight: towards the destination, then in all
-   * - `'sticky'`: for one destination address always the same one, as long as it has ports
-   * - a function: gets the sources that may be tried, as they were given to the pool, and the destination; returns one of them,
-   *   or an address of one of the blocks; undefined: none. After a failure it is asked again, without the source that failed.
-   */
-  strategy?: 'round-robin' | 'random' | 'least-used' | 'sticky' | ChooseSource | undefined;
-  /**
-   * How long, in ms, a source is passed over towards a destination to which it had no free port left, or altogether when it was
-   * not an address of this machine. It is still tried before a connection fails. Default 1000; 0: not at all.
-   */
-  cooldown?: number | undefined;
-}
+/** How many pairs of source and destination are remembered as exhausted; beyond it the oldest are tried again. */
+const MOST_EXHAUSTED = 16_384;
+/** The same of pairs without a route. Apart from the others: a client may name destinations that nobody can reach. */
+const MOST_UNREACHABLE = 1024;
+
+// A pool may come from another copy of connectx in the process (a bundle, or a vm context as Jest makes it), whose class is
+// another one. The number is that of the methods marked @internal below.
+const BRAND = Symbol.for('connectx.SourcePool');
+const PROTOCOL = 1;
 
 /** What {@link SourcePool.stats} tells of one source. */
 export interface PoolSourceStats {
-  /** As it was given. */
+  /** As the kernel writes it (RFC 5952), so that it compares with `socket.localAddress`. */
   address: string;
   /** Of the source. */
   family: 'IPv4' | 'IPv6';
@@ -67,22 +50,6 @@ export interface PoolStats {
   sources: PoolSourceStats[];
 }
 
-interface Member extends Entry {
-  inUse: number;
-  connections: number;
-  exhausted: number;
-  unusable: number;
-}
-
-/** Why a source that was tried is not used. */
-export type Fault = 'exhausted' | 'not-local' | 'other';
-
-/** A connection's hold on its source. */
-export interface PoolLease {
-  /** Once is enough; more often does no harm. */
-  release(): void;
-}
-
 /**
  * A set of source addresses for `localAddress`. Each connection gets one of them; when that one has no free port left towards the
  * destination, or is not (any more) an address of this machine, the next one is tried within the same call. One pool may serve any
@@ -98,7 +65,8 @@ export class SourcePool {
   /** Replaced, never changed: a connect that is under way goes on with what it has. */
   #families: Readonly<Record<Family, readonly Member[]>> = { 4: [], 6: [] };
   readonly #choose: Choose;
-  readonly #cooling: CoolDown;
+  readonly #exhausted: ExpiringMap<true>;
+  readonly #unreachable: ExpiringMap<true>;
   readonly #inUse = new Map<string, number>();
   #turn = 0;
 
@@ -114,13 +82,15 @@ export class SourcePool {
       throw invalidType('options', 'of type object', options);
     }
     this.#choose = readStrategy(options.strategy);
-    this.#cooling = new CoolDown(readCooldown(options.cooldown));
+    const cooldown = readCooldown(options.cooldown);
+    this.#exhausted = new ExpiringMap(cooldown, MOST_EXHAUSTED);
+    this.#unreachable = new ExpiringMap(cooldown, MOST_UNREACHABLE);
     for (const source of sources) this.add(source);
   }
 
   /** Adds a source; of one that is there already, the weight is changed. Applies to connects from then on. */
   add(source: string | PoolSource): this {
-    const { block, weight } = readSource(source);
+    const { block, weight } = readPoolSource(source);
     const present = this.#members.get(block.text);
     if (present !== undefined) present.weight = weight;
     else {
@@ -164,11 +134,11 @@ export class SourcePool {
     const addresses = [...this.#members.values()]
       .filter(({ block }) => parsed === undefined || block.family === parsed.family)
       .reduce((sum, { block }) => sum + block.size, 0);
-    const used = destination === undefined ? 0 : (this.#inUse.get(keyOf(destination)) ?? 0);
+    const used = destination === undefined ? 0 : this.#countOf(keyOf(destination));
     return Math.max(addresses * ports - used, 0);
   }
 
-  /** What the pool holds now, and what became of its sources so far, in the order in which they were added. */
+  /** What the pool holds now, and what its sources were used for so far, in the order in which they were added. */
   stats(): PoolStats {
     const sources = [...this.#members.values()].map((member) => ({
       address: member.block.text,
@@ -179,7 +149,9 @@ export class SourcePool {
       exhausted: member.exhausted,
       unusable: member.unusable,
     }));
-    return { inUse: this.#inUse.get('') ?? 0, coolingDown: this.#cooling.count(performance.now()), sources };
+    const now = performance.now();
+    const coolingDown = this.#exhausted.count(now) + this.#unreachable.count(now);
+    return { inUse: this.#countOf(''), coolingDown, sources };
   }
 
   /** @internal Whether it has a source of this family. */
@@ -199,20 +171,36 @@ export class SourcePool {
     return new Picker({
       entries: () => this.#families[family],
       choose: (entries) => this.#choose(entries, { ...situation, turn: this.#turn++ }),
-      rests: (address, now) =>
-        !this.#cooling.isEmpty && (this.#cooling.has(`${address} ${where}`, now) || this.#cooling.has(address, now)),
+      rests: (address, now) => {
+        const pair = `${address} ${where}`;
+        return (
+          (!this.#exhausted.isEmpty && (this.#exhausted.has(pair, now) || this.#exhausted.has(address, now))) ||
+          (!this.#unreachable.isEmpty && this.#unreachable.has(pair, now))
+        );
+      },
       failed: (member, address, fault) => {
-        if (fault === 'exhausted') {
-          member.exhausted++;
-          this.#cooling.start(`${address} ${where}`, performance.now());
-          return;
+        const now = performance.now();
+        const pair = `${address} ${where}`;
+        switch (fault) {
+          case 'exhausted':
+            member.exhausted++;
+            this.#exhausted.set(pair, true, now);
+            break;
+          case 'unreachable':
+            // It may be the destination's fault, so nothing is counted against the source.
+            this.#unreachable.set(pair, true, now);
+            break;
+          case 'not-local':
+            member.unusable++;
+            this.#exhausted.set(address, true, now);
+            break;
+          case 'other':
+            member.unusable++;
         }
-        member.unusable++;
-        if (fault === 'not-local') this.#cooling.start(address, performance.now());
       },
       lease: (member, address) => {
         member.connections++;
-        this.#cooling.end(address);
+        this.#exhausted.delete(address);
         return this.#lease(member, ['', where, address, `${address} ${where}`]);
       },
     });
@@ -248,121 +236,18 @@ export class SourcePool {
   }
 }
 
-/** What a {@link Picker} needs of its pool. */
-interface Access {
-  entries(): readonly Member[];
-  choose(entries: readonly Entry[]): Choice | undefined;
-  rests(address: string, now: number): boolean;
-  failed(member: Member, address: string, fault: Fault): void;
-  lease(member: Member, address: string): PoolLease;
-}
-
-/** So many addresses of one block are looked through for one that does not rest. */
-const LOOK = 256;
-/** So many addresses of blocks are tried for one connection; single addresses all are. */
-const TRIES = 1024;
-
-/** Gives out the sources for one attempt, each once: first those that do not rest, then the others. */
-export class Picker {
-  readonly #access: Access;
-  readonly #tried = new Set<string>();
-  /** Blocks in which nothing was found, in this pass. */
-  readonly #spent = new Set<Member>();
-  #restedOnly = true;
-  #blockTries = 0;
-  #current: { readonly member: Member; readonly address: string } | undefined;
-
-  constructor(access: Access) {
-    this.#access = access;
-  }
-
-  /**
-   * The next source to try.
-   *
-   * @throws what a strategy function throws, and one of Node's argument errors for an answer of it that is none of the candidates
-   */
-  next(): ParsedAddress | undefined {
-    for (;;) {
-      const now = performance.now();
-      const entries = this.#access.entries().filter((member) => this.#isCandidate(member, now));
-      const choice = entries.length === 0 ? undefined : this.#access.choose(entries);
-      if (choice === undefined) {
-        // Also of a strategy function that wants none of those that are left.
-        if (entries.length > 0 || !this.#restedOnly) return undefined;
-        this.#restedOnly = false;
-        this.#spent.clear();
-        continue;
-      }
-      const member = choice.entry as Member;
-      const address = this.#addressIn(choice, now);
-      if (address === undefined) {
-        this.#spent.add(member);
-        continue;
-      }
-      this.#tried.add(address);
-      this.#current = { member, address };
-      if (member.block.only !== undefined) return member.block.only;
-      this.#blockTries++;
-      return parseAddress(address);
-    }
-  }
-
-  /** The source that {@link next} gave is not used. */
-  failed(fault: Fault): void {
-    if (this.#current !== undefined) this.#access.failed(this.#current.member, this.#current.address, fault);
-  }
-
-  /** The source that {@link next} gave is used, until the lease is released. */
-  lease(): PoolLease | undefined {
-    return this.#current && this.#access.lease(this.#current.member, this.#current.address);
-  }
-
-  #isCandidate(member: Member, now: number): boolean {
-    const { only, text } = member.block;
-    if (only === undefined) return !this.#spent.has(member) && this.#blockTries < TRIES;
-    return !this.#tried.has(text) && !(this.#restedOnly && this.#access.rests(text, now));
-  }
-
-  // From the one that was chosen on.
-  #addressIn({ entry: { block }, offset }: Choice, now: number): string | undefined {
-    const looks = Math.min(block.size, LOOK + this.#tried.size);
-    for (let i = 0; i < looks; i++) {
-      const address = block.at(offset + BigInt(i));
-      if (!this.#tried.has(address) && !(this.#restedOnly && this.#access.rests(address, now))) return address;
-    }
-    return undefined;
-  }
-}
-
 function keyOf({ address, port }: { readonly address: string; readonly port: number }): string {
-  return `> ${address} ${port}`;
+  return `> ${canonicalAddress(address)} ${port}`;
 }
 
-function readSource(source: unknown): { block: Block; weight: number } {
-  const { address, weight } =
-    typeof source === 'string' ? { address: source } : ((source ?? {}) as Partial<Record<keyof PoolSource, unknown>>);
-  if (typeof address !== 'string') {
-    throw invalidType('source', 'of type string or an object with a string property address', source);
-  }
-  const block = Block.parse(address);
-  if (weight === undefined) return { block, weight: block.size };
-  if (typeof weight !== 'number') throw invalidType('source.weight', 'of type number', weight);
-  if (!(weight > 0 && weight <= Number.MAX_SAFE_INTEGER)) {
-    throw outOfRange('source.weight', `> 0 && <= ${Number.MAX_SAFE_INTEGER}`, weight);
-  }
-  return { block, weight };
+Object.defineProperty(SourcePool.prototype, BRAND, { value: PROTOCOL });
+
+/** Whether it is a pool, of this copy of connectx or of another one with the same methods. */
+export function isPool(value: unknown): value is SourcePool {
+  return typeof value === 'object' && value !== null && (value as { [BRAND]?: unknown })[BRAND] === PROTOCOL;
 }
 
-function readStrategy(strategy: SourcePoolOptions['strategy'] = 'round-robin'): Choose {
-  if (typeof strategy === 'function') return chooseWith(strategy);
-  if (typeof strategy !== 'string') throw invalidType('options.strategy', 'of type string or function', strategy);
-  if (Object.hasOwn(STRATEGIES, strategy)) return STRATEGIES[strategy];
-  const names = Object.keys(STRATEGIES).map((name) => `'${name}'`);
-  throw invalidValue('options.strategy', strategy, `must be one of ${names.join(', ')}, or a function`);
-}
-
-function readCooldown(cooldown: unknown = 1000): number {
-  if (typeof cooldown !== 'number') throw invalidType('options.cooldown', 'of type number', cooldown);
-  if (!(cooldown >= 0 && cooldown <= 2 ** 31)) throw outOfRange('options.cooldown', '>= 0 && <= 2147483648', cooldown);
-  return cooldown;
+/** Whether it is a pool of a copy of connectx that has other methods. */
+export function isForeignPool(value: object): boolean {
+  return BRAND in value && !isPool(value);
 }

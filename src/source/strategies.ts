@@ -1,5 +1,5 @@
 // In which order does a pool give its sources out? One function for each strategy; plain data in, one choice out.
-import type { Destination } from '../values/address';
+import { canonicalAddress, type Destination } from '../values/address';
 import type { Block } from '../values/cidr';
 import { invalidType, invalidValue } from '../errors/argument_errors';
 
@@ -93,7 +93,8 @@ const leastUsed: Choose = (entries, { random, turn, inUse }) => {
  * the highest wins (rendezvous hashing, with weights as in draft-ietf-bess-weighted-hrw). When an entry goes, only its own
  * destinations move.
  */
-const sticky: Choose = (entries, { destination: { address } }) => {
+const sticky: Choose = (entries, { destination }) => {
+  const address = canonicalAddress(destination.address);
   let best: Entry | undefined;
   let highest = -Infinity;
   for (const entry of entries) {
@@ -117,7 +118,7 @@ function hash(text: string): number {
 
 export const STRATEGIES = { 'round-robin': roundRobin, random, 'least-used': leastUsed, sticky } as const;
 
-/** Chooses among sources that may be tried now, addresses and blocks as they were given to the pool. */
+/** Chooses among the addresses and blocks of the pool that may be tried now. */
 export type ChooseSource = (candidates: readonly string[], destination: Destination) => string | undefined;
 
 /** The strategy that a function of the user's is. */

@@ -11,10 +11,11 @@ import { mayDiffer } from './local_end';
 import { domainOf } from '../kernel/constants';
 import type { Native, TcpExtras } from '../kernel/addon';
 import { netDenial } from '../kernel/permission';
-import { SourcePool } from '../source/pool';
+import { isPool } from '../source/pool';
 import { planPorts, watchOf } from './port_plan';
 import type { PortRange } from '../values/port_range';
-import { lacksZone, resolveSource, type Source } from '../source/options';
+import type { Source } from '../source/options';
+import { lacksZone, resolveSource } from '../source/resolve';
 import type { TracedTechnique } from '../connect/trace';
 
 const { errno } = constants;
@@ -184,7 +185,7 @@ function localOf(source: Source, destination: Destination): string | null | unde
   const { address, port, range } = source;
   if (port !== 0 || range !== undefined) return undefined;
   if (address === undefined) return null;
-  if (typeof address === 'function' || address instanceof SourcePool) return undefined;
+  if (typeof address === 'function' || isPool(address)) return undefined;
   const local = resolveSource(source, destination);
   if (destination.family === 4 || local === null || local === undefined) return local;
   return mayBeginWithZero(local) || lacksZone(source, local) ? undefined : local;

@@ -4,14 +4,14 @@ import type * as net from 'node:net';
 import type { Family } from '../values/address';
 import { Attempt } from './attempt';
 import type { HandleOwner, TcpHandle } from './core_handle';
-import { ConnectxError, unsupported } from '../errors/connectx_error';
+import { ConnectxError, errorsIn, isError, unsupported } from '../errors/connectx_error';
 import { refuseOnFallback } from '../connect/without_addon';
 import { FallbackAttempt } from './fallback';
 import { tcpFeatures } from '../kernel/kernel';
 import type { Native } from '../kernel/addon';
 import { nativeOrFallback } from '../kernel/load';
 import { TcpFeature } from '../kernel/constants';
-import { SourcePool } from '../source/pool';
+import { isPool } from '../source/pool';
 import type { Source } from '../source/options';
 import { type ConnectTrace, finished, type TracedAttempt } from '../connect/trace';
 
@@ -134,7 +134,7 @@ export function releaseAttempt(connecting: Connecting, address: unknown, port: u
 
 /** Of several attempts only one has made the connection: that one, if its source came from a pool. */
 export function keepWinner(socket: net.Socket, connecting: Connecting): AnyAttempt | undefined {
-  if (!(connecting.source.address instanceof SourcePool)) return undefined;
+  if (!isPool(connecting.source.address)) return undefined;
   let winner: AnyAttempt | undefined;
   for (const attempt of attemptsOf(connecting)) {
     if (attempt.isOf(handleOf(socket))) winner = attempt;
@@ -145,12 +145,13 @@ export function keepWinner(socket: net.Socket, connecting: Connecting): AnyAttem
 
 /** The error that a connecting socket ends with: core's own, completed, or what a source function has thrown. */
 export function finalError(connecting: Connecting, error: Error): Error {
-  const errors: unknown[] = error instanceof AggregateError ? error.errors : [error];
+  const several = errorsIn(error);
+  const errors = several ?? [error];
   for (const one of errors) {
     const thrown = completeError(connecting, one)?.thrown;
     if (thrown !== undefined) return asError(thrown.error);
   }
-  if (error instanceof AggregateError) {
+  if (several !== undefined) {
     // As core does it with the code.
     const [first] = errors;
     if (first instanceof ConnectxError && first.reason !== undefined) Object.assign(error, { reason: first.reason });
@@ -159,7 +160,7 @@ export function finalError(connecting: Connecting, error: Error): Error {
 }
 
 export function completeError(connecting: Connecting, error: unknown): AnyAttempt | undefined {
-  if (!(error instanceof Error)) return undefined;
+  if (!isError(error)) return undefined;
   const { address, port } = error as NodeJS.ErrnoException & { address?: string; port?: number };
   const attempt = attemptOf(connecting, address, port);
   attempt?.complete(error);
@@ -179,5 +180,5 @@ function attemptOf(connecting: Connecting, address: unknown, port: unknown): Any
 }
 
 function asError(thrown: unknown): Error {
-  return thrown instanceof Error ? thrown : new Error('localAddress() threw', { cause: thrown });
+  return isError(thrown) ? thrown : new Error('localAddress() threw', { cause: thrown });
 }

@@ -6,8 +6,9 @@ import type { TcpHandle } from './core_handle';
 import { attemptError, complete } from '../errors/connectx_error';
 import type { Failure } from './hunt';
 import { explain, familyMismatch, wildcardOf } from '../connect/explain';
-import type { PoolLease } from '../source/pool';
-import { type Resolved, resolveSource, type Source } from '../source/options';
+import type { PoolLease } from '../source/picker';
+import type { Source } from '../source/options';
+import { type Resolved, resolveSource } from '../source/resolve';
 import { type Sources, sourcesFor } from '../connect/candidates';
 
 const { errno } = constants;

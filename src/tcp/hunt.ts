@@ -25,8 +25,9 @@ import { errnoOf, syscallOf } from '../kernel/outcome';
 import type { Native } from '../kernel/addon';
 import { PortSearch, planPorts, type Technique, watchOf } from './port_plan';
 import type { PortRange } from '../values/port_range';
-import type { PoolLease } from '../source/pool';
-import { lacksZone, resolveSource, type Source } from '../source/options';
+import type { PoolLease } from '../source/picker';
+import type { Source } from '../source/options';
+import { lacksZone, resolveSource } from '../source/resolve';
 import { type Sources, sourcesFor } from '../connect/candidates';
 import { ephemeralRange, hasTimestamps } from '../kernel/sysctl';
 

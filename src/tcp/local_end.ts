@@ -4,14 +4,18 @@ import { type Destination, groupsOf, hexDigit } from '../values/address';
 import type { Native } from '../kernel/addon';
 import type { Technique } from './port_plan';
 import { includesPort, type PortRange } from '../values/port_range';
-import { Recent } from '../values/recent';
+import { ExpiringMap } from '../values/expiring_map';
 import type { Source } from '../source/options';
 import { ephemeralRange } from '../kernel/sysctl';
 
+/** How long the kernel's word is believed, in ms, and of how many sources and ranges. */
+const LIFETIME = 1000;
+const MOST = 256;
+
 /** Sources from which the kernel has connected a moment ago, as against: has taken another one instead (broadcast addresses). */
-const kept = new Recent<true>();
+const kept = new ExpiringMap<true>(LIFETIME, MOST);
 /** Of the network namespace that the thread was in a moment ago. */
-const ranges = new Recent<PortRange>();
+const ranges = new ExpiringMap<PortRange>(LIFETIME, MOST);
 
 /**
  * Whether the kernel has to be asked what it has connected. `now` is `performance.now()`. A source is asked about once a second, and

@@ -6,16 +6,8 @@ import { type ConnectxError, noSource } from '../errors/connectx_error';
 import { invalidValue } from '../errors/argument_errors';
 import { familyMismatch } from '../connect/explain';
 import { dnsLookup } from '../connect/dns';
-import {
-  familyOf,
-  isPlain,
-  isSourceOption,
-  mergeSource,
-  neededFamily,
-  readSource,
-  type Source,
-  type SourceOptions,
-} from '../source/options';
+import { isPlain, isSourceOption, mergeSource, readSource, type Source, type SourceOptions } from '../source/options';
+import { familyOf, neededFamily } from '../source/resolve';
 
 /** Options of {@link connect}: those of `net.connect` for TCP, and the source options. */
 export type ConnectOptions = Omit<net.TcpNetConnectOpts, 'localAddress' | 'localPort'> & SourceOptions;
@@ -26,8 +18,12 @@ export type SocketOptions = net.SocketConstructorOpts & SourceOptions;
 export type ConnectionListener = () => void;
 
 /** The source options of a connect, and of what the socket was made with those that it lacks. */
-export function sourceFor(options: ConnectOptions, own: (SocketOptions & { handle?: unknown }) | undefined): Source {
-  const source = readSource(own === undefined || own === options ? options : mergeSource(own, options));
+export function sourceFor(
+  options: ConnectOptions,
+  own: (SocketOptions & { handle?: unknown }) | undefined,
+  ownSource: Source,
+): Source {
+  const source = own === options ? ownSource : readSource(own === undefined ? options : mergeSource(own, options));
   // Core then connects that very descriptor.
   if (!isPlain(source) && own && (own.fd !== undefined || own.handle)) {
     throw invalidValue('options', options, 'must not have source options beside fd or handle');
@@ -61,7 +57,9 @@ function isPipeName(value: unknown): value is string {
 }
 
 // What the constructors of net.Socket and of its streams do not read. A table would take longer than these comparisons.
+// Of a class the accessors are not enumerable, so only a plain object tells all that is in it.
 function isConnectOnly(options: object): boolean {
+  if (!isPlainObject(options)) return false;
   for (const name in options) {
     switch (name) {
       case 'host':
@@ -82,9 +80,11 @@ function isConnectOnly(options: object): boolean {
 }
 
 // net.Socket spreads its options into an object to which it adds some of its own. Whatever is in them costs it, and every
-// later access, more than the rest of the constructor; so it gets nothing where there is nothing for it.
+// later access, more than the rest of the constructor; so it gets nothing where there is nothing for it, and never the source.
 export function forConstructor(options: SocketOptions | undefined): SocketOptions | undefined {
-  return typeof options === 'object' && (options as unknown) !== null && isConnectOnly(options) ? undefined : options;
+  if (typeof options !== 'object' || (options as unknown) === null) return options;
+  if (isConnectOnly(options)) return undefined;
+  return hasLocalEnd(options) ? withoutSource(options, {}) : options;
 }
 
 /**
@@ -92,24 +92,33 @@ export function forConstructor(options: SocketOptions | undefined): SocketOption
  * Eyeballs off; and with a lookup that leaves out the families for which there is no source.
  */
 export function forCore(options: ConnectOptions, source: Source): object {
-  const lookup = lookupFor(options, source);
-  const isAsGiven = lookup === options.lookup;
-  if (isAsGiven && options.localAddress === undefined && options.localPort === undefined) return options;
-  return isConnectOnly(options) ? connectOptionsOf(options, lookup) : withoutSource(options, lookup);
+  const given = options.lookup;
+  const lookup = lookupFor(given, source, options);
+  if (lookup === given && !hasLocalEnd(options)) return options;
+  return isConnectOnly(options) ? connectOptionsOf(options, lookup) : withoutSource(options, { lookup });
 }
 
 /** The same for what opens a socket by itself, `tls.connect` for one, with a lookup that does not answer at once. */
 export function forCoreToOpen(options: ConnectOptions, source: Source): object {
-  const { localAddress, localPort } = options;
-  const lookup = lookupFor(options, source);
-  if ((localAddress ?? localPort ?? lookup) === undefined) return options;
-  return withoutSource(options, typeof lookup === 'function' ? notAtOnce(lookup as Lookup) : lookup);
+  const lookup = lookupFor(options.lookup, source, options);
+  if (lookup === undefined && !hasLocalEnd(options)) return options;
+  return withoutSource(options, { lookup: typeof lookup === 'function' ? notAtOnce(lookup as Lookup) : lookup });
+}
+
+// Whatever it is: an accessor may answer differently when core reads it again.
+function hasLocalEnd(options: object): boolean {
+  return 'localAddress' in options || 'localPort' in options;
+}
+
+function isPlainObject(options: object): boolean {
+  const prototype: unknown = Object.getPrototypeOf(options);
+  return prototype === Object.prototype || prototype === null;
 }
 
 // Core looks nothing up where the host is an address. To find that out here too would cost more than the function does.
-function lookupFor(options: ConnectOptions, source: Source): unknown {
+function lookupFor(given: unknown, source: Source, options: ConnectOptions): unknown {
   const family = familyOf(source);
-  return family === undefined ? options.lookup : lookupOf(family, options.lookup, source, options.port);
+  return family === undefined ? given : lookupOf(family, given, source, options.port);
 }
 
 // Always of the same shape, which is what makes it cheap.
@@ -125,14 +134,36 @@ function connectOptionsOf(options: ConnectOptions, lookup: unknown): Record<stri
   };
 }
 
-function withoutSource(options: ConnectOptions, lookup: unknown): Record<string, unknown> {
-  const prototype: unknown = Object.getPrototypeOf(options);
-  const plain = prototype === Object.prototype || prototype === null;
-  const copy: Record<string, unknown> = plain ? { ...options } : (Object.create(options) as Record<string, unknown>);
-  copy.localAddress = undefined;
-  copy.localPort = undefined;
-  copy.lookup = lookup;
+// With other values for the names in `over`.
+function withoutSource(options: object, over: Record<PropertyKey, unknown>): object {
+  if (!isPlainObject(options)) return overlaid(options, { ...over, localAddress: undefined, localPort: undefined });
+  const copy: Record<PropertyKey, unknown> = { ...over };
+  for (const name of Reflect.ownKeys(options)) {
+    if (name in over || (typeof name === 'string' && isSourceOption(name))) continue;
+    copy[name] = (options as Record<PropertyKey, unknown>)[name];
+  }
   return copy;
+}
+
+/**
+ * An object of a class, or one with a prototype of its own, with other values for some names. A copy would lack its accessors,
+ * an object derived from it could not be assigned to, and its accessors would not find its private fields.
+ */
+function overlaid(options: object, over: Record<PropertyKey, unknown>): object {
+  const valueOf = (name: PropertyKey): unknown => (name in over ? over[name] : (Reflect.get(options, name) as unknown));
+  return new Proxy(
+    {},
+    {
+      get: (_target, name) => valueOf(name),
+      has: (_target, name) => name in over || name in options,
+      ownKeys: () => [...new Set([...Reflect.ownKeys(options), ...Reflect.ownKeys(over)])],
+      getOwnPropertyDescriptor: (_target, name) =>
+        name in over || Object.hasOwn(options, name)
+          ? { value: valueOf(name), enumerable: true, configurable: true, writable: true }
+          : undefined,
+      getPrototypeOf: () => Reflect.getPrototypeOf(options),
+    },
+  );
 }
 
 /** As `dns.lookup`. */

@@ -18,7 +18,7 @@ import {
   releaseAttempt,
   traceConnected,
 } from './connection';
-import { readSource } from '../source/options';
+import { readSource, type Source } from '../source/options';
 import {
   type ConnectArguments,
   type ConnectionListener,
@@ -33,6 +33,7 @@ import { beginTrace, returned, threw } from '../connect/trace';
 
 // Not private fields: net.Socket's constructor already emits and destroys, before private fields exist.
 const kOptions = Symbol('connectx.options');
+const kSource = Symbol('connectx.source');
 const kConnecting = Symbol('connectx.connecting');
 
 /**
@@ -46,6 +47,12 @@ export class Socket extends CoreSocket {
   /** @internal */
   declare [kOptions]: (SocketOptions & { handle?: unknown }) | undefined;
   /**
+   * What is in {@link kOptions} of the source, read once.
+   *
+   * @internal
+   */
+  declare [kSource]: Source;
+  /**
    * Undefined when there is nothing to be done any more.
    *
    * @internal
@@ -54,9 +61,10 @@ export class Socket extends CoreSocket {
 
   /** Throws one of Node's argument errors when a source option is wrong. */
   constructor(options?: SocketOptions) {
-    readSource(options);
+    const source = readSource(options);
     super(forConstructor(options));
     this[kOptions] = options;
+    this[kSource] = source;
     this[kConnecting] = undefined;
   }
 
@@ -101,7 +109,7 @@ function start(socket: Socket, options: ConnectArguments['options'], listener: C
     coreConnect.call(socket, options, listener);
     return;
   }
-  const source = sourceFor(options, socket[kOptions]);
+  const source = sourceFor(options, socket[kOptions], socket[kSource]);
   const connecting = connectingFrom(source);
   remember(socket, connecting);
   const trace = beginTrace('tcp', options.host, options.port);

@@ -16,7 +16,8 @@ import { AF_INET, domainOf, SocketState, UdpFlag, UdpVerdict } from '../kernel/c
 import { errnoOf, syscallOf } from '../kernel/outcome';
 import type { Native, PortsQuestion } from '../kernel/addon';
 import { udpSocketCount } from '../kernel/sockstat';
-import { lacksZone, type Source } from '../source/options';
+import type { Source } from '../source/options';
+import { lacksZone } from '../source/resolve';
 import { udpSharingOf } from '../kernel/sock_diag';
 import type { UdpMemory } from './port_cache';
 import type { DestinationPorts } from './ports';

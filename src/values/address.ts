@@ -1,5 +1,5 @@
 // Numeric IP addresses as values: what kind of address is this text? No I/O, no native code.
-import { isIP } from 'node:net';
+import { isIP, SocketAddress } from 'node:net';
 
 /** 4 or 6, as `node:net` numbers address families. */
 export type Family = 4 | 6;
@@ -47,6 +47,21 @@ function parse(text: string): ParsedAddress | undefined {
   const mapped = mapped4(groups);
   if (mapped !== undefined) return { ip: mapped, family: 4, zone: undefined, scope: scopeOf4(mapped) };
   return { ip, family: 6, zone, scope: scopeOf6(groups) };
+}
+
+/** The one spelling of an address (RFC 5952 for IPv6, IPv4 where it is IPv4-mapped), with its zone; any other text as it is. */
+export function canonicalAddress(text: string): string {
+  if (!text.includes(':')) return text;
+  const parsed = parseAddress(text);
+  if (parsed === undefined) return text;
+  if (parsed.family === 4) return parsed.ip;
+  const ip = canonical6(parsed.ip);
+  return parsed.zone === undefined ? ip : `${ip}%${parsed.zone}`;
+}
+
+/** The spelling of RFC 5952, which is the kernel's, and so the one in `socket.localAddress`. */
+export function canonical6(ip: string): string {
+  return new SocketAddress({ family: 'ipv6', address: ip }).address;
 }
 
 /** An IPv4 address as an AF_INET6 socket writes it (RFC 4291, section 2.5.5.2). */

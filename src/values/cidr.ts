@@ -1,12 +1,12 @@
 // CIDR blocks as values: which addresses are in it, and which one is the n-th? Nothing is ever expanded.
-import { isIP, SocketAddress } from 'node:net';
-import { type Family, groupsOf, type ParsedAddress, parseAddress } from './address';
+import { isIP } from 'node:net';
+import { canonical6, canonicalAddress, type Family, groupsOf, type ParsedAddress, parseAddress } from './address';
 import { invalidAddress, invalidValue } from '../errors/argument_errors';
 
 /** One address, or all the addresses that share a prefix. */
 export class Block {
   readonly family: Family;
-  /** As it is written: `192.0.2.7`, `192.0.2.0/24`. */
+  /** The one spelling of it: `192.0.2.7`, `192.0.2.0/24`, `2001:db8::/64`. */
   readonly text: string;
   /** How many addresses it has; inexact above 2^53. */
   readonly size: number;
@@ -37,7 +37,7 @@ export class Block {
     }
     const width = parsed.family === 4 ? 32 : 128;
     const first = toNumber(parsed.ip);
-    if (slash < 0) return new Block(parsed.ip + (parsed.zone === undefined ? '' : `%${parsed.zone}`), parsed, first, 0);
+    if (slash < 0) return new Block(canonicalAddress(text), parsed, first, 0);
     const length = text.slice(slash + 1);
     if (!/^\d{1,3}$/.test(length) || Number(length) > width || parsed.zone !== undefined) {
       throw invalidValue('source', text, `must have a prefix length from 0 to ${width}, and no zone`);
@@ -46,7 +46,8 @@ export class Block {
     if (first % (1n << BigInt(bits)) !== 0n) {
       throw invalidValue('source', text, 'must not have bits set behind its prefix length');
     }
-    return new Block(bits === 0 ? parsed.ip : `${parsed.ip}/${length}`, parsed, first, bits);
+    const ip = canonicalAddress(parsed.ip);
+    return new Block(bits === 0 ? ip : `${ip}/${Number(length)}`, parsed, first, bits);
   }
 
   /** The address at `offset`, with its zone if it has one, counted from the first one and around the end. */
@@ -88,6 +89,5 @@ function toText(family: Family, number: bigint): string {
   }
   const digits = number.toString(16).padStart(32, '0');
   const groups = digits.match(/.{4}/g) ?? [];
-  // The spelling of RFC 5952 is the kernel's, and so the one in `socket.localAddress`.
-  return new SocketAddress({ family: 'ipv6', address: groups.join(':') }).address;
+  return canonical6(groups.join(':'));
 }

@@ -203,13 +203,31 @@ const cases: Case[] = [
     reason: undefined,
     says: /socket options was refused/,
   },
-  ...['ECONNREFUSED', 'ETIMEDOUT', 'EHOSTUNREACH', 'ENETUNREACH', 'EACCES', 'EMFILE', 'EADDRINUSE'].map((name) => ({
+  ...['ECONNREFUSED', 'ETIMEDOUT', 'EMFILE', 'EADDRINUSE'].map((name) => ({
     name: `${name} says it all`,
     errno: errno[name as keyof typeof errno],
     syscall: 'connect',
+    localAddress: '192.0.2.7',
     reason: undefined,
     says: /^$/,
   })),
+  ...(['EHOSTUNREACH', 'ENETUNREACH', 'EACCES', 'EINVAL', 'EPERM'] as const).flatMap((name) => [
+    {
+      name: `${name} from a source address is the route's`,
+      errno: errno[name],
+      syscall: 'connect',
+      localAddress: '192.0.2.7',
+      reason: undefined,
+      says: /the destination cannot be reached from this source: /,
+    },
+    {
+      name: `${name} with no source address says it all`,
+      errno: errno[name],
+      syscall: 'connect',
+      reason: undefined,
+      says: /^$/,
+    },
+  ]),
 ];
 
 test.each(cases)('$name: $reason', (of) => {

@@ -2,7 +2,6 @@
 import { type Destination, SourcePool, type SourcePoolOptions } from 'connectx';
 import { describe, expect, test } from 'vitest';
 import { Block } from '../../src/values/cidr';
-import { CoolDown } from '../../src/values/cool_down';
 
 const to = (address: string, port = 443): Destination => ({ address, port, family: address.includes(':') ? 6 : 4 });
 
@@ -225,7 +224,7 @@ describe('shares', () => {
     expect(new Set(draw(large, 500, () => to('2001:db8:1::1'), false)).size).toBe(500);
   });
 
-  test('a function chooses: candidates as they were given, one of them or an address of a block', () => {
+  test('a function chooses: one of the candidates or an address of a block', () => {
     const asked: unknown[] = [];
     const pool = new SourcePool(['192.0.2.1', '10.0.1.0/28', '2001:db8::1'], {
       strategy: (candidates, destination) => {
@@ -349,26 +348,61 @@ test('a lease is given back once', () => {
   expect(pool.stats()).toMatchObject({ inUse: 0, sources: [{ inUse: 0, connections: 1 }] });
 });
 
-describe('CoolDown', () => {
-  test('ends', () => {
-    const cooling = new CoolDown(100);
-    cooling.start('a', 1000);
-    expect([cooling.has('a', 1099), cooling.has('b', 1099), cooling.has('a', 1100)]).toEqual([true, false, false]);
-    expect(cooling.isEmpty).toBe(true);
+describe('addresses are compared by value', () => {
+  test.each([
+    ['2001:DB8:0::7', '2001:db8::7'],
+    ['2001:0db8::/64', '2001:db8::/064'],
+    ['10.0.0.0/8', '10.0.0.0/08'],
+    ['::ffff:192.0.2.7', '192.0.2.7'],
+    ['192.0.2.7/32', '192.0.2.7'],
+  ])('%s is %s', (one, other) => {
+    const pool = new SourcePool([one]).add({ address: other, weight: 3 });
+    expect(pool.stats().sources).toMatchObject([{ weight: 3 }]);
+    expect(pool.delete(one)).toBe(true);
+    expect(pool.size).toBe(0);
   });
 
-  test('begins anew', () => {
-    const cooling = new CoolDown(100);
-    cooling.start('a', 1000);
-    cooling.start('b', 1010);
-    cooling.start('a', 1050);
-    expect([cooling.has('a', 1120), cooling.has('b', 1120), cooling.count(1120)]).toEqual([true, false, 1]);
+  test("the statistics have the kernel's spelling", () => {
+    expect(new SourcePool(['2001:DB8:0:0::/64', '2001:0DB8::1']).stats().sources.map(({ address }) => address)).toEqual(
+      ['2001:db8::/64', '2001:db8::1'],
+    );
   });
 
-  test('does not grow for ever', () => {
-    const cooling = new CoolDown(1_000_000);
-    for (let n = 0; n < 50_000; n++) cooling.start(`${n}`, n);
-    expect(cooling.count(50_000)).toBe(16_384);
-    expect([cooling.has('0', 50_000), cooling.has('49999', 50_000)]).toEqual([false, true]);
+  test('a destination, too: it rests, is counted and is stuck to under every spelling', () => {
+    const pool = new SourcePool(['2001:db8::1', '2001:db8::2'], { strategy: 'least-used' });
+    draw(pool, 1, () => to('2001:DB8:1::1'), false);
+    draw(pool, 1, () => to('2001:db8:1:0::1'), false);
+    expect(pool.stats().sources.map(({ inUse }) => inUse)).toEqual([1, 1]);
+    const sticky = new SourcePool(['2001:db8::/64'], { strategy: 'sticky' });
+    expect(draw(sticky, 1, () => to('2001:DB8:1:0::1'))).toEqual(draw(sticky, 1, () => to('2001:db8:1::1')));
+  });
+});
+
+describe('a source from which there is no route to the destination', () => {
+  test('is passed over towards this destination, and nothing is counted against it', () => {
+    const pool = new SourcePool(['192.0.2.1', '192.0.2.2'], { strategy: 'least-used' });
+    const picker = pool.pick(to('203.0.113.1'), 4);
+    const failed = picker.next()?.ip;
+    picker.failed('unreachable');
+    expect(new Set(draw(pool, 20, () => to('203.0.113.1'))).has(failed ?? '')).toBe(false);
+    expect(new Set(draw(pool, 20, () => to('203.0.113.2'))).has(failed ?? '')).toBe(true);
+    expect(pool.stats().sources).toMatchObject([
+      { unusable: 0, exhausted: 0 },
+      { unusable: 0, exhausted: 0 },
+    ]);
+    expect(pool.stats().coolingDown).toBe(1);
+  });
+
+  test('destinations that nobody can reach do not make the pool forget which sources are exhausted', () => {
+    const pool = new SourcePool(['192.0.2.1', '192.0.2.2']);
+    const picker = pool.pick(to('203.0.113.1'), 4);
+    const exhausted = picker.next()?.ip;
+    picker.failed('exhausted');
+    for (let n = 0; n < 20_000; n++) {
+      const other = pool.pick(to(`10.0.${n >> 8}.${n & 255}`), 4);
+      other.next();
+      other.failed('unreachable');
+    }
+    expect(new Set(draw(pool, 20, () => to('203.0.113.1'))).has(exhausted ?? '')).toBe(false);
   });
 });

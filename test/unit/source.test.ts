@@ -5,15 +5,8 @@ import * as os from 'node:os';
 import { describe, expect, test } from 'vitest';
 import type { Destination } from '../../src/values/address';
 import { SourcePool } from '../../src/source/pool';
-import {
-  familyOf,
-  int32,
-  isPlain,
-  lacksZone,
-  readSource,
-  resolveSource,
-  type SourceOptions,
-} from '../../src/source/options';
+import { int32, isPlain, readSource, SOURCE_OPTIONS, type SourceOptions } from '../../src/source/options';
+import { familyOf, lacksZone, resolveSource } from '../../src/source/resolve';
 import { connect, Socket } from '../../src/tcp/socket';
 
 interface ArgumentError extends Error {
@@ -518,4 +511,43 @@ test('int32 takes unsigned values by their bits', () => {
   expect([0, -0, 1, -1, 0x7fffffff, 0x80000000, 0xffffffff, -0x80000000].map((value) => int32('x', value))).toEqual([
     0, 0, 1, -1, 0x7fffffff, -0x80000000, -1, -0x80000000,
   ]);
+});
+
+test('each option is read once, and a getter that answers differently each time does not change what others get', () => {
+  const reads: Record<string, number> = {};
+  const answers: Record<string, readonly unknown[]> = {
+    localAddress: ['192.0.2.1', '192.0.2.2', '192.0.2.3'],
+    reuseTimeWait: [false, true],
+  };
+  const options = {};
+  for (const name of SOURCE_OPTIONS) {
+    const get = () => {
+      reads[name] = (reads[name] ?? 0) + 1;
+      return answers[name]?.[(reads[name] - 1) % answers[name].length];
+    };
+    Object.defineProperty(options, name, { get, enumerable: true });
+  }
+  const { address } = readSource(options);
+  expect(address).toMatchObject({ ipv4: { ip: '192.0.2.1' } });
+  expect(reads).toEqual(Object.fromEntries(SOURCE_OPTIONS.map((name) => [name, 1])));
+  for (const ip of ['192.0.2.1', '192.0.2.2', '192.0.2.3']) {
+    expect(readSource({ localAddress: ip }).address).toMatchObject({ ipv4: { ip } });
+  }
+});
+
+test('a pool of another copy of connectx is a pool, unless it is too different', () => {
+  const own = new SourcePool(['192.0.2.1']);
+  const brand = Symbol.for('connectx.SourcePool');
+  class Other {
+    serves(family: number) {
+      return own.serves(family as 4 | 6);
+    }
+  }
+  Object.defineProperty(Other.prototype, brand, { value: (own as unknown as Record<symbol, unknown>)[brand] });
+  const pool = new Other();
+  const source = readSource({ localAddress: pool as unknown as SourcePool });
+  expect(source.address).toBe(pool);
+  expect(familyOf(source)).toBe(4);
+  Object.defineProperty(pool, brand, { value: 'another' });
+  expect(() => readSource({ localAddress: pool as unknown as SourcePool })).toThrow(/another version of connectx/);
 });

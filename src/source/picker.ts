@@ -1,0 +1,106 @@
+// The sources of a pool for one attempt, each given out once.
+import { type ParsedAddress, parseAddress } from '../values/address';
+import type { Choice, Entry } from './strategies';
+
+/** A source of a pool, and what became of it. */
+export interface Member extends Entry {
+  inUse: number;
+  connections: number;
+  exhausted: number;
+  unusable: number;
+}
+
+/** Why a source that was tried is not used. `unreachable`: connect(2) finds no route to the destination from it. */
+export type Fault = 'exhausted' | 'unreachable' | 'not-local' | 'other';
+
+/** A connection's hold on its source. */
+export interface PoolLease {
+  /** Once is enough; more often does no harm. */
+  release(): void;
+}
+
+/** What a {@link Picker} needs of its pool. */
+export interface Access {
+  entries(): readonly Member[];
+  choose(entries: readonly Entry[]): Choice | undefined;
+  rests(address: string, now: number): boolean;
+  failed(member: Member, address: string, fault: Fault): void;
+  lease(member: Member, address: string): PoolLease;
+}
+
+/** So many addresses of one block are looked through for one that does not rest. */
+const LOOK = 256;
+/** So many addresses of blocks are tried for one connection; single addresses all are. */
+const TRIES = 1024;
+
+/** Gives out the sources for one attempt, each once: first those that do not rest, then the others. */
+export class Picker {
+  readonly #access: Access;
+  readonly #tried = new Set<string>();
+  /** Blocks in which nothing was found, in this pass. */
+  readonly #spent = new Set<Member>();
+  #restedOnly = true;
+  #blockTries = 0;
+  #current: { readonly member: Member; readonly address: string } | undefined;
+
+  constructor(access: Access) {
+    this.#access = access;
+  }
+
+  /**
+   * The next source to try.
+   *
+   * @throws what a strategy function throws, and one of Node's argument errors for an answer of it that is none of the candidates
+   */
+  next(): ParsedAddress | undefined {
+    for (;;) {
+      const now = performance.now();
+      const entries = this.#access.entries().filter((member) => this.#isCandidate(member, now));
+      const choice = entries.length === 0 ? undefined : this.#access.choose(entries);
+      if (choice === undefined) {
+        // Also of a strategy function that wants none of those that are left.
+        if (entries.length > 0 || !this.#restedOnly) return undefined;
+        this.#restedOnly = false;
+        this.#spent.clear();
+        continue;
+      }
+      const member = choice.entry as Member;
+      const address = this.#addressIn(choice, now);
+      if (address === undefined) {
+        this.#spent.add(member);
+        continue;
+      }
+      this.#tried.add(address);
+      this.#current = { member, address };
+      if (member.block.only !== undefined) return member.block.only;
+      this.#blockTries++;
+      return parseAddress(address);
+    }
+  }
+
+  /** The source that {@link next} gave is not used. */
+  failed(fault: Fault): void {
+    if (this.#current !== undefined) this.#access.failed(this.#current.member, this.#current.address, fault);
+  }
+
+  /** The source that {@link next} gave is used, until the lease is released. */
+  lease(): PoolLease | undefined {
+    return this.#current && this.#access.lease(this.#current.member, this.#current.address);
+  }
+
+  #isCandidate(member: Member, now: number): boolean {
+    const { only, text } = member.block;
+    if (only === undefined) return !this.#spent.has(member) && this.#blockTries < TRIES;
+    return !this.#tried.has(text) && !(this.#restedOnly && this.#access.rests(text, now));
+  }
+
+  // From the one that was chosen on.
+  #addressIn({ entry: { block }, offset }: Choice, now: number): string | undefined {
+    const looks = Math.min(block.size, LOOK + this.#tried.size);
+    for (let i = 0; i < looks; i++) {
+      const address = block.at(offset + BigInt(i));
+      if (!this.#tried.has(address) && !(this.#restedOnly && this.#access.rests(address, now))) return address;
+    }
+    return undefined;
+  }
+}
