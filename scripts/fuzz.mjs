@@ -4,7 +4,7 @@
 import { execFileSync, spawnSync } from 'node:child_process';
 import { cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { report, root, run, works } from './lib.mjs';
 
@@ -28,9 +28,13 @@ if (!works('clang++', ['--version'])) {
   process.exit(1);
 }
 
-const FLAGS = ['-std=c++17', '-g', '-O1', '-fno-omit-frame-pointer', '-D_GNU_SOURCE'];
+const native = join(root, 'native');
+const FLAGS = [`-I${native}`, '-std=c++17', '-g', '-O1', '-fno-omit-frame-pointer', '-D_GNU_SOURCE'];
 const SANITIZE = '-fsanitize=fuzzer,address,undefined';
-const SOURCES = ['address', 'diag_dump', 'diag_sinks', 'links', 'netlink', 'os', 'route', 'sock_diag'];
+const SOURCES = [
+  ...['os', 'address', 'netlink/message', 'netlink/sock_diag', 'netlink/route', 'netlink/links'],
+  ...['netlink/diag_dump', 'netlink/socket_table'],
+];
 
 const directory = mkdtempSync(join(tmpdir(), 'connectx-fuzz-'));
 process.on('exit', () => rmSync(directory, { recursive: true, force: true }));
@@ -38,10 +42,10 @@ const reports = join(root, 'reports');
 mkdirSync(reports, { recursive: true });
 
 // The addon's own sources once, for all of the targets.
-const objects = SOURCES.map((name) => join(directory, `${name}.o`));
+const objects = SOURCES.map((name) => join(directory, `${basename(name)}.o`));
 for (const [index, name] of SOURCES.entries()) {
   const sanitize = [SANITIZE.replace('fuzzer', 'fuzzer-no-link'), '-fno-sanitize-recover=all'];
-  run('clang++', [...FLAGS, ...sanitize, '-c', join(root, 'native', `${name}.cc`), '-o', objects[index]]);
+  run('clang++', [...FLAGS, ...sanitize, '-c', join(native, `${name}.cc`), '-o', objects[index]]);
 }
 
 const summary = [];

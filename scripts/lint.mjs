@@ -13,8 +13,8 @@ run('npx', ['prettier', fix ? '--write' : '--check', '--log-level=warn', '.']);
 run('npx', ['eslint', ...(fix ? ['--fix'] : []), '--max-warnings=0', '.']);
 
 const cxx = ['native', 'test/native', 'test/fuzz', 'bench/native'].flatMap((folder) =>
-  readdirSync(join(root, folder))
-    .filter((name) => /\.(c|cc|h)$/.test(name))
+  readdirSync(join(root, folder), { recursive: true })
+    .filter((name) => /\.(c|cc|h)$/.test(name) && !name.startsWith('build/'))
     .map((name) => join(folder, name)),
 );
 

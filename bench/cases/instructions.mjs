@@ -3,7 +3,6 @@
 import { execFile, execFileSync } from 'node:child_process';
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { ends } from '../lib/ends.mjs';
 import { isolated } from '../lib/namespace.mjs';
@@ -11,7 +10,6 @@ import { works } from '../../scripts/lib.mjs';
 import { withParent } from '../lib/processes.mjs';
 import { number } from '../lib/report.mjs';
 
-const harness = fileURLToPath(new URL('../native/instructions.cc', import.meta.url));
 const command = promisify(execFile);
 /** What node-gyp gives the addon. */
 const FLAGS = ['-std=c++17', '-O3', '-fno-omit-frame-pointer', '-fno-rtti', '-fno-exceptions', '-fvisibility=hidden'];
@@ -21,8 +19,11 @@ const FEW = { 'DecodeDump, 10,000 sockets': 2 };
 
 async function compile(checkout, directory, name) {
   const native = join(checkout, 'native');
-  const sources = readdirSync(native)
-    .filter((file) => file.endsWith('.cc') && file !== 'binding.cc')
+  // The harness of that commit, which knows its headers.
+  const harness = join(checkout, 'bench/native/instructions.cc');
+  // Without what needs Node.
+  const sources = readdirSync(native, { recursive: true })
+    .filter((file) => file.endsWith('.cc') && file !== 'binding.cc' && !file.startsWith('napi/'))
     .map((file) => join(native, file));
   const program = join(directory, name);
   await command('c++', [...FLAGS, `-I${native}`, '-o', program, harness, ...sources]);

@@ -21,13 +21,13 @@
 #include <vector>
 
 #include "address.h"
-#include "diag_dump.h"
-#include "diag_sinks.h"
-#include "oracle.h"
+#include "netlink/diag_dump.h"
+#include "netlink/namespace_sockets.h"
+#include "netlink/sock_diag.h"
+#include "netlink/socket_table.h"
 #include "os.h"
-#include "sock_diag.h"
-#include "tcp_prepare.h"
-#include "udp_connect.h"
+#include "tcp/prepare.h"
+#include "udp/lock.h"
 
 // Callgrind is told this name.
 extern "C" [[gnu::noinline]] void Measured(const std::function<void()>& act) {

@@ -99,7 +99,7 @@ export interface Native {
     remotePort: number,
     interfaceIndex: number,
   ): number;
-  /** How many ports of a few that were looked at are in TIME-WAIT, plus 65536 times how many these are; see `native/time_wait.h`. */
+  /** How many ports of a few that were looked at are in TIME-WAIT, plus 65536 times how many these are; see `native/tcp/time_wait.h`. */
   countTimeWait(
     fd: number,
     family: number,
@@ -112,7 +112,7 @@ export interface Native {
   ): number;
   /** A descriptor to be adopted at once: it is closed with the environment if nobody else has closed it. */
   udpSocket(family: number): number;
-  /** A {@link UdpVerdict}; see `native/udp_connect.h`. */
+  /** A {@link UdpVerdict}; see `native/udp/lock.h`. */
   udpConnect(
     fd: number,
     family: number,

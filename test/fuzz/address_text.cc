@@ -2,7 +2,7 @@
 #include <cstring>
 #include <string>
 
-#include "../../native/address.h"
+#include "address.h"
 #include "fuzz.h"
 
 using namespace connectx;

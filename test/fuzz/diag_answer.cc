@@ -6,8 +6,8 @@
 #include <cerrno>
 #include <cstring>
 
-#include "../../native/sock_diag.h"
 #include "fuzz.h"
+#include "netlink/sock_diag.h"
 
 using namespace connectx;
 

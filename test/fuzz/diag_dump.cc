@@ -4,8 +4,8 @@
 #include <cstring>
 #include <string>
 
-#include "../../native/diag_sinks.h"
 #include "fuzz.h"
+#include "netlink/socket_table.h"
 
 using namespace connectx;
 

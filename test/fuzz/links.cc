@@ -1,5 +1,5 @@
 // A part of the list of interfaces of rtnetlink(7).
-#include "../../native/links.h"
+#include "netlink/links.h"
 
 #include <linux/rtnetlink.h>
 

@@ -1,6 +1,6 @@
 // The answer of rtnetlink(7) to the question for a route. The first byte says of which family.
-#include "../../native/route.h"
 #include "fuzz.h"
+#include "netlink/route.h"
 
 using namespace connectx;
 

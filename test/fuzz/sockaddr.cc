@@ -2,7 +2,7 @@
 #include <algorithm>
 #include <cstring>
 
-#include "../../native/address.h"
+#include "address.h"
 #include "fuzz.h"
 
 using namespace connectx;

@@ -1,4 +1,4 @@
-// The lock of native/udp_connect.cc, checked by exhaustion: model/README.md says what the model stands for.
+// The lock of native/udp/lock.cc, checked by exhaustion: model/README.md says what the model stands for.
 import { execFile, spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';

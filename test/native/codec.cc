@@ -9,14 +9,14 @@
 #include <string>
 #include <vector>
 
-#include "../../native/address.h"
-#include "../../native/diag_dump.h"
-#include "../../native/diag_sinks.h"
-#include "../../native/links.h"
-#include "../../native/os.h"
-#include "../../native/route.h"
-#include "../../native/sock_diag.h"
-#include "../../native/tcp_pin.h"
+#include "address.h"
+#include "netlink/diag_dump.h"
+#include "netlink/links.h"
+#include "netlink/route.h"
+#include "netlink/sock_diag.h"
+#include "netlink/socket_table.h"
+#include "os.h"
+#include "tcp/pin.h"
 
 namespace {
 

@@ -39,7 +39,7 @@ describe('the tarball', () => {
     const patterns = [
       /^(CHANGELOG\.md|LICENSE|README\.md|binding\.gyp|package\.json)$/,
       /^dist\/[\w-]+\.(js|js\.map|d\.ts)$/,
-      /^native\/\w+\.(cc|h|map)$/,
+      /^native\/(\w+\/)?\w+\.(cc|h|map)$/,
       /^prebuilds\/linux-(x64|arm64)\/connectx\.(glibc|musl)\.node$/,
     ];
     expect(packed.files.filter((path) => !patterns.some((pattern) => pattern.test(path)))).toEqual([]);

@@ -16,7 +16,7 @@ const TITLES = {
   handles: 'handles of each process beyond those of its sockets, flat',
 };
 /**
- * What a thread keeps to ask the kernel with, from when it is first needed (native/oracle.h): for TCP, for UDP and in the background each
+ * What a thread keeps to ask the kernel with, from when it is first needed (native/netlink/namespace_sockets.h): for TCP, for UDP and in the background each
  * netlink sockets for connections, routes and interfaces; and a socket of each family that is never bound.
  */
 const KEPT = { netlink: 9, others: 4 };

@@ -8,7 +8,7 @@ import { IN_USE, type Lease, NOT_BOUND, type Target, type UdpRequest, UdpSteps }
 
 const { errno } = constants;
 
-// native/udp_connect.h
+// native/udp/lock.h
 const CONNECTED = 0;
 const PORT_LOCKED = 1;
 const TUPLE_IN_USE = 2;
@@ -20,7 +20,7 @@ const ALONE = 6;
 // net/tcp_states.h
 const ESTABLISHED = 1;
 
-// native/binding.cc
+// native/napi/addon.cc
 const SHARED = 1;
 const EXCLUSIVE = 2;
 const TRY_ALONE = 4;
@@ -30,7 +30,7 @@ const fails = (syscall: string, code: number) => -(code + 4096 * SYSCALLS.indexO
 
 type Answer = number | ((port: number, flags: number) => number);
 
-/** As native/binding.cc does it. */
+/** As native/napi/addon.cc does it. */
 function first(ports: Uint16Array, dull: number, ask: (port: number) => number): number {
   for (let place = 0; ; place++) {
     const answer = ask(ports[place] as number);

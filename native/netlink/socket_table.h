@@ -1,6 +1,6 @@
 // What is made of a dump while it comes in: counts, ports, and the sockets that hold a port for themselves.
-#ifndef CONNECTX_DIAG_SINKS_H
-#define CONNECTX_DIAG_SINKS_H
+#ifndef CONNECTX_NETLINK_SOCKET_TABLE_H
+#define CONNECTX_NETLINK_SOCKET_TABLE_H
 
 #include <array>
 #include <bitset>
@@ -12,7 +12,7 @@
 #include <utility>
 #include <vector>
 
-#include "diag_dump.h"
+#include "netlink/diag_dump.h"
 
 namespace connectx {
 
@@ -104,4 +104,4 @@ class HolderSink : public DumpSink {
 
 }  // namespace connectx
 
-#endif  // CONNECTX_DIAG_SINKS_H
+#endif  // CONNECTX_NETLINK_SOCKET_TABLE_H

@@ -1,12 +1,12 @@
 // A socket on its way from the addon to Node: between the two, JavaScript runs, and there a worker thread can be
 // terminated.
-#ifndef CONNECTX_LOOSE_SOCKET_H
-#define CONNECTX_LOOSE_SOCKET_H
+#ifndef CONNECTX_NAPI_UNADOPTED_SOCKET_H
+#define CONNECTX_NAPI_UNADOPTED_SOCKET_H
 
 #include <cstdint>
 
+#include "netlink/sock_diag.h"
 #include "os.h"
-#include "sock_diag.h"
 
 namespace connectx {
 
@@ -36,4 +36,4 @@ class LooseSocket {
 
 }  // namespace connectx
 
-#endif  // CONNECTX_LOOSE_SOCKET_H
+#endif  // CONNECTX_NAPI_UNADOPTED_SOCKET_H

@@ -1,4 +1,4 @@
-#include "diag_sinks.h"
+#include "netlink/socket_table.h"
 
 #include <arpa/inet.h>
 

@@ -1,9 +1,9 @@
-#include "device_check.h"
+#include "tcp/device_conflict.h"
 
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 
-#include "sock_diag.h"
+#include "netlink/sock_diag.h"
 
 namespace connectx {
 

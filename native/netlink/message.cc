@@ -1,4 +1,4 @@
-#include "netlink.h"
+#include "netlink/message.h"
 
 #include <sys/socket.h>
 

@@ -1,6 +1,6 @@
-// Work off the event loop, as a promise. Beside binding.cc the only file that sees Node-API.
-#ifndef CONNECTX_BACKGROUND_H
-#define CONNECTX_BACKGROUND_H
+// Work off the event loop, as a promise. Beside addon.cc the only file that sees Node-API.
+#ifndef CONNECTX_NAPI_BACKGROUND_H
+#define CONNECTX_NAPI_BACKGROUND_H
 
 #include <napi.h>
 
@@ -49,4 +49,4 @@ napi_value InBackground(napi_env env, const char* name, std::unique_ptr<Job> job
 
 }  // namespace connectx
 
-#endif  // CONNECTX_BACKGROUND_H
+#endif  // CONNECTX_NAPI_BACKGROUND_H

@@ -1,7 +1,7 @@
 // What every netlink question has in common: an owned socket that talks to the kernel alone, and headers that are
 // checked before anything behind them is read.
-#ifndef CONNECTX_NETLINK_H
-#define CONNECTX_NETLINK_H
+#ifndef CONNECTX_NETLINK_MESSAGE_H
+#define CONNECTX_NETLINK_MESSAGE_H
 
 #include <linux/netlink.h>
 
@@ -34,4 +34,4 @@ Result OpenNetlink(int protocol, uint32_t groups);
 
 }  // namespace connectx
 
-#endif  // CONNECTX_NETLINK_H
+#endif  // CONNECTX_NETLINK_MESSAGE_H

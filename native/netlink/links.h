@@ -1,7 +1,7 @@
 // The network interfaces of this namespace, kept up to date by the kernel's own announcements (rtnetlink(7),
 // RTMGRP_LINK), so that asking costs one system call.
-#ifndef CONNECTX_LINKS_H
-#define CONNECTX_LINKS_H
+#ifndef CONNECTX_NETLINK_LINKS_H
+#define CONNECTX_NETLINK_LINKS_H
 
 #include <cstddef>
 #include <cstdint>
@@ -34,4 +34,4 @@ class Links {
 
 }  // namespace connectx
 
-#endif  // CONNECTX_LINKS_H
+#endif  // CONNECTX_NETLINK_LINKS_H

@@ -1,7 +1,7 @@
 // Which source address would the kernel take towards a destination? Asked over rtnetlink (RTM_GETROUTE, rtnetlink(7)),
 // which uses up no port, unlike connecting a scratch socket.
-#ifndef CONNECTX_ROUTE_H
-#define CONNECTX_ROUTE_H
+#ifndef CONNECTX_NETLINK_ROUTE_H
+#define CONNECTX_NETLINK_ROUTE_H
 
 #include <cstddef>
 #include <cstdint>
@@ -36,4 +36,4 @@ Result RouteLookup(const RouteQuery& query, Fd* socket, RouteAnswer* out);
 
 }  // namespace connectx
 
-#endif  // CONNECTX_ROUTE_H
+#endif  // CONNECTX_NETLINK_ROUTE_H

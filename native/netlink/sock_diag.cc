@@ -1,4 +1,4 @@
-#include "sock_diag.h"
+#include "netlink/sock_diag.h"
 
 #include <linux/inet_diag.h>
 #include <linux/netlink.h>
@@ -8,7 +8,7 @@
 #include <cerrno>
 #include <cstring>
 
-#include "netlink.h"
+#include "netlink/message.h"
 
 // Kernel headers older than the running kernel lack this number; it is ABI and does not change.
 #ifndef SO_NETNS_COOKIE

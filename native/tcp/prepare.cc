@@ -1,4 +1,4 @@
-#include "tcp_prepare.h"
+#include "tcp/prepare.h"
 
 #include <linux/in.h>
 #include <linux/tcp.h>

@@ -1,14 +1,14 @@
 // What the kernel is asked about ports and tuples with: netlink sockets that are kept between calls, all of them of one
 // network namespace. Each environment has its own.
-#ifndef CONNECTX_ORACLE_H
-#define CONNECTX_ORACLE_H
+#ifndef CONNECTX_NETLINK_NAMESPACE_SOCKETS_H
+#define CONNECTX_NETLINK_NAMESPACE_SOCKETS_H
 
 #include <cstdint>
 #include <vector>
 
-#include "links.h"
+#include "netlink/links.h"
+#include "netlink/sock_diag.h"
 #include "os.h"
-#include "sock_diag.h"
 
 namespace connectx {
 
@@ -47,4 +47,4 @@ struct Oracle {
 
 }  // namespace connectx
 
-#endif  // CONNECTX_ORACLE_H
+#endif  // CONNECTX_NETLINK_NAMESPACE_SOCKETS_H

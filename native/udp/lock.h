@@ -1,12 +1,12 @@
 // The critical section of a connected UDP socket that shares its local port, and nothing else: no JavaScript can run,
 // throw or be terminated while a port is locked; but for UdpConnectLocked, before which core's own has run.
-#ifndef CONNECTX_UDP_CONNECT_H
-#define CONNECTX_UDP_CONNECT_H
+#ifndef CONNECTX_UDP_LOCK_H
+#define CONNECTX_UDP_LOCK_H
 
 #include <cstdint>
 
 #include "address.h"
-#include "oracle.h"
+#include "netlink/namespace_sockets.h"
 #include "os.h"
 #include "socket_options.h"
 
@@ -65,4 +65,4 @@ Result UdpProbe();
 
 }  // namespace connectx
 
-#endif  // CONNECTX_UDP_CONNECT_H
+#endif  // CONNECTX_UDP_LOCK_H

@@ -1,12 +1,12 @@
 // A TCP 4-tuple can be connected twice: once by a socket that is bound to a device and once by one that is not, or by
 // two that are bound to different devices. The kernel does not mind, and one of the two dies in silence.
-#ifndef CONNECTX_DEVICE_CHECK_H
-#define CONNECTX_DEVICE_CHECK_H
+#ifndef CONNECTX_TCP_DEVICE_CONFLICT_H
+#define CONNECTX_TCP_DEVICE_CONFLICT_H
 
 #include <cstdint>
 
 #include "address.h"
-#include "oracle.h"
+#include "netlink/namespace_sockets.h"
 #include "os.h"
 
 namespace connectx {
@@ -18,4 +18,4 @@ Result HeldWithOtherDevice(Oracle* oracle, int fd, const Address& local, const A
 
 }  // namespace connectx
 
-#endif  // CONNECTX_DEVICE_CHECK_H
+#endif  // CONNECTX_TCP_DEVICE_CONFLICT_H

@@ -1,7 +1,7 @@
 // All sockets that a filter lets through, over sock_diag(7), one after the other: the kernel writes as much as one read
 // takes, and nothing is kept here, however many there are.
-#ifndef CONNECTX_DIAG_DUMP_H
-#define CONNECTX_DIAG_DUMP_H
+#ifndef CONNECTX_NETLINK_DIAG_DUMP_H
+#define CONNECTX_NETLINK_DIAG_DUMP_H
 
 #include <array>
 #include <cstddef>
@@ -79,4 +79,4 @@ Result Dump(int fd, const DumpQuestion& question, DumpSink* sink);
 
 }  // namespace connectx
 
-#endif  // CONNECTX_DIAG_DUMP_H
+#endif  // CONNECTX_NETLINK_DIAG_DUMP_H

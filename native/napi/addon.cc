@@ -1,6 +1,6 @@
 // The only file that sees N-API (but for background.h): unpack, call, answer. Arguments arrive complete and validated
-// from src/kernel/addon.ts; what is checked here is only what memory safety needs. All state belongs to an environment, so
-// worker threads may load the addon again.
+// from src/kernel/addon.ts; what is checked here is only what memory safety needs. All state belongs to an environment,
+// so worker threads may load the addon again.
 //
 // A system call's outcome crosses as one number: the value, or -(errno + 4096 * index in `syscalls`). It costs no
 // allocation, and the one place that turns it into an Error is src/errors/connectx_error.ts.
@@ -22,21 +22,21 @@
 #include <vector>
 
 #include "address.h"
-#include "background.h"
-#include "device_check.h"
-#include "diag_dump.h"
-#include "diag_sinks.h"
-#include "loose_socket.h"
-#include "netlink.h"
-#include "oracle.h"
+#include "napi/background.h"
+#include "napi/unadopted_socket.h"
+#include "netlink/diag_dump.h"
+#include "netlink/message.h"
+#include "netlink/namespace_sockets.h"
+#include "netlink/route.h"
+#include "netlink/sock_diag.h"
+#include "netlink/socket_table.h"
 #include "os.h"
-#include "route.h"
-#include "sock_diag.h"
 #include "socket_options.h"
-#include "tcp_pin.h"
-#include "tcp_prepare.h"
-#include "time_wait.h"
-#include "udp_connect.h"
+#include "tcp/device_conflict.h"
+#include "tcp/pin.h"
+#include "tcp/prepare.h"
+#include "tcp/time_wait.h"
+#include "udp/lock.h"
 
 namespace connectx {
 namespace {

@@ -4,9 +4,9 @@
 
 #include <cstdint>
 
-#include "oracle.h"
+#include "netlink/namespace_sockets.h"
 #include "os.h"
-#include "tcp_prepare.h"
+#include "tcp/prepare.h"
 
 namespace connectx {
 

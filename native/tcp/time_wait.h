@@ -1,11 +1,11 @@
 // Are ports taken because of TIME-WAIT? Asked of a few ports only, for an error that is being written.
-#ifndef CONNECTX_TIME_WAIT_H
-#define CONNECTX_TIME_WAIT_H
+#ifndef CONNECTX_TCP_TIME_WAIT_H
+#define CONNECTX_TCP_TIME_WAIT_H
 
 #include <cstdint>
 
 #include "address.h"
-#include "oracle.h"
+#include "netlink/namespace_sockets.h"
 #include "os.h"
 
 namespace connectx {
@@ -25,4 +25,4 @@ Result CountTimeWait(Oracle* oracle, int fd, const Address& local, const Address
 
 }  // namespace connectx
 
-#endif  // CONNECTX_TIME_WAIT_H
+#endif  // CONNECTX_TCP_TIME_WAIT_H

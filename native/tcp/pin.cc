@@ -1,4 +1,4 @@
-#include "tcp_pin.h"
+#include "tcp/pin.h"
 
 namespace connectx {
 namespace {

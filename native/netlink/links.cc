@@ -1,4 +1,4 @@
-#include "links.h"
+#include "netlink/links.h"
 
 #include <linux/rtnetlink.h>
 #include <netinet/in.h>
@@ -6,7 +6,7 @@
 #include <cerrno>
 #include <cstring>
 
-#include "netlink.h"
+#include "netlink/message.h"
 
 namespace connectx {
 namespace {

@@ -1,4 +1,4 @@
-#include "udp_connect.h"
+#include "udp/lock.h"
 
 #include <netinet/in.h>
 #include <sys/socket.h>

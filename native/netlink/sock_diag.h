@@ -1,6 +1,6 @@
 // One question to the kernel, over sock_diag(7): who owns this 4-tuple?
-#ifndef CONNECTX_SOCK_DIAG_H
-#define CONNECTX_SOCK_DIAG_H
+#ifndef CONNECTX_NETLINK_SOCK_DIAG_H
+#define CONNECTX_NETLINK_SOCK_DIAG_H
 
 #include <array>
 #include <cstddef>
@@ -68,4 +68,4 @@ Result CookieOf(int fd, uint64_t* out);
 
 }  // namespace connectx
 
-#endif  // CONNECTX_SOCK_DIAG_H
+#endif  // CONNECTX_NETLINK_SOCK_DIAG_H

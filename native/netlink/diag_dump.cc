@@ -1,4 +1,4 @@
-#include "diag_dump.h"
+#include "netlink/diag_dump.h"
 
 #include <linux/inet_diag.h>
 #include <linux/netlink.h>
@@ -7,7 +7,7 @@
 #include <cerrno>
 #include <cstring>
 
-#include "netlink.h"
+#include "netlink/message.h"
 
 namespace connectx {
 namespace {

@@ -1,11 +1,11 @@
-#include "route.h"
+#include "netlink/route.h"
 
 #include <linux/rtnetlink.h>
 
 #include <cerrno>
 #include <cstring>
 
-#include "netlink.h"
+#include "netlink/message.h"
 
 namespace connectx {
 namespace {

@@ -1,11 +1,11 @@
-#include "time_wait.h"
+#include "tcp/time_wait.h"
 
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 
 #include <algorithm>
 
-#include "sock_diag.h"
+#include "netlink/sock_diag.h"
 
 namespace connectx {
 
