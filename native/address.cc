@@ -93,6 +93,18 @@ bool Address::SameIp(const Address& other) const {
   return family() == other.family() && std::memcmp(ip(), other.ip(), ip_length()) == 0;
 }
 
+Address Address::Unmapped() const {
+  if (family() != AF_INET6 || !IN6_IS_ADDR_V4MAPPED(&v6()->sin6_addr)) return *this;
+  sockaddr_storage storage = {};
+  auto* mapped = reinterpret_cast<sockaddr_in*>(&storage);
+  mapped->sin_family = AF_INET;
+  mapped->sin_port = v6()->sin6_port;
+  std::memcpy(&mapped->sin_addr, ip() + 12, sizeof mapped->sin_addr);
+  Address result;
+  From(storage, sizeof *mapped, &result);
+  return result;
+}
+
 std::string Address::Text() const {
   char text[INET6_ADDRSTRLEN] = "";
   ::inet_ntop(family(), ip(), text, sizeof text);

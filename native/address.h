@@ -33,6 +33,8 @@ class Address {
   const uint8_t* ip() const;
   size_t ip_length() const { return family() == AF_INET ? 4 : 16; }
   bool SameIp(const Address& other) const;
+  // An IPv4-mapped IPv6 address as the IPv4 address that it stands for; any other one as it is.
+  Address Unmapped() const;
   // Without the zone.
   std::string Text() const;
 

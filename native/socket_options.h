@@ -28,6 +28,12 @@ struct SocketOptions {
 // All of them, before bind(2).
 Result SetOptions(int fd, int family, const SocketOptions& options);
 
+// getsockopt(2) with the size of `value` as its capacity; afterwards `value` is what was written.
+Result GetOption(int fd, int level, int name, std::vector<uint8_t>* value);
+
+// ENOTSOCK or EBADF for what is no socket.
+Result CheckIsSocket(int fd);
+
 }  // namespace connectx
 
 #endif  // CONNECTX_SOCKET_OPTIONS_H

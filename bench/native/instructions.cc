@@ -142,13 +142,13 @@ UdpPlan UdpPlanOf(const Setting& setting, bool alone) {
 }
 
 void Connect(const Setting& setting, int count, bool alone) {
-  Oracle oracle;
+  NamespaceSockets sockets;
   UdpPlan plan = UdpPlanOf(setting, alone);
   Fd target;
   Result result;
   Steps steps;
   steps.before = [&] { target = Open(setting.family, SOCK_DGRAM); };
-  steps.act = [&] { result = UdpConnect(&oracle, plan, target.get()); };
+  steps.act = [&] { result = UdpConnect(&sockets, plan, target.get()); };
   steps.after = [&] {
     Expect(result, alone ? UdpVerdict::kConnectedAlone : UdpVerdict::kConnected);
     target.Reset();
@@ -158,15 +158,15 @@ void Connect(const Setting& setting, int count, bool alone) {
 
 // Another socket has the 4-tuple.
 void Refused(const Setting& setting, int count) {
-  Oracle oracle;
+  NamespaceSockets sockets;
   UdpPlan plan = UdpPlanOf(setting, false);
   Fd holder = Open(setting.family, SOCK_DGRAM);
-  Expect(UdpConnect(&oracle, plan, holder.get()), UdpVerdict::kConnected);
+  Expect(UdpConnect(&sockets, plan, holder.get()), UdpVerdict::kConnected);
   Fd target;
   Result result;
   Steps steps;
   steps.before = [&] { target = Open(setting.family, SOCK_DGRAM); };
-  steps.act = [&] { result = UdpConnect(&oracle, plan, target.get()); };
+  steps.act = [&] { result = UdpConnect(&sockets, plan, target.get()); };
   steps.after = [&] {
     Expect(result, UdpVerdict::kTupleInUse);
     target.Reset();
@@ -175,13 +175,13 @@ void Refused(const Setting& setting, int count) {
 }
 
 void Owner(const Setting& setting, int count) {
-  Oracle oracle;
+  NamespaceSockets sockets;
   UdpPlan plan = UdpPlanOf(setting, false);
   Fd holder = Open(setting.family, SOCK_DGRAM);
-  Expect(UdpConnect(&oracle, plan, holder.get()), UdpVerdict::kConnected);
+  Expect(UdpConnect(&sockets, plan, holder.get()), UdpVerdict::kConnected);
   Result result;
   Steps steps;
-  steps.act = [&] { result = UdpOwner(&oracle, plan); };
+  steps.act = [&] { result = UdpOwner(&sockets, plan); };
   steps.after = [&] { Must(result); };
   Run(steps, count);
 }

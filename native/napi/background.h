@@ -1,11 +1,11 @@
-// Work off the event loop, as a promise. Beside addon.cc the only file that sees Node-API.
+// Work off the event loop, as a promise.
 #ifndef CONNECTX_NAPI_BACKGROUND_H
 #define CONNECTX_NAPI_BACKGROUND_H
 
-#include <napi.h>
-
 #include <memory>
 #include <utility>
+
+#include "napi/node_api.h"
 
 namespace connectx {
 

@@ -12,15 +12,15 @@ namespace connectx {
 
 // Remembers the socket that was opened last, and closes it at the end of the environment if nobody has. By then Node
 // has closed what it had adopted, and its number may be somebody else's; SO_COOKIE tells.
-class LooseSocket {
+class UnadoptedSocket {
  public:
-  LooseSocket() = default;
-  ~LooseSocket() {
+  UnadoptedSocket() = default;
+  ~UnadoptedSocket() {
     uint64_t cookie = 0;
     if (fd_ >= 0 && CookieOf(fd_, &cookie).ok() && cookie == cookie_) static_cast<void>(os::Close(fd_));
   }
-  LooseSocket(const LooseSocket&) = delete;
-  LooseSocket& operator=(const LooseSocket&) = delete;
+  UnadoptedSocket(const UnadoptedSocket&) = delete;
+  UnadoptedSocket& operator=(const UnadoptedSocket&) = delete;
 
   // The one before has been adopted or closed by now: all of that happens within one call from JavaScript.
   Result Open(int family, int type, int protocol) {

@@ -12,7 +12,6 @@
 namespace connectx {
 namespace {
 
-constexpr int kAttempts = 8;
 constexpr size_t kIpOffsetInMapped = 12;
 
 using Bytes = std::vector<uint8_t>;
@@ -96,23 +95,17 @@ Ip Unmapped(const Ip& ip) {
   return v4;
 }
 
-bool IsV6Only(const uint8_t* attributes, size_t length) {
-  nlattr attribute;
-  for (size_t at = 0; at < length && length - at >= sizeof attribute;) {
-    std::memcpy(&attribute, attributes + at, sizeof attribute);
-    if (attribute.nla_len < sizeof attribute || attribute.nla_len > length - at) return false;
-    if (attribute.nla_type == INET_DIAG_SKV6ONLY && attribute.nla_len > sizeof attribute) {
-      return attributes[at + sizeof attribute] != 0;
-    }
-    at += NLA_ALIGN(static_cast<size_t>(attribute.nla_len));
+bool IsV6Only(const NetlinkMessage& message) {
+  AttributeReader attribute(message, sizeof(inet_diag_msg));
+  while (attribute.Next()) {
+    if (attribute.type() == INET_DIAG_SKV6ONLY) return attribute.size() > 0 && attribute.data()[0] != 0;
   }
   return false;
 }
 
 bool DecodeSocket(const NetlinkMessage& message, DumpedSocket* out) {
   inet_diag_msg body;
-  if (message.type != SOCK_DIAG_BY_FAMILY || message.length < sizeof body) return false;
-  std::memcpy(&body, message.payload, sizeof body);
+  if (message.type != SOCK_DIAG_BY_FAMILY || !message.Read(&body)) return false;
   if (body.idiag_family != AF_INET && body.idiag_family != AF_INET6) return false;
   out->state = body.idiag_state;
   out->local = IpFrom(body.idiag_family, body.id.idiag_src);
@@ -126,34 +119,16 @@ bool DecodeSocket(const NetlinkMessage& message, DumpedSocket* out) {
   out->interface = body.id.idiag_if;
   out->uid = body.idiag_uid;
   out->inode = body.idiag_inode;
-  out->v6_only = body.idiag_family == AF_INET6 && IsV6Only(message.payload + sizeof body, message.length - sizeof body);
+  out->v6_only = body.idiag_family == AF_INET6 && IsV6Only(message);
   return true;
 }
 
 // One pass over the sockets of one family.
 Result DumpFamily(int fd, const DumpQuestion& question, int family, uint32_t sequence, DumpSink* sink,
                   bool* interrupted) {
-  const Bytes request = EncodeDump(question, family, sequence);
-  Result result = os::Send(fd, request.data(), request.size());
-  if (!result.ok()) return result;
-  Bytes buffer(32768);  // the kernel fills at most this much at once (netlink_dump)
-  int overruns = 0;
-  do {
-    // The kernel has written the next part before recv(2) returns this one, so that this never has to wait.
-    result = os::Recv(fd, buffer.data(), buffer.size());
-    if (result.error == ENOBUFS && overruns++ < kAttempts) {
-      // Something was lost, and the dump goes on: to its end, or the next one would be EBUSY.
-      *interrupted = true;
-      result = Result::Ok(0);
-      continue;
-    }
-    if (!result.ok()) return result;
-    // Nothing at all is no part of a list.
-    if (result.value == 0 || static_cast<size_t>(result.value) > buffer.size()) return BadMessage();
-    result = DecodeDump(buffer.data(), static_cast<size_t>(result.value), sequence, sink, interrupted);
-    if (!result.ok()) return result;
-  } while (result.value == 0);
-  return Result::Ok();
+  return Dump(fd, EncodeDump(question, family, sequence), interrupted, [&](const uint8_t* bytes, size_t length) {
+    return DecodeDump(bytes, length, sequence, sink, interrupted);
+  });
 }
 
 bool Asks(const DumpQuestion& question, int family) {
@@ -176,62 +151,39 @@ Ip IpOf(const Address& address) {
 }
 
 Bytes EncodeDump(const DumpQuestion& question, int family, uint32_t sequence) {
-  const Bytes filter = EncodeFilter(question);
-  nlmsghdr header = {};
-  header.nlmsg_type = SOCK_DIAG_BY_FAMILY;
-  header.nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP;
-  header.nlmsg_seq = sequence;
+  MessageWriter writer(SOCK_DIAG_BY_FAMILY, NLM_F_REQUEST | NLM_F_DUMP, sequence);
   inet_diag_req_v2 body = {};
   body.sdiag_family = static_cast<uint8_t>(family);
   body.sdiag_protocol = question.protocol;
   body.idiag_states = question.states;
-  header.nlmsg_len = sizeof header + sizeof body;
-  if (!filter.empty()) header.nlmsg_len += static_cast<uint32_t>(sizeof(nlattr) + filter.size());
-  Bytes bytes;
-  Append(&bytes, header);
-  Append(&bytes, body);
-  if (filter.empty()) return bytes;
-  // All instructions are multiples of 4 bytes: no padding.
-  Append(&bytes, nlattr{static_cast<uint16_t>(sizeof(nlattr) + filter.size()), INET_DIAG_REQ_BYTECODE});
-  bytes.insert(bytes.end(), filter.begin(), filter.end());
-  return bytes;
+  writer.Add(body);
+  const Bytes filter = EncodeFilter(question);
+  if (!filter.empty()) writer.AddAttribute(INET_DIAG_REQ_BYTECODE, filter.data(), filter.size());
+  return writer.Finish();
 }
 
 Result DecodeDump(const uint8_t* bytes, size_t length, uint32_t sequence, DumpSink* sink, bool* interrupted) {
-  size_t at = 0;
-  NetlinkMessage message;
-  while (NextMessage(bytes, length, &at, &message)) {
-    if (message.sequence != sequence) return BadMessage();
-    if ((message.flags & NLM_F_DUMP_INTR) != 0) *interrupted = true;
-    if (message.type == NLMSG_DONE || message.type == NLMSG_ERROR) {
-      // The end of a dump carries an errno too (netlink_dump_done), 0 for a dump that is complete.
-      const int error = ErrorOf(message);
-      if (error > 0) return Result::Fail(Syscall::kNetlink, error);
-      return error == 0 && message.type == NLMSG_DONE ? Result::Ok(1) : BadMessage();
-    }
+  return DecodePart(bytes, length, sequence, interrupted, [sink](const NetlinkMessage& message) {
     DumpedSocket socket;
-    if (!DecodeSocket(message, &socket)) return BadMessage();
+    if (!DecodeSocket(message, &socket)) return false;
     sink->Add(socket);
-  }
-  return at < length ? BadMessage() : Result::Ok(0);
+    return true;
+  });
 }
 
-Result Dump(int fd, const DumpQuestion& question, DumpSink* sink) {
+Result DumpSockets(int fd, const DumpQuestion& question, DumpSink* sink) {
   uint32_t sequence = 0;
-  for (int attempt = 0; attempt < kAttempts; attempt++) {
+  return UntilWhole([&](bool* interrupted) {
     sink->Restart();
-    bool interrupted = false;
     for (const int family : {AF_INET, AF_INET6}) {
       if (!Asks(question, family)) continue;
-      Result result = DumpFamily(fd, question, family, ++sequence, sink, &interrupted);
+      Result result = DumpFamily(fd, question, family, ++sequence, sink, interrupted);
       // Without IPv6 in the kernel there is nobody to ask for it (__sock_diag_cmd), and no socket of it.
       if (result.error == ENOENT && family == AF_INET6) continue;
-      if (!result.ok()) return result;
-      if (interrupted) break;
+      if (!result.ok() || *interrupted) return result;
     }
-    if (!interrupted) return Result::Ok();
-  }
-  return Result::Fail(Syscall::kNetlink, EINTR);
+    return Result::Ok();
+  });
 }
 
 }  // namespace connectx

@@ -75,7 +75,7 @@ Result DecodeDump(const uint8_t* bytes, size_t length, uint32_t sequence, DumpSi
 
 // For a socket of OpenNetlink(NETLINK_SOCK_DIAG, 0), of which the network namespace is the one that answers, whatever
 // thread this runs on. Interrupted dumps are repeated; after some of them in a row the error is EINTR.
-Result Dump(int fd, const DumpQuestion& question, DumpSink* sink);
+Result DumpSockets(int fd, const DumpQuestion& question, DumpSink* sink);
 
 }  // namespace connectx
 

@@ -32,6 +32,10 @@ class Links {
   std::vector<uint32_t> links_;
 };
 
+// The devices, 0 for none, that a socket of the protocol may be bound to if it stands in the way of a connection to
+// `remote`; nothing named is any. A UDP socket with another device gets no datagram of this peer.
+Result DevicesTowards(Links* links, uint8_t protocol, const Address& remote, std::vector<uint32_t>* out);
+
 }  // namespace connectx
 
 #endif  // CONNECTX_NETLINK_LINKS_H

@@ -1,23 +1,26 @@
-// What the kernel is asked about ports and tuples with: netlink sockets that are kept between calls, all of them of one
+// What is kept between calls to ask the kernel about ports and tuples with: sockets and a file, all of them of one
 // network namespace. Each environment has its own.
 #ifndef CONNECTX_NETLINK_NAMESPACE_SOCKETS_H
 #define CONNECTX_NETLINK_NAMESPACE_SOCKETS_H
+
+#include <linux/netlink.h>
 
 #include <cstdint>
 #include <vector>
 
 #include "netlink/links.h"
+#include "netlink/message.h"
 #include "netlink/sock_diag.h"
 #include "os.h"
 
 namespace connectx {
 
-struct Oracle {
+struct NamespaceSockets {
   SockDiag diag;
   Links links;
-  Fd route;       // for RouteLookup
-  Fd port_range;  // for TcpPin: the sysctl
-  // For the barrier (see udp_connect.cc): sockets that are never bound, one for each family.
+  NetlinkSocket route{NETLINK_ROUTE};
+  Fd port_range;  // the sysctl, for TcpPin
+  // For the barrier (see udp/lock.cc): sockets that are never bound, one for each family.
   Fd scratch4;
   Fd scratch6;
   std::vector<uint32_t> interfaces;  // scratch space
@@ -28,7 +31,7 @@ struct Oracle {
   void Close() {
     diag.Close();
     links.Close();
-    route.Reset();
+    route.Close();
     port_range.Reset();
     scratch4.Reset();
     scratch6.Reset();
@@ -36,7 +39,7 @@ struct Oracle {
 
   // Whether `fd` is of another network namespace than the socket that the last question was about. If so, all is
   // closed.
-  bool Moved(int fd) {
+  bool MovedTo(int fd) {
     const uint64_t before = namespace_cookie;
     namespace_cookie = NamespaceCookieOf(fd);
     if (before == 0 || before == namespace_cookie) return false;

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "address.h"
+#include "netlink/message.h"
 #include "os.h"
 
 namespace connectx {
@@ -31,8 +32,8 @@ std::vector<uint8_t> EncodeRouteQuery(const RouteQuery& query, uint32_t sequence
 // An errno inside the answer (ENETUNREACH ...) is the Result's error; an answer that is not one is EBADMSG.
 Result DecodeRouteAnswer(const uint8_t* bytes, size_t length, uint32_t sequence, int family, RouteAnswer* out);
 
-// Asks on `socket`, which is opened first if it is not open, and closed again when something goes wrong.
-Result RouteLookup(const RouteQuery& query, Fd* socket, RouteAnswer* out);
+// Asks on `socket`, which is one of NETLINK_ROUTE.
+Result RouteLookup(const RouteQuery& query, NetlinkSocket* socket, RouteAnswer* out);
 
 }  // namespace connectx
 

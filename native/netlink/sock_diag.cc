@@ -69,8 +69,7 @@ Result DecodeDiagAnswer(const uint8_t* bytes, size_t length, uint32_t sequence, 
     return error > 0 ? Result::Fail(Syscall::kNetlink, error) : BadMessage();
   }
   inet_diag_msg body;
-  if (message.type != SOCK_DIAG_BY_FAMILY || message.length < sizeof body) return BadMessage();
-  std::memcpy(&body, message.payload, sizeof body);
+  if (message.type != SOCK_DIAG_BY_FAMILY || !message.Read(&body)) return BadMessage();
   out->found = true;
   out->state = body.idiag_state;
   out->cookie = static_cast<uint64_t>(body.id.idiag_cookie[1]) << 32 | body.id.idiag_cookie[0];
@@ -94,22 +93,10 @@ bool DiagAnswer::IsConnectedTo(const Address& remote) const {
 }
 
 Result SockDiag::Ask(const DiagQuery& query, DiagAnswer* out) {
-  if (fd_.get() < 0) {
-    Result opened = OpenNetlink(NETLINK_SOCK_DIAG, 0);
-    if (!opened.ok()) return opened;
-    fd_ = Fd(opened.value);
-  }
-  const uint32_t sequence = ++sequence_;
-  const auto request = EncodeDiagQuery(query, sequence);
-  Result result = os::Send(fd_.get(), request.data(), request.size());
-  uint8_t answer[1024];
-  // The kernel has answered before send(2) returns.
-  if (result.ok()) result = os::Recv(fd_.get(), answer, sizeof answer);
-  if (result.ok() && static_cast<size_t>(result.value) > sizeof answer) result = BadMessage();
-  if (result.ok()) result = DecodeDiagAnswer(answer, static_cast<size_t>(result.value), sequence, out);
-  // Whatever went wrong, no belated answer shall meet the next question.
-  if (!result.ok()) Close();
-  return result;
+  return socket_.Execute([&](uint32_t sequence) { return EncodeDiagQuery(query, sequence); },
+                         [out](const uint8_t* bytes, size_t length, uint32_t sequence) {
+                           return DecodeDiagAnswer(bytes, length, sequence, out);
+                         });
 }
 
 uint64_t NamespaceCookieOf(int fd) {

@@ -7,6 +7,7 @@
 #include <cstdint>
 
 #include "address.h"
+#include "netlink/message.h"
 #include "os.h"
 
 namespace connectx {
@@ -54,11 +55,10 @@ class SockDiag {
  public:
   Result Ask(const DiagQuery& query, DiagAnswer* out);
   // The next question opens a new socket, in the network namespace that the thread is in then.
-  void Close() { fd_.Reset(); }
+  void Close() { socket_.Close(); }
 
  private:
-  Fd fd_;
-  uint32_t sequence_ = 0;
+  NetlinkSocket socket_{NETLINK_SOCK_DIAG};
 };
 
 // What tells the socket's network namespace from others: SO_NETNS_COOKIE (Linux 5.14), or the inode of the calling

@@ -76,6 +76,29 @@ Endpoint EndpointOf(const Ip& ip, uint16_t port) {
   return endpoint;
 }
 
+PortBits PortsFrom(const std::vector<uint8_t>& bits) {
+  PortBits ports;
+  for (size_t port = 0; port < std::min(bits.size() * 8, ports.size()); port++) {
+    if ((bits[port / 8] >> (port % 8) & 1) != 0) ports.set(port);
+  }
+  return ports;
+}
+
+void NarrowTo(const PortBits& ports, DumpQuestion* question) {
+  if (ports.none()) return;
+  while (!ports.test(question->low)) question->low++;
+  while (!ports.test(question->high)) question->high--;
+}
+
+std::unordered_set<std::string> EndpointsFrom(const std::vector<uint8_t>& bytes) {
+  std::unordered_set<std::string> endpoints;
+  constexpr size_t kSize = std::tuple_size<Endpoint>::value;
+  for (size_t at = 0; at + kSize <= bytes.size(); at += kSize) {
+    endpoints.emplace(reinterpret_cast<const char*>(bytes.data()) + at, kSize);
+  }
+  return endpoints;
+}
+
 void PortSink::Add(const DumpedSocket& socket) {
   if (socket.state != state_) return;
   const auto found = std::find(interfaces_.begin(), interfaces_.end(), socket.interface);

@@ -38,6 +38,13 @@ class PortSet {
 using Endpoint = std::array<char, 19>;
 Endpoint EndpointOf(const Ip& ip, uint16_t port);
 
+// Of 65,536 bits, the ports whose bit is set.
+PortBits PortsFrom(const std::vector<uint8_t>& bits);
+// The question asks for ports between the lowest and the highest of these only.
+void NarrowTo(const PortBits& ports, DumpQuestion* question);
+// Endpoints behind one another.
+std::unordered_set<std::string> EndpointsFrom(const std::vector<uint8_t>& bytes);
+
 // Bytes for JavaScript to read, of one length each.
 using Records = std::vector<uint8_t>;
 

@@ -7,9 +7,10 @@
 
 namespace connectx {
 
-Result HeldWithOtherDevice(Oracle* oracle, int fd, const Address& local, const Address& remote, uint32_t interface) {
-  if (fd >= 0) oracle->Moved(fd);
-  Result result = oracle->links.Towards(remote, &oracle->interfaces);
+Result HeldWithOtherDevice(NamespaceSockets* sockets, int fd, const Address& local, const Address& remote,
+                           uint32_t interface) {
+  if (fd >= 0) sockets->MovedTo(fd);
+  Result result = sockets->links.Towards(remote, &sockets->interfaces);
   if (!result.ok()) return result;
   // A link-local address binds its socket to its link.
   const uint32_t ours = interface != 0 ? interface : remote.scope();
@@ -17,10 +18,10 @@ Result HeldWithOtherDevice(Oracle* oracle, int fd, const Address& local, const A
   query.protocol = IPPROTO_TCP;
   query.local = local;
   query.remote = remote;
-  for (uint32_t index : oracle->interfaces) {
+  for (uint32_t index : sockets->interfaces) {
     query.interface = index;
     DiagAnswer answer;
-    result = oracle->diag.Ask(query, &answer);
+    result = sockets->diag.Ask(query, &answer);
     if (!result.ok()) return result;
     // A listener is what a packet would reach if nobody had the 4-tuple. One in TIME-WAIT is nobody's any more.
     if (!answer.found || answer.state == TCP_LISTEN || answer.state == TCP_TIME_WAIT) continue;

@@ -12,9 +12,10 @@
 namespace connectx {
 
 // value is 1 when a TCP socket with another device than `interface` (0: none) has the 4-tuple that `fd` is about to
-// have, else 0. Failure: the kernel did not answer. `fd` is -1 where the oracle is known to be of the thread's network
+// have, else 0. Failure: the kernel did not answer. `fd` is -1 where the sockets is known to be of the thread's network
 // namespace.
-Result HeldWithOtherDevice(Oracle* oracle, int fd, const Address& local, const Address& remote, uint32_t interface);
+Result HeldWithOtherDevice(NamespaceSockets* sockets, int fd, const Address& local, const Address& remote,
+                           uint32_t interface);
 
 }  // namespace connectx
 

@@ -22,8 +22,6 @@ Result SetAll(int fd, const TcpPlan& plan) {
   return SetOptions(fd, plan.family, plan.options);
 }
 
-}  // namespace
-
 Result TcpOpen(const TcpPlan& plan) {
   Result opened = os::Socket(plan.family, SOCK_STREAM, IPPROTO_TCP);
   if (!opened.ok()) return opened;
@@ -49,6 +47,38 @@ Result TcpBind(int fd, const TcpPlan& plan) {
   return os::Bind(fd, plan.source->get(), plan.source->length());
 }
 
+constexpr const char* kRangePath = "/proc/sys/net/ipv4/ip_local_port_range";
+constexpr size_t kRangeBytes = 32;
+
+// The text of the sysctl, as of now. The file is kept open, because to open it costs more than a socket does: it
+// answers for the network namespace in which it was opened, like the sockets.
+Result ReadRange(NamespaceSockets* sockets, char* bytes) {
+  // Nobody would notice that the thread has moved.
+  if (sockets->namespace_cookie == 0) return os::ReadFile(kRangePath, bytes, kRangeBytes);
+  if (sockets->port_range.get() < 0) {
+    Result opened = os::Open(kRangePath);
+    if (!opened.ok()) return opened;
+    sockets->port_range = Fd(opened.value);
+  }
+  Result result = os::Pread(sockets->port_range.get(), bytes, kRangeBytes);
+  if (result.ok()) return result;
+  sockets->port_range.Reset();
+  return os::ReadFile(kRangePath, bytes, kRangeBytes);
+}
+
+// One number and what is behind it; -1 when there is none.
+int TakeNumber(const char** at, const char* end) {
+  while (*at < end && (**at == ' ' || **at == '\t')) ++*at;
+  int number = -1;
+  for (; *at < end && **at >= '0' && **at <= '9'; ++*at) {
+    number = (number < 0 ? 0 : number) * 10 + (**at - '0');
+    if (number > 65535) return -1;
+  }
+  return number;
+}
+
+}  // namespace
+
 Result TcpPrepare(const TcpPlan& plan) {
   Result opened = TcpOpen(plan);
   if (!opened.ok()) return opened;
@@ -56,6 +86,31 @@ Result TcpPrepare(const TcpPlan& plan) {
   Result result = TcpBind(fd.get(), plan);
   if (!result.ok()) return result;
   return Result::Ok(fd.Release());
+}
+
+bool IsInRange(const char* text, size_t length, uint16_t port) {
+  const char* end = text + length;
+  const int low = TakeNumber(&text, end);
+  const int high = TakeNumber(&text, end);
+  // A low end of 0 is possible; the kernel never assigns that port.
+  return low >= 0 && low <= port && port <= high;
+}
+
+Result TcpPin(NamespaceSockets* sockets, TcpPlan plan, uint16_t port) {
+  Result opened = TcpOpen(plan);
+  if (!opened.ok()) return opened;
+  Fd fd(opened.value);
+  sockets->MovedTo(fd.get());
+  char bytes[kRangeBytes];
+  Result result = ReadRange(sockets, bytes);
+  // A bound outside of the sysctl's range would be ignored in silence. Where the range cannot be read, the port is
+  // bound explicitly.
+  if (!result.ok() || !IsInRange(bytes, static_cast<size_t>(result.value), port)) return Result::Ok(fd.Release() * 2);
+  plan.low = port;
+  plan.high = port;
+  result = TcpBind(fd.get(), plan);
+  if (!result.ok()) return result;
+  return Result::Ok(fd.Release() * 2 + 1);
 }
 
 Result TcpCheck(int fd, const std::optional<Address>& source, uint16_t low, uint16_t high, const Address& remote) {

@@ -2,10 +2,12 @@
 #ifndef CONNECTX_TCP_PREPARE_H
 #define CONNECTX_TCP_PREPARE_H
 
+#include <cstddef>
 #include <cstdint>
 #include <optional>
 
 #include "address.h"
+#include "netlink/namespace_sockets.h"
 #include "os.h"
 #include "socket_options.h"
 
@@ -28,9 +30,14 @@ struct TcpPlan {
 // caller; on failure nothing is left open.
 Result TcpPrepare(const TcpPlan& plan);
 
-// The two halves of it.
-Result TcpOpen(const TcpPlan& plan);
-Result TcpBind(int fd, const TcpPlan& plan);
+// The same, of a plan without bounds, for a socket that is to get one port. Where `port` lies in the ephemeral range
+// the kernel will assign it at connect(2), and it stays free for all other destinations; elsewhere the socket is not
+// bound. value is twice the descriptor, and one more where the kernel will assign the port. Afterwards `sockets` are
+// known to be of the thread's network namespace.
+Result TcpPin(NamespaceSockets* sockets, TcpPlan plan, uint16_t port);
+
+// Reads net.ipv4.ip_local_port_range, "32768\t60999\n": whether `port` lies in it.
+bool IsInRange(const char* text, size_t length, uint16_t port);
 
 // What TcpCheck found. JavaScript reads the numbers.
 enum class TcpVerdict : int {

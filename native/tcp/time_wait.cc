@@ -9,9 +9,9 @@
 
 namespace connectx {
 
-Result CountTimeWait(Oracle* oracle, int fd, const Address& local, const Address& remote, PortSpan span,
+Result CountTimeWait(NamespaceSockets* sockets, int fd, const Address& local, const Address& remote, PortSpan span,
                      uint32_t start) {
-  oracle->Moved(fd);
+  sockets->MovedTo(fd);
   const uint32_t ports = static_cast<uint32_t>(span.high) - span.low + 1;
   const uint32_t samples = std::min<uint32_t>(ports, kTimeWaitSamples);
   DiagQuery query;
@@ -23,7 +23,7 @@ Result CountTimeWait(Oracle* oracle, int fd, const Address& local, const Address
     const uint64_t place = (static_cast<uint64_t>(ports) * i / samples + start) % ports;
     query.local.set_port(static_cast<uint16_t>(span.low + place));
     DiagAnswer answer;
-    Result result = oracle->diag.Ask(query, &answer);
+    Result result = sockets->diag.Ask(query, &answer);
     if (!result.ok()) return result;
     if (answer.found && answer.state == TCP_TIME_WAIT) found++;
   }

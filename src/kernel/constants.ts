@@ -1,4 +1,4 @@
-// Numbers that the addon and TypeScript both use.
+// Numbers that the addon and TypeScript both use; test/unit/constants.test.ts compares them with what the addon exports.
 import type { Family } from '../values/address';
 
 /** Numbers of `linux/rtnetlink.h` (`rtm_type`). */
@@ -13,10 +13,10 @@ export function domainOf(family: Family): number {
   return family === 6 ? AF_INET6 : AF_INET;
 }
 
-/** What `tcpCheck` found; the numbers are those of `native/tcp/prepare.h`. */
+/** What `tcpCheck` found. */
 export const Verdict = { asAsked: 0, selfConnected: 1, otherAddress: 2, otherPort: 3 } as const;
 
-/** What `udpConnect` answers; the numbers are those of `native/udp/lock.h`. */
+/** What `udpConnect` answers. */
 export const UdpVerdict = {
   connected: 0,
   portLocked: 1,
@@ -27,11 +27,11 @@ export const UdpVerdict = {
   connectedAlone: 6,
 } as const;
 
-/** What `udpConnect` takes; the bits are those of `native/napi/addon.cc`. */
+/** What `udpConnect` takes. */
 export const UdpFlag = { shared: 1, exclusive: 2, alone: 4 } as const;
 
 /** States of `include/net/tcp_states.h`; UDP uses `established` and `closed`: connected, and only bound. */
 export const SocketState = { established: 1, timeWait: 6, closed: 7, listening: 10 } as const;
 
-/** What `tcpFeatures` found; the bits are those of `native/tcp/prepare.h`. */
+/** What `tcpFeatures` found. */
 export const TcpFeature = { bindAddressNoPort: 1, localPortRange: 2, fastOpenConnect: 4 } as const;

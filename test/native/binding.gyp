@@ -39,8 +39,7 @@
         "../../native/netlink/links.cc",
         "../../native/netlink/diag_dump.cc",
         "../../native/netlink/socket_table.cc",
-        "../../native/tcp/prepare.cc",
-        "../../native/tcp/pin.cc"
+        "../../native/tcp/prepare.cc"
       ],
       "include_dirs": ["../../native", "<!@(node -p \"require('node-addon-api').include_dir\")"],
       "defines": ["NAPI_DISABLE_CPP_EXCEPTIONS", "NODE_ADDON_API_DISABLE_DEPRECATED"],

@@ -16,7 +16,7 @@
 #include "netlink/sock_diag.h"
 #include "netlink/socket_table.h"
 #include "os.h"
-#include "tcp/pin.h"
+#include "tcp/prepare.h"
 
 namespace {
 

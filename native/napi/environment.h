@@ -1,0 +1,28 @@
+// What an environment keeps between calls; its descriptors are closed with it. Worker threads have one each.
+#ifndef CONNECTX_NAPI_ENVIRONMENT_H
+#define CONNECTX_NAPI_ENVIRONMENT_H
+
+#include "napi/node_api.h"
+#include "napi/unadopted_socket.h"
+#include "netlink/namespace_sockets.h"
+
+namespace connectx {
+
+struct Environment {
+  NamespaceSockets udp;
+  // Apart, because each of them tells its user when the thread has changed its network namespace.
+  NamespaceSockets tcp;
+  UnadoptedSocket unadopted;
+};
+
+inline Environment* EnvironmentOf(const Napi::CallbackInfo& info) { return info.Env().GetInstanceData<Environment>(); }
+
+// One for each part of the addon: its functions, and the numbers that they take and answer with.
+void AddTcp(Napi::Object* exports, Napi::Object* constants);
+void AddUdp(Napi::Object* exports, Napi::Object* constants);
+void AddTable(Napi::Object* exports, Napi::Object* constants);
+void AddSys(Napi::Object* exports);
+
+}  // namespace connectx
+
+#endif  // CONNECTX_NAPI_ENVIRONMENT_H

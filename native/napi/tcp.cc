@@ -1,0 +1,107 @@
+// TCP: unpack, call, answer.
+#include <optional>
+
+#include "address.h"
+#include "napi/arguments.h"
+#include "napi/environment.h"
+#include "tcp/device_conflict.h"
+#include "tcp/prepare.h"
+#include "tcp/time_wait.h"
+
+namespace connectx {
+namespace {
+
+Result ReadTcpSettings(const Napi::Value& value, TcpPlan* plan) {
+  if (!value.IsObject()) return Result::Ok();
+  Napi::Object settings = value.As<Napi::Object>();
+  plan->fast_open = Flag(Property(settings, "fastOpen"));
+  return ReadSettings(settings, &plan->options);
+}
+
+// tcpPrepare(family, source | null [, port, low, high, settings | null]) -> fd
+Napi::Value TcpPrepareJs(const Napi::CallbackInfo& info) {
+  TcpPlan plan;
+  plan.family = Int(info, 0);
+  // Mostly there are no more, and to look at each would take as long as to parse the address.
+  const bool has_more = info.Length() > 2;
+  if (has_more) plan.port = Port(info, 2);
+  Result parsed = OptionalAddressArgument(info, 1, plan.family, plan.port, &plan.source);
+  if (!parsed.ok()) return ToJs(info, parsed);
+  if (has_more) {
+    plan.low = Port(info, 3);
+    plan.high = Port(info, 4);
+    parsed = ReadTcpSettings(info[5], &plan);
+    if (!parsed.ok()) return ToJs(info, parsed);
+  }
+  return ToJs(info, TcpPrepare(plan));
+}
+
+// tcpCheck(fd, family, source | null, low, high, remoteAddress, remotePort) -> verdict
+Napi::Value TcpCheckJs(const Napi::CallbackInfo& info) {
+  const int family = Int(info, 1);
+  std::optional<Address> source;
+  Result parsed = OptionalAddressArgument(info, 2, family, 0, &source);
+  if (!parsed.ok()) return ToJs(info, parsed);
+  Address remote;
+  parsed = AddressArgument(info, 5, family, Port(info, 6), &remote);
+  if (!parsed.ok()) return ToJs(info, parsed);
+  return ToJs(info, TcpCheck(Int(info, 0), source, Port(info, 3), Port(info, 4), remote));
+}
+
+Napi::Value TcpFeaturesJs(const Napi::CallbackInfo& info) { return ToJs(info, TcpFeatures()); }
+
+// tcpPin(family, source | null, port, settings | null) -> 2 * fd, + 1 where the kernel will assign the port
+Napi::Value TcpPinJs(const Napi::CallbackInfo& info) {
+  TcpPlan plan;
+  plan.family = Int(info, 0);
+  Result parsed = OptionalAddressArgument(info, 1, plan.family, 0, &plan.source);
+  if (!parsed.ok()) return ToJs(info, parsed);
+  parsed = ReadTcpSettings(info[3], &plan);
+  if (!parsed.ok()) return ToJs(info, parsed);
+  return ToJs(info, TcpPin(&EnvironmentOf(info)->tcp, plan, Port(info, 2)));
+}
+
+// tcpHeldWithOtherDevice(fd | -1, family, local, localPort, remote, remotePort, interface) -> 0 or 1
+Napi::Value TcpHeldWithOtherDeviceJs(const Napi::CallbackInfo& info) {
+  Address local;
+  Address remote;
+  Result result = TupleArgument(info, 2, Int(info, 1), &local, &remote);
+  if (!result.ok()) return ToJs(info, result);
+  const auto interface = static_cast<uint32_t>(Int(info, 6));
+  return ToJs(info, HeldWithOtherDevice(&EnvironmentOf(info)->tcp, Int(info, 0), local, remote, interface));
+}
+
+// countTimeWait(fd, family, local, remote, remotePort, low, high, start) -> found + 65536 * looked at
+Napi::Value CountTimeWaitJs(const Napi::CallbackInfo& info) {
+  Address local;
+  Address remote;
+  Result result = EndsArgument(info, 2, Int(info, 1), &local, &remote);
+  if (!result.ok()) return ToJs(info, result);
+  PortSpan span;
+  span.low = Port(info, 5);
+  span.high = Port(info, 6);
+  const uint32_t start = Uint(info, 7);
+  return ToJs(info, CountTimeWait(&EnvironmentOf(info)->tcp, Int(info, 0), local, remote, span, start));
+}
+
+}  // namespace
+
+void AddTcp(Napi::Object* exports, Napi::Object* constants) {
+  Add(exports, "tcpPrepare", TcpPrepareJs);
+  Add(exports, "tcpCheck", TcpCheckJs);
+  Add(exports, "tcpFeatures", TcpFeaturesJs);
+  Add(exports, "tcpPin", TcpPinJs);
+  Add(exports, "tcpHeldWithOtherDevice", TcpHeldWithOtherDeviceJs);
+  Add(exports, "countTimeWait", CountTimeWaitJs);
+  AddConstants(constants, "verdict",
+               {{"asAsked", TcpVerdict::kAsAsked},
+                {"selfConnected", TcpVerdict::kSelfConnected},
+                {"otherAddress", TcpVerdict::kOtherAddress},
+                {"otherPort", TcpVerdict::kOtherPort}});
+  AddConstants(constants, "tcpFeature",
+               {{"bindAddressNoPort", kBindAddressNoPort},
+                {"localPortRange", kLocalPortRange},
+                {"fastOpenConnect", kFastOpenConnect}});
+}
+
+}  // namespace connectx

@@ -1,0 +1,126 @@
+// UDP: unpack, call, answer.
+#include <netinet/in.h>
+
+#include <cerrno>
+
+#include "address.h"
+#include "napi/arguments.h"
+#include "napi/environment.h"
+#include "udp/lock.h"
+#include "udp/probe.h"
+#include "udp/tuple.h"
+
+namespace connectx {
+namespace {
+
+NamespaceSockets* UdpSockets(const Napi::CallbackInfo& info) { return &EnvironmentOf(info)->udp; }
+
+enum UdpFlag : int { kShared = 1, kExclusive = 2, kAlone = 4 };
+
+// The arguments from `first` on: family, source, sourcePort, remote, remotePort, flags, settings | null
+Result UdpPlanArgument(const Napi::CallbackInfo& info, size_t first, UdpPlan* plan) {
+  Result result = TupleArgument(info, first + 1, Int(info, first), &plan->source, &plan->remote);
+  if (!result.ok()) return result;
+  const int flags = Int(info, first + 5);
+  plan->shared = (flags & kShared) != 0;
+  plan->exclusive = (flags & kExclusive) != 0;
+  plan->alone = (flags & kAlone) != 0;
+  if (!info[first + 6].IsObject()) return Result::Ok();
+  result = ReadSettings(info[first + 6].As<Napi::Object>(), &plan->options);
+  if (!result.ok()) return result;
+  if (plan->options.interface.empty()) return Result::Ok();
+  Result index = os::IfNameToIndex(plan->options.interface.c_str());
+  if (!index.ok()) return Result::Fail(Syscall::kSetsockopt, ENODEV);
+  plan->interface = static_cast<uint32_t>(index.value);
+  return Result::Ok();
+}
+
+// udpConnect(fd, family, source, sourcePort, remote, remotePort, flags, settings | null) -> verdict
+Napi::Value UdpConnectJs(const Napi::CallbackInfo& info) {
+  UdpPlan plan;
+  Result parsed = UdpPlanArgument(info, 1, &plan);
+  if (!parsed.ok()) return ToJs(info, parsed);
+  return ToJs(info, UdpConnect(UdpSockets(info), plan, Int(info, 0)));
+}
+
+// udpConnectLocked(fd, family, remote, remotePort, unlock) -> verdict
+Napi::Value UdpConnectLockedJs(const Napi::CallbackInfo& info) {
+  Address remote;
+  Result parsed = AddressArgument(info, 2, Int(info, 1), Port(info, 3), &remote);
+  if (!parsed.ok()) return ToJs(info, parsed);
+  return ToJs(info, UdpConnectLocked(UdpSockets(info), Int(info, 0), remote, Flag(info[4])));
+}
+
+// udpOwner(family, source, sourcePort, remote, remotePort, flags, settings | null) -> state, 0 for nobody
+Napi::Value UdpOwnerJs(const Napi::CallbackInfo& info) {
+  UdpPlan plan;
+  Result parsed = UdpPlanArgument(info, 0, &plan);
+  if (!parsed.ok()) return ToJs(info, parsed);
+  return ToJs(info, UdpOwner(UdpSockets(info), plan));
+}
+
+// The ports of a Uint16Array, whose memory stays JavaScript's.
+bool ReadPorts(const Napi::Value& value, SourcePorts* out) {
+  napi_typedarray_type type = napi_uint8_array;
+  void* data = nullptr;
+  if (napi_get_typedarray_info(value.Env(), value, &type, &out->count, &data, nullptr, nullptr) != napi_ok)
+    return false;
+  out->ports = static_cast<const uint16_t*>(data);
+  return type == napi_uint16_array && out->count > 0;
+}
+
+// udpConnectFirst(fd, family, source, ports, remote, remotePort, flags, settings | null) -> verdict + 16 * place: of
+// the first port that is not locked, or of the last
+Napi::Value UdpConnectFirstJs(const Napi::CallbackInfo& info) {
+  UdpPlan plan;
+  SourcePorts ports;
+  Result parsed = UdpPlanArgument(info, 1, &plan);
+  if (!parsed.ok()) return ToJs(info, parsed);
+  if (!ReadPorts(info[3], &ports)) return ToJs(info, Result::Fail(Syscall::kBind, EINVAL));
+  return ToJs(info, UdpConnectFirst(UdpSockets(info), plan, ports, Int(info, 0)));
+}
+
+// udpOwnerFirst(family, source, ports, remote, remotePort, flags, settings | null) -> state + 16 * place: of the first
+// 4-tuple that nobody is connected with, or of the last
+Napi::Value UdpOwnerFirstJs(const Napi::CallbackInfo& info) {
+  UdpPlan plan;
+  SourcePorts ports;
+  Result parsed = UdpPlanArgument(info, 0, &plan);
+  if (!parsed.ok()) return ToJs(info, parsed);
+  if (!ReadPorts(info[2], &ports)) return ToJs(info, Result::Fail(Syscall::kBind, EINVAL));
+  return ToJs(info, UdpOwnerFirst(UdpSockets(info), plan, ports));
+}
+
+// udpSocket(family) -> fd, to be adopted at once
+Napi::Value UdpSocketJs(const Napi::CallbackInfo& info) {
+  return ToJs(info, EnvironmentOf(info)->unadopted.Open(Int(info, 0), SOCK_DGRAM, IPPROTO_UDP));
+}
+
+// udpMoved() -> 0 or 1
+Napi::Value UdpMovedJs(const Napi::CallbackInfo& info) { return ToJs(info, UdpMoved(UdpSockets(info))); }
+
+Napi::Value UdpProbeJs(const Napi::CallbackInfo& info) { return ToJs(info, UdpProbe()); }
+
+}  // namespace
+
+void AddUdp(Napi::Object* exports, Napi::Object* constants) {
+  Add(exports, "udpConnect", UdpConnectJs);
+  Add(exports, "udpConnectLocked", UdpConnectLockedJs);
+  Add(exports, "udpOwner", UdpOwnerJs);
+  Add(exports, "udpConnectFirst", UdpConnectFirstJs);
+  Add(exports, "udpOwnerFirst", UdpOwnerFirstJs);
+  Add(exports, "udpSocket", UdpSocketJs);
+  Add(exports, "udpMoved", UdpMovedJs);
+  Add(exports, "udpProbe", UdpProbeJs);
+  AddConstants(constants, "udpVerdict",
+               {{"connected", UdpVerdict::kConnected},
+                {"portLocked", UdpVerdict::kPortLocked},
+                {"tupleInUse", UdpVerdict::kTupleInUse},
+                {"contended", UdpVerdict::kContended},
+                {"unseen", UdpVerdict::kUnseen},
+                {"moved", UdpVerdict::kMoved},
+                {"connectedAlone", UdpVerdict::kConnectedAlone}});
+  AddConstants(constants, "udpFlag", {{"shared", kShared}, {"exclusive", kExclusive}, {"alone", kAlone}});
+}
+
+}  // namespace connectx

@@ -1,0 +1,84 @@
+// Who has a UDP 4-tuple? The plan for a connected socket, and what sock_diag(7) says of its 4-tuple.
+#ifndef CONNECTX_UDP_TUPLE_H
+#define CONNECTX_UDP_TUPLE_H
+
+#include <cstddef>
+#include <cstdint>
+
+#include "address.h"
+#include "netlink/namespace_sockets.h"
+#include "os.h"
+#include "socket_options.h"
+
+namespace connectx {
+
+struct UdpPlan {
+  Address source;  // with the port
+  Address remote;
+  // The interface index that SocketOptions.interface names; 0: none.
+  uint32_t interface = 0;
+  // False: the port is not to be shared at all, and sock_diag is not asked (where it is not to be had).
+  bool shared = true;
+  // Try first whether nobody is on this port at all, which is cheaper to find out (see udp_connect.cc).
+  bool alone = false;
+  // Keep the local 2-tuple locked for as long as the socket lives.
+  bool exclusive = false;
+  SocketOptions options;
+};
+
+// JavaScript reads the numbers.
+enum class UdpVerdict : int {
+  kConnected = 0,
+  // bind(2) said EADDRINUSE: somebody on this port does not share it, for good or just for a moment.
+  kPortLocked = 1,
+  // A connected socket has this 4-tuple.
+  kTupleInUse = 2,
+  // Another socket is about to connect from this port, too, or one was just closed: to be tried again.
+  kContended = 3,
+  // sock_diag does not see our own socket: it cannot answer for UDP here.
+  kUnseen = 4,
+  // The thread has changed its network namespace since the last call: what was known of ports is void.
+  kMoved = 5,
+  // Connected, and nobody else was on this port.
+  kConnectedAlone = 6,
+};
+
+Result Verdict(UdpVerdict verdict);
+bool Says(const Result& result, UdpVerdict verdict);
+
+// Source ports to be tried in turn. The memory is the caller's.
+struct SourcePorts {
+  // A value that tells the place of a port has it above this.
+  static constexpr int kPlaceUnit = 16;
+
+  const uint16_t* ports = nullptr;
+  size_t count = 0;  // at least 1
+};
+
+// The outcome of `ask`, asked of port after port as long as the answer is `dull`, with the place of that port.
+template <typename Ask>
+Result FirstOf(const SourcePorts& ports, int dull, UdpPlan plan, Ask ask) {
+  for (size_t place = 0;; place++) {
+    plan.source.set_port(ports.ports[place]);
+    const Result result = ask(plan);
+    if (!result.ok()) return result;
+    if (result.value == dull && place + 1 < ports.count) continue;
+    return Result::Ok(result.value + SourcePorts::kPlaceUnit * static_cast<int>(place));
+  }
+}
+
+// Of a socket that is bound and whose port is locked: value is kConnected when the 4-tuple is ours to connect.
+// `cookie` is the socket's.
+Result UdpInspect(NamespaceSockets* sockets, const UdpPlan& plan, uint64_t cookie);
+
+// Without a lock, and so only a hint: the state of the socket that would get datagrams of this 4-tuple, 0 when nobody
+// would.
+Result UdpOwner(NamespaceSockets* sockets, const UdpPlan& plan);
+
+// The same with port after port, as long as somebody is connected with it: value is the last state + kPlaceUnit * the
+// place of its port.
+Result UdpOwnerFirst(NamespaceSockets* sockets, const UdpPlan& plan, const SourcePorts& ports);
+
+}  // namespace connectx
+
+#endif  // CONNECTX_UDP_TUPLE_H
