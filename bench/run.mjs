@@ -75,7 +75,7 @@ const options = {
       .filter((peer) => floor !== undefined || !isFloor(peer))
       .map((peer) => ({ peer, label: peer, checkout, floor }));
     if (values.against === undefined) return ours;
-    const theirs = peers.filter((peer) => peer.startsWith('connectx'));
+    const theirs = peers.filter((peer) => /^connect(x|Udp)/.test(peer));
     return [
       ...ours,
       ...theirs.map((peer) => ({ peer, label: `${peer} [${values.against}]`, checkout: resolve(values.against) })),

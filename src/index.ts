@@ -16,6 +16,7 @@ export type { SocketProcess } from './kernel/processes';
 export type { SourceAddresses, SourceFunction, SourceOptions } from './source/options';
 export type { ChooseSource } from './source/strategies';
 export type { ConnectTrace, TracedAttempt, TracedTechnique } from './connect/trace';
-export { connectUdp, connectUdpSync, type UdpConnectOptions } from './udp/connect';
+export { connectUdp, connectUdpSync } from './udp/connect';
+export type { UdpConnectOptions } from './udp/options';
 export { connect, createConnection, Socket } from './tcp/socket';
 export type { ConnectOptions, SocketOptions } from './tcp/options';

@@ -3,7 +3,7 @@ import type * as dgram from 'node:dgram';
 import { constants } from 'node:os';
 import { complete } from '../errors/connectx_error';
 import { addressNotLocal, type Explanation, portLocked, udpPortsExhausted } from '../connect/explain';
-import type { UdpRequest } from './steps';
+import type { UdpRequest } from './options';
 
 const { errno } = constants;
 

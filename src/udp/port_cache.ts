@@ -11,8 +11,9 @@ const BELIEVED_MS = 1000;
 /** Linux's own default (ip-sysctl.rst), for when /proc cannot be read. */
 const DEFAULT_RANGE: PortRange = { low: 32768, high: 60999 };
 
-export class UdpMemory {
-  #notAlone = 0;
+export class PortCache {
+  /** How many exclusive binds in a row have found the port in use. */
+  #inUse = 0;
   readonly #native: Native;
   readonly #table = new PortTable(Math.random);
   readonly #lists = new Map<string, Uint16Array>();
@@ -26,17 +27,18 @@ export class UdpMemory {
   }
 
   /**
-   * Whether to try first if nobody is on a port at all: a cheaper way in, and a cheap failure. After it has failed a few
-   * times in a row, only now and then.
+   * Whether to try an exclusive bind first, which is cheaper where nobody is on the port. After a few failures in a row, only now
+   * and then.
    */
-  expectsToBeAlone(): boolean {
-    if (this.#notAlone < 4) return true;
-    this.#notAlone++;
-    return this.#notAlone % 32 === 0;
+  shouldTryExclusive(): boolean {
+    if (this.#inUse < 4) return true;
+    this.#inUse++;
+    return this.#inUse % 32 === 0;
   }
 
-  wasAlone(alone: boolean): void {
-    this.#notAlone = alone ? 0 : this.#notAlone + 1;
+  /** An exclusive bind has worked, or has found the port in use. */
+  noteExclusive(worked: boolean): void {
+    this.#inUse = worked ? 0 : this.#inUse + 1;
   }
 
   /** The ephemeral range, or the given one, in words. */
@@ -84,4 +86,12 @@ export class UdpMemory {
     this.#range = DEFAULT_RANGE;
     this.refresh();
   }
+}
+
+let known: { readonly native: Native; readonly cache: PortCache } | undefined;
+
+/** The thread's own, of this addon. */
+export function portCacheOf(native: Native): PortCache {
+  if (known?.native !== native) known = { native, cache: new PortCache(native) };
+  return known.cache;
 }

@@ -1,5 +1,5 @@
 // Policy: which port next, towards one UDP destination? Plain data. What is remembered is a hint; the kernel decides.
-import { Survey } from './single_flight';
+import { SingleFlight } from './single_flight';
 
 /** How a port was found when it could not be had. */
 interface Locked {
@@ -29,8 +29,8 @@ export class DestinationPorts {
   #freedFrom = 0;
   readonly #taken = new Set<number>();
   readonly #locked = new Map<number, Locked>();
-  /** Who in the kernel has them: of {@link takenExcept}, undefined where that could not be seen. */
-  readonly survey = new Survey<Uint16Array | undefined>();
+  /** Dumps of who has them, shared by concurrent connects. */
+  readonly dump = new SingleFlight<Uint16Array | undefined>();
 
   /** `ports` is shared and not changed; `random` gives numbers in [0, 1). */
   constructor(ports: Uint16Array, random: () => number) {
@@ -40,7 +40,12 @@ export class DestinationPorts {
     this.#step = coprime(Math.floor(random() * count), count);
   }
 
-  /** Never offered, or given back; undefined when there is none of either. */
+  /** Whether {@link take} has one. */
+  hasOffer(): boolean {
+    return this.#offered < this.#ports.length || this.#freedFrom < this.#freed.length;
+  }
+
+  /** A port that was never offered, or one that was released; undefined when there is none of either. */
   take(): number | undefined {
     const { length } = this.#ports;
     if (this.#offered < length) {
@@ -59,19 +64,19 @@ export class DestinationPorts {
     return port;
   }
 
-  /** The port was connected, and is free again. */
-  released(port: number): void {
+  /** The port is offered again, after those that were never offered. */
+  release(port: number): void {
     this.#freed.push(port);
   }
 
   /** A connected socket of somebody else has the 4-tuple. */
-  isTaken(port: number): void {
+  markTaken(port: number): void {
     this.#locked.delete(port);
     this.#taken.add(port);
   }
 
   /** Somebody does not share the port, or has it locked just now. `now` in ms. */
-  isLocked(port: number, now: number): void {
+  markLocked(port: number, now: number): void {
     const before = this.#locked.get(port);
     if (before === undefined) this.#locked.set(port, { times: 1, since: now });
     else before.times++;
@@ -83,7 +88,7 @@ export class DestinationPorts {
   }
 
   /** Whether it is among them. */
-  wasTaken(port: number): boolean {
+  isTaken(port: number): boolean {
     return this.#taken.has(port);
   }
 
@@ -105,7 +110,7 @@ export class DestinationPorts {
   }
 
   /** The port that was taken or locked is not any more. */
-  becameFree(port: number): void {
+  markFree(port: number): void {
     this.#taken.delete(port);
     this.#locked.delete(port);
   }

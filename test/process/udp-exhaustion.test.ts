@@ -14,7 +14,7 @@ const HIGH = LOW + COUNT - 1;
 const wanted: UdpConnectOptions = { host: '127.0.0.2', port: SERVER, localAddress: '127.0.0.1' };
 const EXHAUSTED = { code: 'EAGAIN', syscall: 'connect', reason: 'ports-exhausted' };
 
-/** A turn of the event loop has 256 questions to the kernel at most (src/udp/steps.ts), and each port takes one. */
+/** A turn of the event loop has 256 questions to the kernel at most (src/udp/allocate.ts), and each port takes one. */
 const TURNS = Math.floor(COUNT / 256);
 
 /** Counts the turns of the event loop while `act` goes on, and the processor's time that the longest of them took. */

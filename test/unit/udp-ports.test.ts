@@ -1,7 +1,7 @@
 // Which port next, towards one UDP destination?
 import { describe, expect, test } from 'vitest';
 import { DestinationPorts, PortTable } from '../../src/udp/ports';
-import { pauseAfter } from '../../src/udp/steps';
+import { pauseAfter } from '../../src/udp/allocate';
 import { seeded } from '../helpers/bytes.js';
 
 const list = (count: number, low = 20_000) => Uint16Array.from({ length: count }, (_, n) => low + n);
@@ -102,8 +102,8 @@ describe('ports that were given back', () => {
   test('come after those that were never offered, the oldest first', () => {
     const ports = new DestinationPorts(list(4), seeded(1));
     const [first, second] = [ports.take() as number, ports.take() as number];
-    ports.released(second);
-    ports.released(first);
+    ports.release(second);
+    ports.release(first);
     const fresh = [ports.take() as number, ports.take() as number];
     expect(sorted([first, second, ...fresh])).toEqual([...list(4)]);
     expect([ports.take(), ports.take(), ports.take()]).toEqual([second, first, undefined]);
@@ -112,11 +112,11 @@ describe('ports that were given back', () => {
   test('for ever: 100,000 times over', () => {
     const ports = new DestinationPorts(list(5000), seeded(1));
     const order = takeAll(ports);
-    for (const port of order) ports.released(port);
+    for (const port of order) ports.release(port);
     for (let n = 0; n < 100_000; n++) {
       const port = ports.take();
       expect(port === order[n % 5000]).toBe(true);
-      ports.released(port as number);
+      ports.release(port as number);
     }
     expect(takeAll(ports)).toHaveLength(5000);
   });
@@ -125,16 +125,16 @@ describe('ports that were given back', () => {
 describe('what was found taken or locked', () => {
   test('is remembered until it is free, once each', () => {
     const ports = new DestinationPorts(list(4), seeded(1));
-    ports.isTaken(20_000);
-    ports.isTaken(20_001);
-    ports.isTaken(20_000);
-    ports.isLocked(20_002, 0);
-    ports.isLocked(20_002, 1);
+    ports.markTaken(20_000);
+    ports.markTaken(20_001);
+    ports.markTaken(20_000);
+    ports.markLocked(20_002, 0);
+    ports.markLocked(20_002, 1);
     expect(ports.taken()).toEqual([20_000, 20_001]);
     expect(ports.locked()).toEqual([20_002]);
-    ports.becameFree(20_000);
-    ports.becameFree(20_002);
-    ports.becameFree(20_003);
+    ports.markFree(20_000);
+    ports.markFree(20_002);
+    ports.markFree(20_003);
     expect(ports.taken()).toEqual([20_001]);
     expect(ports.locked()).toEqual([]);
   });
@@ -142,15 +142,15 @@ describe('what was found taken or locked', () => {
   test('is not offered because of that, and what is offered is not forgotten because of it', () => {
     const ports = new DestinationPorts(list(4), seeded(1));
     const first = ports.take() as number;
-    ports.isTaken(first);
+    ports.markTaken(first);
     expect(takeAll(ports)).toHaveLength(3);
     expect(ports.taken()).toEqual([first]);
   });
 
   test('a port that was locked and turns out to be taken is locked no more', () => {
     const ports = new DestinationPorts(list(4), seeded(1));
-    ports.isLocked(20_000, 0);
-    ports.isTaken(20_000);
+    ports.markLocked(20_000, 0);
+    ports.markTaken(20_000);
     expect(ports.locked()).toEqual([]);
     expect(ports.taken()).toEqual([20_000]);
     expect(ports.mayUnlock(0)).toBe(false);
@@ -158,12 +158,12 @@ describe('what was found taken or locked', () => {
 
   test('the lists are as they were when they were asked for', () => {
     const ports = new DestinationPorts(list(4), seeded(1));
-    ports.isTaken(20_000);
-    ports.isLocked(20_001, 0);
+    ports.markTaken(20_000);
+    ports.markLocked(20_001, 0);
     const [taken, locked] = [ports.taken(), ports.locked()];
-    ports.becameFree(20_000);
-    ports.becameFree(20_001);
-    ports.isTaken(20_002);
+    ports.markFree(20_000);
+    ports.markFree(20_001);
+    ports.markTaken(20_002);
     expect(taken).toEqual([20_000]);
     expect(locked).toEqual([20_001]);
   });
@@ -172,7 +172,8 @@ describe('what was found taken or locked', () => {
 describe('may a locked port be unlocked soon?', () => {
   const lock = (times: number, from: number, to: number) => {
     const ports = new DestinationPorts(list(4), seeded(1));
-    for (let n = 0; n < times; n++) ports.isLocked(20_000, times === 1 ? from : from + ((to - from) * n) / (times - 1));
+    for (let n = 0; n < times; n++)
+      ports.markLocked(20_000, times === 1 ? from : from + ((to - from) * n) / (times - 1));
     return ports;
   };
 
@@ -195,16 +196,16 @@ describe('may a locked port be unlocked soon?', () => {
   test('one of several is enough', () => {
     const ports = lock(10, 0, 100);
     expect(ports.mayUnlock(100)).toBe(false);
-    ports.isLocked(20_001, 100);
+    ports.markLocked(20_001, 100);
     expect(ports.mayUnlock(100)).toBe(true);
-    ports.becameFree(20_001);
+    ports.markFree(20_001);
     expect(ports.mayUnlock(100)).toBe(false);
   });
 
   test('a port that was free in between counts from the beginning', () => {
     const ports = lock(10, 0, 100);
-    ports.becameFree(20_000);
-    ports.isLocked(20_000, 100);
+    ports.markFree(20_000);
+    ports.markLocked(20_000, 100);
     expect(ports.mayUnlock(100)).toBe(true);
     expect(ports.mayUnlock(200)).toBe(true);
   });
@@ -263,14 +264,14 @@ describe('the destinations that are remembered', () => {
 describe('what was taken, and is not among what is still taken', () => {
   test('in the order in which it was found taken', () => {
     const ports = new DestinationPorts(list(10), seeded(1));
-    for (const port of [20_007, 20_001, 20_009, 20_004]) ports.isTaken(port);
+    for (const port of [20_007, 20_001, 20_009, 20_004]) ports.markTaken(port);
     expect(ports.takenCount).toBe(4);
     expect([...ports.takenExcept(new Uint16Array())]).toEqual([20_007, 20_001, 20_009, 20_004]);
     // What we have ourselves is listed as well.
     expect([...ports.takenExcept(Uint16Array.of(20_001, 20_002, 20_004, 65_535))]).toEqual([20_007, 20_009]);
-    expect(ports.wasTaken(20_007)).toBe(true);
-    ports.becameFree(20_007);
-    expect(ports.wasTaken(20_007)).toBe(false);
+    expect(ports.isTaken(20_007)).toBe(true);
+    ports.markFree(20_007);
+    expect(ports.isTaken(20_007)).toBe(false);
     expect([...ports.takenExcept(Uint16Array.of(20_001, 20_004))]).toEqual([20_009]);
     expect(ports.takenCount).toBe(3);
   });

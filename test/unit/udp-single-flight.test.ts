@@ -1,6 +1,6 @@
 // Looks that are shared by all who wait for one at the same time.
 import { describe, expect, test } from 'vitest';
-import { Survey } from '../../src/udp/single_flight';
+import { SingleFlight } from '../../src/udp/single_flight';
 
 /** Looks that end when they are told to. Each answers with the moment at which it began. */
 class Looks {
@@ -28,10 +28,10 @@ class Looks {
 describe('shared looks', () => {
   test('the first caller begins one at once, all who come while it goes on share the next one', async () => {
     const looks = new Looks();
-    const survey = new Survey<number>();
-    const first = survey.join(looks.look);
+    const flight = new SingleFlight<number>();
+    const first = flight.join(looks.look);
     expect(looks.began).toEqual([1]);
-    const others = Array.from({ length: 50 }, () => survey.join(looks.look));
+    const others = Array.from({ length: 50 }, () => flight.join(looks.look));
     await new Promise(setImmediate);
     expect(looks.began).toEqual([1]);
     await looks.end();
@@ -44,11 +44,11 @@ describe('shared looks', () => {
 
   test('nobody gets one that began before they came, whenever they come', async () => {
     const looks = new Looks();
-    const survey = new Survey<number>();
+    const flight = new SingleFlight<number>();
     let settled = 0;
     const join = async () => {
       const came = ++looks.moment;
-      const seen = await survey.join(looks.look);
+      const seen = await flight.join(looks.look);
       expect(seen).toBeGreaterThan(came);
       settled++;
       return seen;
@@ -68,9 +68,9 @@ describe('shared looks', () => {
 
   test('when none is under way, the next one is a new one', async () => {
     const looks = new Looks();
-    const survey = new Survey<number>();
+    const flight = new SingleFlight<number>();
     for (const n of [1, 2, 3]) {
-      const seen = survey.join(looks.look);
+      const seen = flight.join(looks.look);
       await looks.end();
       expect(await seen).toBe(n);
     }
@@ -78,11 +78,11 @@ describe('shared looks', () => {
 
   test('one that fails is for those who share it; those who wait get theirs', async () => {
     const looks = new Looks();
-    const survey = new Survey<number>();
-    const first = survey.join(looks.look);
-    const second = survey.join(looks.look);
+    const flight = new SingleFlight<number>();
+    const first = flight.join(looks.look);
+    const second = flight.join(looks.look);
     await Promise.all([expect(first).rejects.toThrow('EMFILE'), looks.end(new Error('EMFILE'))]);
-    const third = survey.join(looks.look);
+    const third = flight.join(looks.look);
     await looks.end();
     expect(await second).toBe(2);
     await looks.end();
@@ -90,30 +90,30 @@ describe('shared looks', () => {
   });
 
   test('one that throws at once does not stay under way', async () => {
-    const survey = new Survey<number>();
+    const flight = new SingleFlight<number>();
     const fail = (): Promise<number> => {
       throw new Error('at once');
     };
-    await expect(survey.join(fail)).rejects.toThrow('at once');
-    expect(await survey.join(async () => Promise.resolve(7))).toBe(7);
+    await expect(flight.join(fail)).rejects.toThrow('at once');
+    expect(await flight.join(async () => Promise.resolve(7))).toBe(7);
   });
 
   test('whoever gives up begins none', async () => {
     const looks = new Looks();
-    const survey = new Survey<number>();
+    const flight = new SingleFlight<number>();
     const controller = new AbortController();
     const { signal } = controller;
-    const first = survey.join(looks.look);
-    const given = survey.join(looks.look, signal);
+    const first = flight.join(looks.look);
+    const given = flight.join(looks.look, signal);
     controller.abort();
     await looks.end();
     expect(await first).toBe(1);
     expect(await given).toBeUndefined();
     expect(looks.began).toEqual([1]);
     // And keeps nobody from theirs.
-    const second = survey.join(looks.look);
-    const again = survey.join(looks.look, signal);
-    const third = survey.join(looks.look);
+    const second = flight.join(looks.look);
+    const again = flight.join(looks.look, signal);
+    const third = flight.join(looks.look);
     await looks.end();
     expect(await second).toBe(2);
     expect(await again).toBeUndefined();

@@ -3,8 +3,12 @@ import { constants } from 'node:os';
 import { describe, expect, test, vi } from 'vitest';
 import type { Native, Route, TcpExtras } from '../../src/kernel/addon';
 import type { PortRange } from '../../src/values/port_range';
-import { UdpMemory } from '../../src/udp/port_cache';
-import { IN_USE, type Lease, NOT_BOUND, type Target, type UdpRequest, UdpSteps } from '../../src/udp/steps';
+import { TURN } from '../../src/connect/steps';
+import { IN_USE, type Lease, NOT_BOUND, type Target } from '../../src/udp/adopt';
+import { allocate, tryFirst } from '../../src/udp/allocate';
+import { attemptOf, type UdpAttempt } from '../../src/udp/attempt';
+import type { UdpRequest } from '../../src/udp/options';
+import { PortCache } from '../../src/udp/port_cache';
 
 const { errno } = constants;
 
@@ -51,10 +55,10 @@ interface Asked {
 
 /** A target that core cannot bind. */
 class Adopted implements Target {
-  fd(): number {
+  adopted(): number {
     return 7;
   }
-  bindAlone(): number {
+  bindExclusive(): number {
     return NOT_BOUND;
   }
   discard(): void {}
@@ -65,7 +69,7 @@ class Bound extends Adopted {
   readonly tried: [address: string, port: number][] = [];
   discarded = 0;
   answers = [9];
-  override bindAlone(address = '', port = 0): number {
+  override bindExclusive(address = '', port = 0): number {
     this.tried.push([address, port]);
     return (this.answers.length > 1 ? this.answers.shift() : this.answers[0]) ?? NOT_BOUND;
   }
@@ -173,9 +177,9 @@ class Kernel {
     getsockname: () => ({ family: 'IPv4', address: '192.0.2.1', port: 1 }),
   } as unknown as Native;
 
-  readonly memory = new UdpMemory(this.native);
+  readonly cache = new PortCache(this.native);
 
-  steps(asked: Asked = {}): UdpSteps {
+  attempt(asked: Asked = {}): UdpAttempt {
     const { port = 0, range, source = '192.0.2.1', host = '192.0.2.2' } = asked;
     const { exclusive = false, extras = null, target = new Adopted() } = asked;
     const request: UdpRequest = {
@@ -184,30 +188,31 @@ class Kernel {
       source: { address: undefined, port, range, reuseTimeWait: false, extras },
       exclusive,
     };
-    return new UdpSteps(this.native, this.memory, request, target);
+    return attemptOf(this.native, this.cache, request, target);
   }
 }
 
 interface Ran {
   lease?: Lease;
+  localAddress?: string;
   error?: unknown;
   pauses: number[];
 }
 
 /** As connectUdpSync does it, without the waiting. */
-function run(steps: UdpSteps, limit = 10_000): Ran {
+function run(attempt: UdpAttempt, limit = 10_000): Ran {
   const pauses: number[] = [];
   try {
-    const first = steps.first();
-    if (first !== undefined) return { lease: first, pauses };
-    const rest = steps.run();
-    let seen: Uint16Array | undefined;
+    const first = tryFirst(attempt);
+    if (first !== undefined) return { lease: first, localAddress: attempt.localAddress, pauses };
+    const rest = allocate(attempt);
+    let seen: unknown;
     for (let n = 0; n < limit; n++) {
       const { done, value } = rest.next(seen);
       seen = undefined;
-      if (done === true) return { lease: value, pauses };
+      if (done === true) return { lease: value, localAddress: attempt.localAddress, pauses };
       if (typeof value === 'number') pauses.push(value);
-      else seen = value.now();
+      else if (typeof value === 'object') seen = value.now();
     }
   } catch (error) {
     return { error, pauses };
@@ -216,19 +221,19 @@ function run(steps: UdpSteps, limit = 10_000): Ran {
 }
 
 /** As connectUdp does it, without the pauses. */
-async function runInTurns(steps: UdpSteps, signal?: AbortSignal): Promise<Ran> {
+async function runInTurns(attempt: UdpAttempt): Promise<Ran> {
   const pauses: number[] = [];
   try {
-    const first = steps.first();
-    if (first !== undefined) return { lease: first, pauses };
-    const rest = steps.run();
-    let seen: Uint16Array | undefined;
+    const first = tryFirst(attempt);
+    if (first !== undefined) return { lease: first, localAddress: attempt.localAddress, pauses };
+    const rest = allocate(attempt);
+    let seen: unknown;
     for (;;) {
       const { done, value } = rest.next(seen);
       seen = undefined;
-      if (done === true) return { lease: value, pauses };
+      if (done === true) return { lease: value, localAddress: attempt.localAddress, pauses };
       if (typeof value === 'number') pauses.push(value);
-      else seen = await value.later(signal);
+      else if (typeof value === 'object') seen = await value.later();
     }
   } catch (error) {
     return { error, pauses };
@@ -242,9 +247,9 @@ describe('any port', () => {
   test.each([CONNECTED, ALONE])('connected at the first try (%i)', (verdict) => {
     const kernel = new Kernel();
     kernel.connects = [verdict];
-    const { lease, pauses } = run(kernel.steps());
+    const { lease, localAddress, pauses } = run(kernel.attempt());
     expect(PORTS).toContain(lease?.localPort);
-    expect(lease).toMatchObject({ localAddress: '192.0.2.1' });
+    expect(localAddress).toBe('192.0.2.1');
     expect(kernel.tried).toEqual([lease?.localPort]);
     expect(kernel.asked).toEqual([]);
     expect(pauses).toEqual([]);
@@ -254,7 +259,7 @@ describe('any port', () => {
     const kernel = new Kernel();
     kernel.connects = [TUPLE_IN_USE];
     kernel.owner = () => 1;
-    const { error, pauses } = run(kernel.steps());
+    const { error, pauses } = run(kernel.attempt());
     expect(error).toMatchObject({
       code: 'EAGAIN',
       reason: 'ports-exhausted',
@@ -272,41 +277,40 @@ describe('any port', () => {
     const kernel = new Kernel();
     kernel.connects = [TUPLE_IN_USE];
     kernel.owner = () => 1;
-    run(kernel.steps());
+    run(kernel.attempt());
     kernel.connects = [CONNECTED];
     kernel.owner = (port) => (port === 50002 ? 0 : 1);
-    const { lease } = run(kernel.steps());
+    const { lease } = run(kernel.attempt());
     expect(lease?.localPort).toBe(50002);
     kernel.owner = () => 1;
-    expect(run(kernel.steps()).error).toMatchObject({ reason: 'ports-exhausted' });
-    lease?.ports?.released(50002);
-    expect(run(kernel.steps()).lease?.localPort).toBe(50002);
+    expect(run(kernel.attempt()).error).toMatchObject({ reason: 'ports-exhausted' });
+    lease?.ports?.release(50002);
+    expect(run(kernel.attempt()).lease?.localPort).toBe(50002);
   });
 
   test('a locked port is tried again for a while, with waits, and then it is EAGAIN', () => {
     const kernel = new Kernel();
     kernel.connects = [PORT_LOCKED];
-    const steps = kernel.steps({ range: { low: 50001, high: 50001 } });
-    expect(steps.first()).toBeUndefined();
-    const rest = steps.run();
+    const attempt = kernel.attempt({ range: { low: 50001, high: 50001 } });
+    expect(tryFirst(attempt)).toBeUndefined();
+    const rest = allocate(attempt);
     const until = performance.now() + 5000;
     let waits = 0;
     expect(() => {
       for (;;) {
         const { value } = rest.next();
-        // 0 is a turn for the event loop, which comes as well when it has gone on for so long.
-        if (Number(value) > 0) waits++;
+        if (typeof value === 'number') waits++;
         expect(performance.now()).toBeLessThan(until);
       }
     }).toThrow(expect.objectContaining({ code: 'EAGAIN', reason: 'ports-exhausted' }));
     // And not for a while again, now that it is known to be locked for good.
     expect(waits).toBeGreaterThan(4);
-    expect(run(kernel.steps({ range: { low: 50001, high: 50001 } })).pauses).toEqual([]);
+    expect(run(kernel.attempt({ range: { low: 50001, high: 50001 } })).pauses).toEqual([]);
     kernel.connects = [CONNECTED];
-    expect(run(kernel.steps({ range: { low: 50001, high: 50001 } })).lease?.localPort).toBe(50001);
+    expect(run(kernel.attempt({ range: { low: 50001, high: 50001 } })).lease?.localPort).toBe(50001);
   });
 
-  test('a turn of the event loop after 256 questions at most', () => {
+  test('a turn of the event loop after 256 questions at most', async () => {
     const kernel = new Kernel();
     kernel.connects = [TUPLE_IN_USE];
     let questions = 0;
@@ -315,19 +319,20 @@ describe('any port', () => {
       questions++;
       return 1;
     };
-    const steps = kernel.steps({ range: { low: 10_000, high: 19_999 } });
-    expect(steps.first()).toBeUndefined();
-    const rest = steps.run();
+    const attempt = kernel.attempt({ range: { low: 10_000, high: 19_999 } });
+    expect(tryFirst(attempt)).toBeUndefined();
+    const rest = allocate(attempt);
     let turns = 0;
-    expect(() => {
+    await expect(async () => {
       for (;;) {
         questions = 0;
-        const { value } = rest.next();
-        if (typeof value === 'number') expect(value).toBe(0);
+        const { value } = rest.next(undefined);
+        if (typeof value !== 'object') expect(value).toBe(TURN);
         most = Math.max(most, questions);
         turns++;
+        await new Promise(setImmediate);
       }
-    }).toThrow(expect.objectContaining({ code: 'EAGAIN' }));
+    }).rejects.toMatchObject({ code: 'EAGAIN' });
     expect(most).toBeLessThanOrEqual(256);
     expect(turns).toBeGreaterThanOrEqual(Math.floor(20_000 / 256));
   });
@@ -336,11 +341,11 @@ describe('any port', () => {
     const kernel = new Kernel();
     kernel.connects = [TUPLE_IN_USE];
     kernel.owner = () => 1;
-    run(kernel.steps());
+    run(kernel.attempt());
     kernel.range = '50000\t50007\n';
     kernel.connects = [TUPLE_IN_USE, TUPLE_IN_USE, TUPLE_IN_USE, TUPLE_IN_USE, CONNECTED];
     kernel.owner = (port) => (port > 50003 ? 0 : 1);
-    expect(run(kernel.steps()).lease?.localPort).toBeGreaterThan(50003);
+    expect(run(kernel.attempt()).lease?.localPort).toBeGreaterThan(50003);
   });
 
   test.each([
@@ -352,9 +357,9 @@ describe('any port', () => {
     ({ syscall, code }) => {
       const kernel = new Kernel();
       kernel.connects = [fails(syscall, errno[code])];
-      for (let n = 0; n < 10; n++) expect(run(kernel.steps()).error).toMatchObject({ code, syscall });
+      for (let n = 0; n < 10; n++) expect(run(kernel.attempt()).error).toMatchObject({ code, syscall });
       kernel.connects = [CONNECTED];
-      const ports = PORTS.map(() => run(kernel.steps()).lease?.localPort ?? 0);
+      const ports = PORTS.map(() => run(kernel.attempt()).lease?.localPort ?? 0);
       expect(sorted(ports)).toEqual(PORTS);
     },
   );
@@ -362,11 +367,11 @@ describe('any port', () => {
   test('nor does one for which there is no descriptor', () => {
     const kernel = new Kernel();
     const target = new Adopted();
-    target.fd = () => {
+    target.adopted = () => {
       throw new Error('EMFILE');
     };
-    for (let n = 0; n < 10; n++) expect(run(kernel.steps({ target })).error).toMatchObject({ message: 'EMFILE' });
-    const ports = PORTS.map(() => run(kernel.steps()).lease?.localPort ?? 0);
+    for (let n = 0; n < 10; n++) expect(run(kernel.attempt({ target })).error).toMatchObject({ message: 'EMFILE' });
+    const ports = PORTS.map(() => run(kernel.attempt()).lease?.localPort ?? 0);
     expect(sorted(ports)).toEqual(PORTS);
   });
 });
@@ -378,7 +383,7 @@ describe('where core can bind', () => {
   ])('a port on which nobody is: $exclusive', ({ exclusive, unlock }) => {
     const kernel = new Kernel();
     const target = new Bound();
-    const { lease } = run(kernel.steps({ target, exclusive }));
+    const { lease } = run(kernel.attempt({ target, exclusive }));
     expect(target.tried).toEqual([['192.0.2.1', lease?.localPort]]);
     expect(kernel.locked).toEqual([[9, unlock]]);
     expect(kernel.tried).toEqual([]);
@@ -391,7 +396,7 @@ describe('where core can bind', () => {
     vi.spyOn(process, 'emitWarning').mockImplementation(() => undefined);
     const target = new Bound();
     target.answers = [IN_USE, 9];
-    const { lease } = run(kernel.steps({ target }));
+    const { lease } = run(kernel.attempt({ target }));
     expect(target.tried).toHaveLength(2);
     expect(target.tried[1]).toEqual(['192.0.2.1', lease?.localPort]);
     expect(kernel.locked).toEqual([[9, false]]);
@@ -403,7 +408,7 @@ describe('where core can bind', () => {
     const target = new Bound();
     target.answers = [IN_USE];
     for (let n = 0; n < 8; n++) {
-      expect(run(kernel.steps({ target, port: 50_000 })).lease).toMatchObject({ localPort: 50_000 });
+      expect(run(kernel.attempt({ target, port: 50_000 })).lease).toMatchObject({ localPort: 50_000 });
     }
     expect(target.tried).toHaveLength(4);
     expect(kernel.flags).toEqual(Array(8).fill(SHARED));
@@ -414,14 +419,14 @@ describe('where core can bind', () => {
     kernel.connects = [fails('connect', errno.ENETUNREACH)];
     const target = new Bound();
     target.answers = [NOT_BOUND];
-    expect(run(kernel.steps({ target })).error).toMatchObject({ code: 'ENETUNREACH', syscall: 'connect' });
+    expect(run(kernel.attempt({ target })).error).toMatchObject({ code: 'ENETUNREACH', syscall: 'connect' });
     expect(kernel.flags).toEqual([SHARED | TRY_ALONE]);
   });
 
   test('not with options, which are to be set before', () => {
     const kernel = new Kernel();
     const target = new Bound();
-    run(kernel.steps({ target, extras: { freeBind: true } }));
+    run(kernel.attempt({ target, extras: { freeBind: true } }));
     expect(target.tried).toEqual([]);
     expect(kernel.tried).toHaveLength(1);
   });
@@ -430,25 +435,25 @@ describe('where core can bind', () => {
     const kernel = new Kernel();
     kernel.lockedConnects = [fails('connect', errno.ENETUNREACH)];
     const target = new Bound();
-    expect(run(kernel.steps({ target })).error).toMatchObject({ code: 'ENETUNREACH', syscall: 'connect' });
+    expect(run(kernel.attempt({ target })).error).toMatchObject({ code: 'ENETUNREACH', syscall: 'connect' });
     expect(target.discarded).toBe(1);
   });
 
   test('a thread that has moved is not told that ports are exhausted which it had elsewhere', () => {
     const kernel = new Kernel();
     const target = new Bound();
-    for (const _ of PORTS) expect(run(kernel.steps({ target })).lease).toBeDefined();
+    for (const _ of PORTS) expect(run(kernel.attempt({ target })).lease).toBeDefined();
     kernel.moved = [1];
-    expect(run(kernel.steps({ target })).lease).toBeDefined();
-    for (const _ of PORTS.slice(1)) expect(run(kernel.steps({ target })).lease).toBeDefined();
-    expect(run(kernel.steps({ target })).error).toMatchObject({ reason: 'ports-exhausted' });
+    expect(run(kernel.attempt({ target })).lease).toBeDefined();
+    for (const _ of PORTS.slice(1)) expect(run(kernel.attempt({ target })).lease).toBeDefined();
+    expect(run(kernel.attempt({ target })).error).toMatchObject({ reason: 'ports-exhausted' });
   });
 
   test('a change of the network namespace: begun again', () => {
     const kernel = new Kernel();
     kernel.lockedConnects = [MOVED];
     const target = new Bound();
-    expect(run(kernel.steps({ target })).lease).toMatchObject({ localAddress: '192.0.2.1' });
+    expect(run(kernel.attempt({ target }))).toMatchObject({ lease: {}, localAddress: '192.0.2.1' });
     expect(target.discarded).toBe(1);
     expect(kernel.locked).toHaveLength(2);
   });
@@ -463,7 +468,7 @@ describe('more ports that others have than a turn has questions', () => {
     const kernel = new Kernel();
     kernel.connects = [TUPLE_IN_USE];
     kernel.owner = () => ESTABLISHED;
-    expect(run(kernel.steps({ range })).error).toMatchObject({ reason: 'ports-exhausted' });
+    expect(run(kernel.attempt({ range })).error).toMatchObject({ reason: 'ports-exhausted' });
     kernel.asked = [];
     kernel.tried = [];
     return kernel;
@@ -472,7 +477,7 @@ describe('more ports that others have than a turn has questions', () => {
   test('one look and no question', async () => {
     const kernel = exhausted();
     kernel.listed = () => all;
-    const { error, pauses } = await runInTurns(kernel.steps({ range }));
+    const { error, pauses } = await runInTurns(kernel.attempt({ range }));
     expect(error).toMatchObject({ code: 'EAGAIN', reason: 'ports-exhausted' });
     expect(kernel).toMatchObject({ looks: 1, asked: [], tried: [] });
     expect(pauses).toEqual([]);
@@ -484,7 +489,7 @@ describe('more ports that others have than a turn has questions', () => {
       await new Promise(setImmediate);
       return all;
     };
-    const ran = await Promise.all(Array.from({ length: 50 }, async () => runInTurns(kernel.steps({ range }))));
+    const ran = await Promise.all(Array.from({ length: 50 }, async () => runInTurns(kernel.attempt({ range }))));
     for (const { error } of ran) expect(error).toMatchObject({ code: 'EAGAIN', reason: 'ports-exhausted' });
     expect(kernel).toMatchObject({ looks: 2, asked: [], tried: [] });
   });
@@ -492,13 +497,13 @@ describe('more ports that others have than a turn has questions', () => {
   test('what is not listed is asked for and tried, in the order in which it was found taken', async () => {
     const kernel = exhausted();
     const free = [10_300, 10_007];
-    const order = run(kernel.steps({ range })).error && kernel.asked.filter((port) => free.includes(port));
+    const order = run(kernel.attempt({ range })).error && kernel.asked.filter((port) => free.includes(port));
     kernel.asked = [];
     kernel.owner = (port) => (free.includes(port) ? 0 : ESTABLISHED);
     kernel.connects = [CONNECTED];
     kernel.listed = () => all.filter((port) => !free.includes(port));
     // Two get them, whoever shares the look.
-    const ran = await Promise.all([0, 1].map(async () => runInTurns(kernel.steps({ range }))));
+    const ran = await Promise.all([0, 1].map(async () => runInTurns(kernel.attempt({ range }))));
     expect(ran.map(({ lease }) => lease?.localPort)).toEqual(order);
     expect(kernel.tried).toEqual(order);
     expect(kernel.asked.every((port) => free.includes(port))).toBe(true);
@@ -508,7 +513,7 @@ describe('more ports that others have than a turn has questions', () => {
     const kernel = exhausted();
     kernel.listed = () => all.filter((port) => port !== 10_300);
     kernel.connects = [MOVED, CONNECTED];
-    expect((await runInTurns(kernel.steps({ range }))).lease).toBeDefined();
+    expect((await runInTurns(kernel.attempt({ range }))).lease).toBeDefined();
     expect(kernel.tried[0]).toBe(10_300);
     expect(kernel.asked).toEqual([]);
   });
@@ -516,7 +521,7 @@ describe('more ports that others have than a turn has questions', () => {
   test("what is not listed and yet taken is the kernel's to say", async () => {
     const kernel = exhausted();
     kernel.listed = () => new Uint16Array();
-    const { error } = await runInTurns(kernel.steps({ range }));
+    const { error } = await runInTurns(kernel.attempt({ range }));
     expect(error).toMatchObject({ code: 'EAGAIN', reason: 'ports-exhausted' });
     expect(sorted(kernel.asked)).toEqual([...all]);
   });
@@ -527,11 +532,11 @@ describe('more ports that others have than a turn has questions', () => {
   ])('a look that $what: each of them is asked for', async ({ listed }) => {
     const kernel = exhausted();
     kernel.listed = listed;
-    expect((await runInTurns(kernel.steps({ range }))).error).toMatchObject({ reason: 'ports-exhausted' });
+    expect((await runInTurns(kernel.attempt({ range }))).error).toMatchObject({ reason: 'ports-exhausted' });
     expect(sorted(kernel.asked)).toEqual([...all]);
     kernel.owner = (port) => (port === 10_300 ? 0 : ESTABLISHED);
     kernel.connects = [CONNECTED];
-    expect((await runInTurns(kernel.steps({ range }))).lease?.localPort).toBe(10_300);
+    expect((await runInTurns(kernel.attempt({ range }))).lease?.localPort).toBe(10_300);
     expect(kernel.looks).toBe(2);
   });
 
@@ -546,13 +551,13 @@ describe('more ports that others have than a turn has questions', () => {
     ])('looks at once, and asks for none, among $v4 $v6', ({ v4, v6 }) => {
       const kernel = exhausted();
       Object.assign(kernel, { sockets: v4, sockets6: v6, listedNow: () => all });
-      const { error, pauses } = run(kernel.steps({ range }));
+      const { error, pauses } = run(kernel.attempt({ range }));
       expect(error).toMatchObject({ code: 'EAGAIN', reason: 'ports-exhausted' });
       expect(kernel).toMatchObject({ looks: 0, looksNow: 1, asked: [], tried: [] });
       expect(pauses).toEqual([]);
       kernel.listedNow = () => all.filter((port) => port !== 10_300);
       kernel.connects = [CONNECTED];
-      expect(run(kernel.steps({ range })).lease?.localPort).toBe(10_300);
+      expect(run(kernel.attempt({ range })).lease?.localPort).toBe(10_300);
       expect(kernel).toMatchObject({ looks: 0, looksNow: 2, asked: [], tried: [10_300] });
     });
 
@@ -564,7 +569,7 @@ describe('more ports that others have than a turn has questions', () => {
     ])('asks for each of them where $what', ({ v4, v6 }) => {
       const kernel = exhausted();
       Object.assign(kernel, { sockets: v4, sockets6: v6, listedNow: () => all });
-      expect(run(kernel.steps({ range })).error).toMatchObject({ reason: 'ports-exhausted' });
+      expect(run(kernel.attempt({ range })).error).toMatchObject({ reason: 'ports-exhausted' });
       expect(sorted(kernel.asked)).toEqual([...all]);
       expect(kernel).toMatchObject({ looks: 0, looksNow: 0 });
     });
@@ -572,7 +577,7 @@ describe('more ports that others have than a turn has questions', () => {
     test('asks for each of them where the look fails', () => {
       const kernel = exhausted();
       kernel.sockets = sockstat('UDP', 600);
-      expect(run(kernel.steps({ range })).error).toMatchObject({ reason: 'ports-exhausted' });
+      expect(run(kernel.attempt({ range })).error).toMatchObject({ reason: 'ports-exhausted' });
       expect(sorted(kernel.asked)).toEqual([...all]);
       expect(kernel).toMatchObject({ looks: 0, looksNow: 1 });
     });
@@ -584,10 +589,10 @@ describe('more ports that others have than a turn has questions', () => {
     kernel.connects = [TUPLE_IN_USE];
     kernel.owner = () => ESTABLISHED;
     for (let n = 0; n < 2; n++) {
-      expect((await runInTurns(kernel.steps({ range: few }))).error).toMatchObject({ reason: 'ports-exhausted' });
+      expect((await runInTurns(kernel.attempt({ range: few }))).error).toMatchObject({ reason: 'ports-exhausted' });
     }
     expect(kernel.looks).toBe(0);
-    expect((await runInTurns(kernel.steps({ range: { ...few, high: 10_256 } }))).error).toBeDefined();
+    expect((await runInTurns(kernel.attempt({ range: { ...few, high: 10_256 } }))).error).toBeDefined();
     expect(kernel.looks).toBe(1);
   });
 
@@ -602,7 +607,7 @@ describe('more ports that others have than a turn has questions', () => {
     kernel.connects = [TUPLE_IN_USE];
     kernel.owner = () => ESTABLISHED;
     for (let n = 0; n < 2; n++) {
-      const { error } = await runInTurns(kernel.steps({ range, ...asked }));
+      const { error } = await runInTurns(kernel.attempt({ range, ...asked }));
       expect(error).toMatchObject({ reason: 'ports-exhausted' });
     }
     expect(kernel.asked.length).toBeGreaterThan(3 * all.length - 10);
@@ -613,8 +618,8 @@ describe('more ports that others have than a turn has questions', () => {
     const kernel = exhausted();
     let end = (): void => undefined;
     kernel.listed = () => new Promise((resolve) => (end = () => resolve(all.filter((port) => port !== 10_300))));
-    const waiting = runInTurns(kernel.steps({ range }));
-    kernel.memory.forget();
+    const waiting = runInTurns(kernel.attempt({ range }));
+    kernel.cache.forget();
     kernel.connects = [MOVED, CONNECTED];
     kernel.owner = (port) => (port === 10_300 ? 0 : ESTABLISHED);
     end();
@@ -628,7 +633,7 @@ describe('one port', () => {
   test('the very 4-tuple is in use: at once', () => {
     const kernel = new Kernel();
     kernel.connects = [TUPLE_IN_USE];
-    const { error, pauses } = run(kernel.steps({ port: 50001 }));
+    const { error, pauses } = run(kernel.attempt({ port: 50001 }));
     expect(error).toMatchObject({ code: 'EADDRINUSE', reason: 'tuple-in-use', localPort: 50001 });
     expect(pauses).toEqual([]);
   });
@@ -637,7 +642,7 @@ describe('one port', () => {
     const kernel = new Kernel();
     kernel.connects = [PORT_LOCKED];
     kernel.owner = () => 1;
-    const { error, pauses } = run(kernel.steps({ port: 50001 }));
+    const { error, pauses } = run(kernel.attempt({ port: 50001 }));
     expect(error).toMatchObject({ code: 'EADDRINUSE', reason: 'tuple-in-use' });
     expect(pauses).toEqual([]);
   });
@@ -649,8 +654,8 @@ describe('one port', () => {
     for (let times = 1; times <= 60; times++) {
       const kernel = new Kernel();
       kernel.connects = [...new Array<number>(times).fill(verdict), CONNECTED];
-      const { lease, pauses } = run(kernel.steps({ port: 50001 }));
-      expect(lease).toEqual({ ports: undefined, localAddress: '192.0.2.1', localPort: 50001 });
+      const { lease, pauses } = run(kernel.attempt({ port: 50001 }));
+      expect(lease).toEqual({ ports: undefined, localPort: 50001 });
       // The first try is made twice, without a wait.
       expect(pauses).toHaveLength(times - 1);
       expect(pauses.every((pause) => pause > 0)).toBe(true);
@@ -664,14 +669,14 @@ describe('one port', () => {
     const kernel = new Kernel();
     kernel.connects = [verdict];
     kernel.owner = () => 7;
-    const { error, pauses } = run(kernel.steps({ port: 50001 }));
+    const { error, pauses } = run(kernel.attempt({ port: 50001 }));
     expect(error).toMatchObject({ code: 'EADDRINUSE', reason: 'port-locked', syscall: 'bind', localPort: 50001 });
     expect(pauses).toHaveLength(64);
   });
 
   test('exclusive is passed on', () => {
     const kernel = new Kernel();
-    run(kernel.steps({ port: 50001, exclusive: true }));
+    run(kernel.attempt({ port: 50001, exclusive: true }));
     expect((kernel.flags[0] ?? 0) & (SHARED | EXCLUSIVE)).toBe(SHARED | EXCLUSIVE);
   });
 });
@@ -691,13 +696,13 @@ describe.each([{ port: 0 }, { port: 50001 }])('port $port', ({ port }) => {
       const { emitWarning } = process;
       process.emitWarning = (...warning: unknown[]) => void said.push(warning[1]);
       try {
-        const ports = PORTS.map(() => run(kernel.steps({ port })).lease?.localPort ?? 0);
+        const ports = PORTS.map(() => run(kernel.attempt({ port })).lease?.localPort ?? 0);
         expect(sorted(ports)).toEqual(port === 0 ? PORTS : PORTS.map(() => port));
       } finally {
         process.emitWarning = emitWarning;
       }
       expect(said).toEqual([{ type: 'ConnectxWarning', code: 'CONNECTX_UDP_EXCLUSIVE' }]);
-      expect(kernel.memory.shared).toBe(false);
+      expect(kernel.cache.shared).toBe(false);
       // The first call only, which tries an explicit port twice.
       expect(kernel.flags.filter((flags) => (flags & SHARED) !== 0).length).toBeLessThanOrEqual(2);
     });
@@ -708,21 +713,21 @@ describe.each([{ port: 0 }, { port: 50001 }])('port $port', ({ port }) => {
     ])('$what, and yet it does: an error, after a few tries, and sharing goes on', ({ answer }) => {
       const kernel = new Kernel();
       kernel.connects = [answer];
-      const { error } = run(kernel.steps({ port }));
+      const { error } = run(kernel.attempt({ port }));
       expect(error).toBeInstanceOf(Error);
       expect(kernel.tried.length).toBeLessThan(10);
-      expect(kernel.memory.shared).toBe(true);
+      expect(kernel.cache.shared).toBe(true);
       // The errno is the kernel's own, where it gave one: the ports are not exhausted.
       if (answer !== UNSEEN) expect(error).toMatchObject({ code: 'EPERM', syscall: 'socket' });
       kernel.connects = [CONNECTED];
-      expect(run(kernel.steps({ port })).lease).toBeDefined();
+      expect(run(kernel.attempt({ port })).lease).toBeDefined();
     });
   });
 
   test('the thread is in another network namespace: begun again', () => {
     const kernel = new Kernel();
     kernel.connects = [MOVED, CONNECTED];
-    expect(run(kernel.steps({ port })).lease).toBeDefined();
+    expect(run(kernel.attempt({ port })).lease).toBeDefined();
     expect(kernel.tried).toHaveLength(2);
     expect(kernel.probes).toBe(1);
   });
@@ -735,7 +740,7 @@ describe.each([{ port: 0 }, { port: 50001 }])('port $port', ({ port }) => {
   ] as const)('$syscall $code is an error, and tells nothing of sharing', ({ syscall, code }) => {
     const kernel = new Kernel();
     kernel.connects = [fails(syscall, errno[code])];
-    expect(run(kernel.steps({ port })).error).toMatchObject({ code, syscall, address: '192.0.2.2', port: 53 });
+    expect(run(kernel.attempt({ port })).error).toMatchObject({ code, syscall, address: '192.0.2.2', port: 53 });
     expect(kernel.tried).toHaveLength(1);
     expect(kernel.probes).toBe(1);
   });
@@ -744,7 +749,7 @@ describe.each([{ port: 0 }, { port: 50001 }])('port $port', ({ port }) => {
     const kernel = new Kernel();
     kernel.owner = () => fails('netlink', errno.EPERM);
     kernel.connects = [PORT_LOCKED, PORT_LOCKED, CONNECTED];
-    expect(run(kernel.steps({ port })).lease).toBeDefined();
+    expect(run(kernel.attempt({ port })).lease).toBeDefined();
     expect(kernel.tried).toHaveLength(3);
   });
 
@@ -754,7 +759,7 @@ describe.each([{ port: 0 }, { port: 50001 }])('port $port', ({ port }) => {
       (code) => {
         const kernel = new Kernel();
         kernel.route = fails('socket', errno[code]);
-        expect(run(kernel.steps({ port, source: null })).lease).toMatchObject({ localAddress: '192.0.2.1' });
+        expect(run(kernel.attempt({ port, source: null }))).toMatchObject({ lease: {}, localAddress: '192.0.2.1' });
         expect(kernel.scratch).toBe(0);
       },
     );
@@ -766,7 +771,7 @@ describe.each([{ port: 0 }, { port: 50001 }])('port $port', ({ port }) => {
       const kernel = new Kernel();
       kernel.route = fails('socket', errno.EPERM);
       kernel.scratchConnect = fails('connect', errno[code]);
-      const { error } = run(kernel.steps({ port, source: null }));
+      const { error } = run(kernel.attempt({ port, source: null }));
       expect(error).toMatchObject({ code, syscall: 'connect' });
       expect((error as { reason?: string }).reason).toBe(reason);
       expect(kernel.scratch).toBe(0);
@@ -776,7 +781,7 @@ describe.each([{ port: 0 }, { port: 50001 }])('port $port', ({ port }) => {
     test('control: there is no route, and nothing else is tried', () => {
       const kernel = new Kernel();
       kernel.route = fails('netlink', errno.ENETUNREACH);
-      expect(run(kernel.steps({ port, source: null })).error).toMatchObject({
+      expect(run(kernel.attempt({ port, source: null })).error).toMatchObject({
         code: 'ENETUNREACH',
         syscall: 'connect',
       });

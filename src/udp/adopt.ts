@@ -1,0 +1,116 @@
+// Where a UDP socket is connected: a dgram.Socket of core's whose descriptor is not connected yet. The only file of udp/ that opens
+// a descriptor, and it is adopted in the same breath: between the two nothing of the user's runs, where a worker thread could be terminated.
+import type { Family } from '../values/address';
+import { domainOf } from '../kernel/constants';
+import type { Native } from '../kernel/addon';
+import type { Plan } from './options';
+import type { DestinationPorts } from './ports';
+import { createSocket, type UdpSocket } from './socket';
+
+/** The ports of the destination, and which one it is: to be given back when the socket is closed. */
+export interface Lease {
+  readonly ports: DestinationPorts | undefined;
+  readonly localPort: number;
+}
+
+/** What `bindExclusive` says where there is no descriptor: somebody is on the port; it did not come to that. */
+export const IN_USE = -1;
+export const NOT_BOUND = -2;
+
+/** Where the socket is to be connected. */
+export interface Target {
+  /** A descriptor that is not bound, adopted by core, or a negative outcome of the addon. The same one until `discard()`. */
+  adopted(): number;
+  /** Another descriptor, bound without `SO_REUSEADDR`, or `IN_USE` or `NOT_BOUND`. To be connected or discarded next. */
+  bindExclusive(address: string, port: number): number;
+  discard(): void;
+}
+
+// dgram has its handle behind a symbol of its own. Where a Node release has it elsewhere, sockets are adopted, which takes longer.
+let stateSymbol: symbol | undefined;
+let isHandleKnown = true;
+
+/** The descriptor of a bound socket of core's, -1 where it cannot be known. */
+function descriptorOf(socket: UdpSocket): number {
+  stateSymbol ??= Object.getOwnPropertySymbols(socket).find(({ description }) => description === 'state symbol');
+  const states = socket as unknown as Record<symbol, { handle?: { fd?: unknown } | null } | undefined>;
+  const state = stateSymbol === undefined ? undefined : states[stateSymbol];
+  const fd = state?.handle?.fd;
+  isHandleKnown = typeof fd === 'number';
+  return isHandleKnown ? (fd as number) : -1;
+}
+
+/** A dgram.Socket that is made when it is first needed, and again after discard(). */
+export class DgramTarget implements Target {
+  private socket: UdpSocket | undefined = undefined;
+  private isAdopted = false;
+  private fd = -1;
+
+  constructor(
+    private readonly native: Native,
+    private readonly plan: Plan,
+    private readonly family: Family,
+  ) {}
+
+  /**
+   * Adopted while it is still unbound, because libuv sets SO_REUSEADDR on what it adopts, which would unlock the port. Only for
+   * use within one turn of the event loop: after that, epoll knows the descriptor, and it must not become another socket.
+   */
+  adopted(): number {
+    if (this.socket !== undefined) return this.fd;
+    const { native } = this;
+    const socket = createSocket(this.plan, this.family);
+    const fd = native.udpSocket(domainOf(this.family));
+    if (fd < 0) {
+      socket.close();
+      return fd;
+    }
+    try {
+      socket.bind({ fd, exclusive: true });
+    } catch (error) {
+      // Where bind() throws, it has not opened the descriptor.
+      native.close(fd);
+      socket.close();
+      throw error;
+    }
+    this.fd = fd;
+    this.socket = socket;
+    this.isAdopted = true;
+    return fd;
+  }
+
+  /**
+   * By core, as for any other socket: that takes half the system calls. Core's code runs while the port is locked then, but
+   * nobody else's: nobody has the socket yet. A thread that is terminated in between closes the descriptor, which unlocks it.
+   */
+  bindExclusive(address: string, port: number): number {
+    if (!isHandleKnown) return NOT_BOUND;
+    const socket = createSocket(this.plan, this.family);
+    const error = socket.bindNow(address, port);
+    const fd = error === undefined ? descriptorOf(socket) : -1;
+    if (fd < 0) {
+      socket.close();
+      return (error as NodeJS.ErrnoException | undefined)?.code === 'EADDRINUSE' ? IN_USE : NOT_BOUND;
+    }
+    this.socket?.close();
+    this.socket = socket;
+    this.isAdopted = false;
+    this.fd = fd;
+    return fd;
+  }
+
+  discard(): void {
+    this.socket?.close();
+    this.socket = undefined;
+  }
+
+  /** Tells dgram what the kernel knows: the descriptor is connected. `done` hears what dgram makes of it. */
+  take(lease: Lease, destination: { address: string; port: number }, done: (error?: Error) => void): UdpSocket {
+    const socket = this.socket as UdpSocket;
+    this.socket = undefined;
+    socket.settle(lease.ports, lease.localPort, this.family === 6 && this.isAdopted ? this.fd : -1);
+    // The lookup answers at once, so connect(2) is made within this call, to the peer that the socket has already.
+    socket.connect(destination.port, destination.address, done);
+    return socket;
+  }
+}

@@ -1,0 +1,129 @@
+// One port: locked, checked and connected, and what each answer of the kernel means. docs/udp.md tells how the lock works.
+import { SocketState, UdpFlag, UdpVerdict } from '../kernel/constants';
+import { errnoOf, syscallOf } from '../kernel/outcome';
+import { udpSharingOf } from '../kernel/sock_diag';
+import { IN_USE } from './adopt';
+import { failureOf, StartOver, type UdpAttempt } from './attempt';
+import { isNetlinkRefused } from './source_address';
+
+/**
+ * What became of a port. `taken`: a connected socket has the 4-tuple. `locked`: somebody does not share the port, for good or just for
+ * the moment in which it connects.
+ */
+export type PortState = 'connected' | 'taken' | 'locked';
+
+/** The state of the last port that was tried, and the place of that port among those that were given. */
+export interface Tried {
+  readonly state: PortState;
+  readonly place: number;
+}
+
+/** Connects the target from this port. Throws a ConnectxError, or StartOver. */
+export function tryPort(attempt: UdpAttempt, port: number): PortState {
+  const { native, cache, target, domain, localAddress } = attempt;
+  const { destination, source } = attempt.request;
+  let flags = flagsOf(attempt);
+  // What it takes to share a port is not needed where nobody is on it. Options have to be set before.
+  if ((flags & UdpFlag.alone) !== 0 && source.extras === null) {
+    const bound = target.bindExclusive(localAddress, port);
+    if (bound >= 0) return connectLocked(attempt, bound, flags);
+    if (bound === IN_USE) {
+      cache.noteExclusive(false);
+      if (!cache.shared) return 'locked';
+      flags &= ~UdpFlag.alone;
+    }
+  }
+  const fd = adopted(attempt);
+  const { address, port: remotePort } = destination;
+  return stateOf(
+    attempt,
+    native.udpConnect(fd, domain, localAddress, port, address, remotePort, flags, source.extras),
+    flags,
+  );
+}
+
+/** Port after port, as long as they are locked. */
+export function tryPorts(attempt: UdpAttempt, ports: Uint16Array): Tried {
+  const { native, domain, localAddress } = attempt;
+  const { destination, source } = attempt.request;
+  const flags = flagsOf(attempt);
+  const fd = adopted(attempt);
+  const { address, port } = destination;
+  const outcome = native.udpConnectFirst(fd, domain, localAddress, ports, address, port, flags, source.extras);
+  if (outcome < 0) return { state: stateOf(attempt, outcome, flags), place: 0 };
+  return { state: stateOf(attempt, outcome & 15, flags), place: outcome >> 4 };
+}
+
+/** Whether somebody is connected from this port. Asked without a lock: where the kernel does not say, the attempt itself will. */
+export function isTaken(attempt: UdpAttempt, port: number): boolean {
+  if (!attempt.cache.shared) return false;
+  const { native, domain, localAddress } = attempt;
+  const { destination, source } = attempt.request;
+  const { address, port: remotePort } = destination;
+  const owner = native.udpOwner(domain, localAddress, port, address, remotePort, 0, source.extras);
+  return owner === SocketState.established;
+}
+
+/** Port after port, as long as somebody is connected from them: the place of the last one, and whether that is `taken`. */
+export function findNotTaken(attempt: UdpAttempt, ports: Uint16Array): { isTaken: boolean; place: number } {
+  if (!attempt.cache.shared) return { isTaken: false, place: 0 };
+  const { native, domain, localAddress } = attempt;
+  const { destination, source } = attempt.request;
+  const { address, port } = destination;
+  const outcome = native.udpOwnerFirst(domain, localAddress, ports, address, port, 0, source.extras);
+  if (outcome < 0) return { isTaken: false, place: 0 };
+  return { isTaken: (outcome & 15) === SocketState.established, place: outcome >> 4 };
+}
+
+function adopted(attempt: UdpAttempt): number {
+  const fd = attempt.target.adopted();
+  if (fd < 0) throw failureOf(attempt, fd);
+  return fd;
+}
+
+function connectLocked(attempt: UdpAttempt, fd: number, flags: number): PortState {
+  const { native, domain, target } = attempt;
+  const { address, port } = attempt.request.destination;
+  const unlock = (flags & (UdpFlag.shared | UdpFlag.exclusive)) === UdpFlag.shared;
+  const outcome = native.udpConnectLocked(fd, domain, address, port, unlock);
+  if (outcome !== UdpVerdict.connectedAlone) target.discard();
+  return stateOf(attempt, outcome, flags);
+}
+
+function flagsOf({ cache, request }: UdpAttempt): number {
+  return (
+    (cache.shared ? UdpFlag.shared : 0) |
+    (request.exclusive ? UdpFlag.exclusive : 0) |
+    (cache.shouldTryExclusive() ? UdpFlag.alone : 0)
+  );
+}
+
+function stateOf(attempt: UdpAttempt, outcome: number, flags: number): PortState {
+  const { native, cache } = attempt;
+  if (outcome < 0) {
+    // sock_diag is refused here, or is not there at all.
+    if (!cache.shared || !isNetlinkRefused(syscallOf(native, outcome), errnoOf(outcome))) {
+      throw failureOf(attempt, outcome);
+    }
+    udpSharingOf(native).recheck();
+    throw new StartOver(outcome);
+  }
+  if ((flags & UdpFlag.alone) !== 0) cache.noteExclusive(outcome === UdpVerdict.connectedAlone);
+  switch (outcome) {
+    case UdpVerdict.connected:
+    case UdpVerdict.connectedAlone:
+      return 'connected';
+    case UdpVerdict.tupleInUse:
+      return 'taken';
+    case UdpVerdict.portLocked:
+    case UdpVerdict.contended:
+      return 'locked';
+    case UdpVerdict.moved:
+      cache.forget();
+      throw new StartOver();
+    default:
+      // Our own socket was not seen.
+      udpSharingOf(native).recheck();
+      throw new StartOver();
+  }
+}

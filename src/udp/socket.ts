@@ -1,0 +1,165 @@
+// The connected socket: a dgram.Socket that hears its peer only, and gives its port back when it is closed.
+import type * as dgram from 'node:dgram';
+import { Socket as CoreSocket } from 'node:dgram';
+import type { lookup as Lookup } from 'node:dns';
+import { isIP } from 'node:net';
+import type { Family } from '../values/address';
+import { nativeFor } from '../kernel/load';
+import { unwrap } from '../kernel/outcome';
+import type { Plan } from './options';
+import type { DestinationPorts } from './ports';
+
+const IPPROTO_IPV6 = 41;
+const IPV6_UNICAST_HOPS = 16;
+const IPV6_MULTICAST_HOPS = 18;
+const IPV6_MULTICAST_LOOP = 19;
+
+const kPorts = Symbol('connectx.ports');
+const kLocalPort = Symbol('connectx.localPort');
+const kPeer = Symbol('connectx.peer');
+const kFd6 = Symbol('connectx.fd6');
+const kBindError = Symbol('connectx.bindError');
+
+interface Peer {
+  readonly address: string;
+  readonly port: number;
+}
+
+// The class is public, its constructor is just not typed: dgram.createSocket() is nothing but a call of it.
+const DgramSocket = CoreSocket as unknown as new (options: dgram.SocketOptions) => dgram.Socket;
+
+/** There may be very many of them: no object and no function for each. */
+export class UdpSocket extends DgramSocket {
+  /** Where the port is to be given back, once. */
+  declare [kPorts]: DestinationPorts | undefined;
+  declare [kLocalPort]: number;
+  /** Undefined: not known yet. Null: no peer any more. */
+  declare [kPeer]: Peer | null | undefined;
+  /**
+   * Of a socket of type udp6: its descriptor, -1 otherwise. libuv does not look for the family of a descriptor that it adopts, and
+   * sets the options of IPv4 (uv__setsockopt).
+   */
+  declare [kFd6]: number;
+  /** Why {@link bindNow} has failed. Null while it runs: core tells of a failure by an event, before bind() returns. */
+  declare [kBindError]: unknown;
+
+  constructor(options: dgram.SocketOptions) {
+    super(options);
+    this[kPorts] = undefined;
+    this[kLocalPort] = 0;
+    this[kPeer] = undefined;
+    this[kFd6] = -1;
+    this[kBindError] = undefined;
+  }
+
+  /** Binds without SO_REUSEADDR, at once. Returns what has failed, undefined when nothing has. */
+  bindNow(address: string, port: number): unknown {
+    this[kBindError] = null;
+    try {
+      this.bind({ address, port, exclusive: true });
+      return this[kBindError] ?? undefined;
+    } catch (error) {
+      return error;
+    } finally {
+      this[kBindError] = undefined;
+    }
+  }
+
+  /** The port is `ports`' when the socket is closed. `fd`: of an adopted descriptor of IPv6. */
+  settle(ports: DestinationPorts | undefined, localPort: number, fd6: number): void {
+    this[kPorts] = ports;
+    this[kLocalPort] = localPort;
+    this[kFd6] = fd6;
+  }
+
+  /** @internal */
+  override emit(event: string | symbol, ...args: unknown[]): boolean {
+    // The kernel may queue a datagram behind connect(2) for which it had found this socket before. Only in that instant, but
+    // such a datagram is a stranger's.
+    if (event === 'message' && this[kPeer] !== null) {
+      const { address, port } = args[1] as dgram.RemoteInfo;
+      const peer = (this[kPeer] ??= peerOf(this));
+      if (peer !== null && (peer.port !== port || peer.address !== address)) return false;
+    }
+    if (event === 'error' && this[kBindError] === null) {
+      this[kBindError] = args[0];
+      return true;
+    }
+    // dgram.Socket has no emit() of its own to be typed by.
+    return super.emit(event as 'message', ...(args as [Buffer, dgram.RemoteInfo]));
+  }
+
+  override setTTL(ttl: number): number {
+    const set = super.setTTL(ttl);
+    setOption6(this[kFd6], IPV6_UNICAST_HOPS, ttl);
+    return set;
+  }
+
+  override setMulticastTTL(ttl: number): number {
+    const set = super.setMulticastTTL(ttl);
+    setOption6(this[kFd6], IPV6_MULTICAST_HOPS, ttl);
+    return set;
+  }
+
+  override setMulticastLoopback(flag: boolean): boolean {
+    const set = super.setMulticastLoopback(flag);
+    setOption6(this[kFd6], IPV6_MULTICAST_LOOP, flag ? 1 : 0);
+    return set;
+  }
+
+  override disconnect(): void {
+    super.disconnect();
+    this[kPeer] = null;
+  }
+
+  override close(callback?: () => void): this {
+    super.close(callback);
+    this[kPorts]?.release(this[kLocalPort]);
+    this[kPorts] = undefined;
+    return this;
+  }
+}
+
+function setOption6(fd: number, name: number, value: number): void {
+  if (fd < 0) return;
+  const native = nativeFor('udp6');
+  unwrap(native, native.setsockopt(fd, IPPROTO_IPV6, name, value));
+}
+
+function peerOf(socket: dgram.Socket): Peer | null {
+  try {
+    return socket.remoteAddress();
+  } catch {
+    // Not connected: there is no stranger either.
+    return null;
+  }
+}
+
+/** A socket of this family whose lookup answers at once. */
+export function createSocket(plan: Plan, family: Family): UdpSocket {
+  return new UdpSocket({
+    ...plan.dgramOptions,
+    type: family === 6 ? 'udp6' : 'udp4',
+    lookup: lookupAtOnce(plan.lookup) as NonNullable<dgram.SocketOptions['lookup']>,
+  });
+}
+
+type Callback = (error: NodeJS.ErrnoException | null, address: string, family: number) => void;
+
+type LookupAtOnce = (host: string, family: number, callback: Callback) => void;
+
+const atOnce = new WeakMap<typeof Lookup, LookupAtOnce>();
+
+/** A numeric address is its own answer, at once. The same function for the same lookup: there may be very many sockets. */
+function lookupAtOnce(lookup: typeof Lookup): LookupAtOnce {
+  let answer = atOnce.get(lookup);
+  if (answer === undefined) {
+    answer = (host, family, callback) => {
+      const numeric = isIP(host);
+      if (numeric === 0) lookup(host, family, callback);
+      else callback(null, host, numeric);
+    };
+    atOnce.set(lookup, answer);
+  }
+  return answer;
+}
