@@ -78,10 +78,16 @@ export function decodeGroups(records: Uint8Array, start = 0, end = groupCount(re
   return groups;
 }
 
-export function decodeHolders(records: Uint8Array): SocketHolder[] {
+/** How many records of holders there are. */
+export function holderCount(records: Uint8Array): number {
+  return records.length / HOLDER;
+}
+
+/** The holders of these records from `start` on, `end` excluded. */
+export function decodeHolders(records: Uint8Array, start = 0, end = holderCount(records)): SocketHolder[] {
   const bytes = viewOf(records, HOLDER);
   const holders: SocketHolder[] = [];
-  for (let at = 0; at < bytes.length; at += HOLDER) {
+  for (let at = start * HOLDER; at < end * HOLDER; at += HOLDER) {
     holders.push({
       inode: readUInt32(bytes, at),
       uid: readUInt32(bytes, at + 4),

@@ -1,6 +1,6 @@
 // Listeners inside the ephemeral range: the kernel may give their port to a connection before they are (re)started.
 import { nativeWithNet } from '../kernel/permission';
-import { holdersOf } from './port_usage';
+import { eachHolder } from './port_usage';
 import { ownersOf, type SocketProcess } from '../kernel/processes';
 import type { PortRange } from '../values/port_range';
 import type { SocketHolder } from '../kernel/socket_table';
@@ -46,10 +46,12 @@ export async function conflictsWithin(range: PortRange | undefined): Promise<Lis
   const assignable: Assignable = { range: range ?? now.range, reserved: now.reserved };
   const protocols = await Promise.all(
     (['tcp', 'udp'] as const).map(async (protocol) => {
-      const holders = eachOnce(await holdersOf(native, protocol, assignable.range));
-      // A TCP socket that is only bound is one on its way to something else.
-      const waiting = protocol === 'tcp' ? holders.filter(({ state }) => state === LISTEN) : holders;
-      return inTheWay(assignable, waiting).map((holder) => ({ protocol, ...holder }));
+      const waiting: SocketHolder[] = [];
+      await eachHolder(native, protocol, assignable.range, (holder) => {
+        // A TCP socket that is only bound is one on its way to something else.
+        if (protocol === 'udp' || holder.state === LISTEN) waiting.push(holder);
+      });
+      return inTheWay(assignable, eachOnce(waiting)).map((holder) => ({ protocol, ...holder }));
     }),
   );
   const conflicts = protocols.flat().sort((a, b) => a.localPort - b.localPort);

@@ -1,13 +1,14 @@
 // The ports in use, out of the kernel's socket table.
 import { parseAddress } from '../values/address';
+import { setImmediate } from '../values/timers';
 import { badPort, invalidAddress, invalidType, invalidValue } from '../errors/argument_errors';
 import type { Native } from '../kernel/addon';
 import { nativeFor } from '../kernel/load';
 import { unwrap } from '../kernel/outcome';
 import { netDenial } from '../kernel/permission';
-import { decodeGroups, decodeHolders, groupCount, type SocketHolder } from '../kernel/socket_table';
+import { decodeGroups, decodeHolders, groupCount, holderCount, type SocketHolder } from '../kernel/socket_table';
 import { assignablePorts } from '../kernel/sysctl';
-import { type Assignable, byFullness, type PortUsage, roomFor, usageOf } from './usage';
+import { type Assignable, byFullness, type PortUsage, roomBuilder, usageOf } from './usage';
 
 export type { PortUsage };
 
@@ -65,17 +66,31 @@ export function checkFilter(filter: UsageFilter | undefined): CheckedFilter {
   };
 }
 
-/** The sockets that listen, or are bound without a remote end, on a port of this range. */
-export async function holdersOf(
+/** As many records as are decoded in one turn of the event loop: well below a millisecond. */
+const AT_ONCE = 500;
+
+/** What `decode` makes of records, in turns: the event loop goes on in between. */
+async function eachOf<T>(
+  count: number,
+  decode: (start: number, end: number) => T[],
+  use: (one: T) => void,
+): Promise<void> {
+  for (let start = 0; start < count; start += AT_ONCE) {
+    if (start > 0) await new Promise((resolve) => setImmediate(resolve));
+    for (const one of decode(start, Math.min(start + AT_ONCE, count))) use(one);
+  }
+}
+
+/** Each of the sockets that listen, or are bound without a remote end, on a port of this range. */
+export async function eachHolder(
   native: Native,
   protocol: 'tcp' | 'udp',
   { low, high }: { readonly low: number; readonly high: number },
-): Promise<SocketHolder[]> {
-  return decodeHolders(unwrap<Uint8Array>(native, await native.socketHolders(NUMBERS[protocol], low, high)));
+  use: (holder: SocketHolder) => void,
+): Promise<void> {
+  const records = unwrap<Uint8Array>(native, await native.socketHolders(NUMBERS[protocol], low, high));
+  await eachOf(holderCount(records), (start, end) => decodeHolders(records, start, end), use);
 }
-
-/** As many groups as are decoded in one turn of the event loop: well below a millisecond. */
-const AT_ONCE = 500;
 
 async function usageFor(
   native: Native,
@@ -83,17 +98,17 @@ async function usageFor(
   assignable: Assignable,
   { local, remote, port }: CheckedFilter,
 ): Promise<PortUsage[]> {
-  const room = roomFor(protocol, assignable, await holdersOf(native, protocol, assignable.range));
+  const builder = roomBuilder(protocol, assignable);
+  await eachHolder(native, protocol, assignable.range, (holder) => builder.add(holder));
+  const room = builder.done();
   const dump = await native.socketGroups(NUMBERS[protocol], local, remote, port, room.ports, room.except);
   const records = unwrap<Uint8Array>(native, dump);
-  const count = groupCount(records);
   const usage: PortUsage[] = [];
-  for (let start = 0; start < count; start += AT_ONCE) {
-    if (start > 0) await new Promise((resolve) => setImmediate(resolve));
-    for (const group of decodeGroups(records, start, Math.min(start + AT_ONCE, count))) {
-      usage.push(usageOf(protocol, group, room.capacityOf(group.family, group.localAddress)));
-    }
-  }
+  await eachOf(
+    groupCount(records),
+    (start, end) => decodeGroups(records, start, end),
+    (group) => usage.push(usageOf(protocol, group, room.capacityOf(group.family, group.localAddress))),
+  );
   return usage;
 }
 

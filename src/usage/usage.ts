@@ -1,6 +1,6 @@
 // How full are the ports, and which listeners are in the way? Policy on plain data: no I/O, no native code.
 import type { Family } from '../values/address';
-import { formatRange, includesPort, type PortRange } from '../values/port_range';
+import { formatRange, type PortRange } from '../values/port_range';
 import type { SocketGroup, SocketHolder } from '../kernel/socket_table';
 
 /** The ports in use from one source towards one destination. */
@@ -72,57 +72,96 @@ class PortBits {
   }
 }
 
-/**
- * TCP: an explicit bind, such as a listener's, takes its port away from the kernel's choice for every address and for
- * both families (`__inet_hash_connect` goes by port alone).
- */
-function tcpRoom(assignable: Assignable, holders: readonly SocketHolder[]): Room {
-  const ports = new PortBits(assignable);
-  for (const { localPort } of holders) ports.delete(localPort);
-  return { ports: ports.bits, except: new Uint8Array(), capacityOf: () => ports.size };
-}
-
-/** The endpoint of the IPv4 wildcard, for an IPv6 one that takes part in IPv4. */
+/** The IPv4 wildcard endpoint, for an IPv6 one that takes part in IPv4. */
 function wildcard4(endpoint: Uint8Array): Uint8Array {
   const copy = Uint8Array.from(endpoint);
   copy[0] = 4;
   return copy;
 }
 
+/** Takes the sockets that hold a port for themselves, one by one, and tells what is left. */
+export interface RoomBuilder {
+  add(holder: SocketHolder): void;
+  done(): Room;
+}
+
+/**
+ * TCP: an explicit bind, such as a listener's, takes its port away from the kernel's choice for every address and for
+ * both families (`__inet_hash_connect` goes by port alone).
+ */
+class TcpRoom implements RoomBuilder {
+  readonly #ports: PortBits;
+
+  constructor(assignable: Assignable) {
+    this.#ports = new PortBits(assignable);
+  }
+
+  add({ localPort }: SocketHolder): void {
+    this.#ports.delete(localPort);
+  }
+
+  done(): Room {
+    const { bits, size } = this.#ports;
+    return { ports: bits, except: new Uint8Array(), capacityOf: () => size };
+  }
+}
+
 /** UDP: a socket without a remote end is in the way of its own address, or of all of its family when that is the wildcard. */
-function udpRoom(assignable: Assignable, holders: readonly SocketHolder[]): Room {
-  const ports = new PortBits(assignable);
-  const everywhere = { 4: new Set<number>(), 6: new Set<number>() };
-  const at = new Map<string, Set<number>>();
-  const except: Uint8Array[] = [];
-  for (const holder of holders) {
+class UdpRoom implements RoomBuilder {
+  readonly #ports: PortBits;
+  readonly #everywhere = { 4: new Set<number>(), 6: new Set<number>() };
+  readonly #at = new Map<string, Set<number>>();
+  readonly #except: Uint8Array[] = [];
+
+  constructor(assignable: Assignable) {
+    this.#ports = new PortBits(assignable);
+  }
+
+  add(holder: SocketHolder): void {
     const { family, localAddress, localPort, endpoint } = holder;
-    if (!ports.has(localPort)) continue;
-    except.push(endpoint);
+    if (!this.#ports.has(localPort)) return;
+    this.#except.push(endpoint);
     if (!isWildcard(holder)) {
-      const known = at.get(localAddress) ?? new Set();
-      at.set(localAddress, known.add(localPort));
-      continue;
+      const known = this.#at.get(localAddress) ?? new Set();
+      this.#at.set(localAddress, known.add(localPort));
+      return;
     }
-    everywhere[family].add(localPort);
+    this.#everywhere[family].add(localPort);
     if (family === 6 && !holder.v6Only) {
-      everywhere[4].add(localPort);
-      except.push(wildcard4(endpoint));
+      this.#everywhere[4].add(localPort);
+      this.#except.push(wildcard4(endpoint));
     }
   }
-  return {
-    ports: ports.bits,
-    except: Buffer.concat(except),
-    capacityOf(family, localAddress) {
-      const both = new Set(everywhere[family]);
-      for (const port of at.get(localAddress) ?? []) both.add(port);
-      return ports.size - both.size;
-    },
-  };
+
+  done(): Room {
+    // Each source address is counted once, however many destinations it has.
+    const capacities = new Map<string, number>();
+    const { bits, size } = this.#ports;
+    return {
+      ports: bits,
+      except: Buffer.concat(this.#except),
+      capacityOf: (family, localAddress) => {
+        let capacity = capacities.get(localAddress);
+        if (capacity === undefined) {
+          const everywhere = this.#everywhere[family];
+          capacity = size - everywhere.size;
+          for (const port of this.#at.get(localAddress) ?? []) if (!everywhere.has(port)) capacity--;
+          capacities.set(localAddress, capacity);
+        }
+        return capacity;
+      },
+    };
+  }
+}
+
+export function roomBuilder(protocol: 'tcp' | 'udp', assignable: Assignable): RoomBuilder {
+  return protocol === 'tcp' ? new TcpRoom(assignable) : new UdpRoom(assignable);
 }
 
 export function roomFor(protocol: 'tcp' | 'udp', assignable: Assignable, holders: readonly SocketHolder[]): Room {
-  return protocol === 'tcp' ? tcpRoom(assignable, holders) : udpRoom(assignable, holders);
+  const builder = roomBuilder(protocol, assignable);
+  for (const holder of holders) builder.add(holder);
+  return builder.done();
 }
 
 export function usageOf(protocol: 'tcp' | 'udp', group: SocketGroup, capacity: number): PortUsage {
@@ -151,10 +190,9 @@ export function usageKey({ protocol, localAddress, remoteAddress, remotePort }: 
 }
 
 /** Those of the sockets that hold a port which the kernel may give to a connection first. */
-export function inTheWay({ range, reserved }: Assignable, holders: readonly SocketHolder[]): SocketHolder[] {
-  return holders.filter(
-    ({ localPort }) => includesPort(range, localPort) && !reserved.some((hole) => includesPort(hole, localPort)),
-  );
+export function inTheWay(assignable: Assignable, holders: readonly SocketHolder[]): SocketHolder[] {
+  const ports = new PortBits(assignable);
+  return holders.filter(({ localPort }) => ports.has(localPort));
 }
 
 /** The ranges and these ports, in order, neighbours joined: as the kernel itself writes reserved ports. */
