@@ -1,13 +1,13 @@
 // Measures connectx beside node:net: `npm run bench`, `node bench/run.mjs --help`. See bench/README.md for what the figures mean.
-import { spawnSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
-import { constants, cpus, release, tmpdir } from 'node:os';
+import { constants, tmpdir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { compileFloor, isFloor } from './lib/floor.mjs';
+import { commitOf, machine } from './lib/machine.mjs';
 import { enterNamespace } from './lib/namespace.mjs';
-import { publish, textOf } from './lib/publish.mjs';
+import { publish } from './lib/publish.mjs';
 import { isMet, table, verdict } from './lib/report.mjs';
 
 const here = dirname(fileURLToPath(import.meta.url));
@@ -23,7 +23,7 @@ const help = `node bench/run.mjs [options]
   --family 4|6     only this address family (default: both)
   --against DIR    the connectx built in DIR takes part too, for a comparison of two checkouts
   --json FILE      where the figures go (default: bench/results/<time>.json)
-  --publish        docs/benchmarks.md, its figures and its charts become those of this run
+  --publish        the pages and charts, and docs/figures.json, become those of this run
   --check          exit with 1 when a target is missed`;
 
 const { values } = parseArgs({
@@ -83,18 +83,8 @@ const options = {
   },
 };
 
-/** With `+` when the work tree is not what was committed; undefined where there is no repository. */
-function commitOf(folder) {
-  const options = ['describe', '--always', '--abbrev=12', '--exclude=*', '--dirty=+'];
-  const { status, stdout } = spawnSync('git', ['-C', folder, '-c', 'safe.directory=*', ...options], {
-    encoding: 'utf8',
-  });
-  return status === 0 ? stdout.trim() : undefined;
-}
-
 // Now: by the end of the run the work tree may be another one.
 const commit = commitOf(checkout);
-const machine = `Node ${process.version}, Linux ${release()}, ${cpus().length} x ${cpus()[0]?.model.trim()}`;
 console.log(machine);
 if (floor === undefined) console.log('left out: the C programs beside the others, for want of a compiler (cc)');
 const results = {};
@@ -123,8 +113,7 @@ const now = new Date().toISOString();
 const file = values.json ?? join(here, 'results', `${now.replaceAll(/[:.]/g, '-')}.json`);
 const figures = { time: now, machine, commit, quick: values.quick, cases: results };
 mkdirSync(dirname(file), { recursive: true });
-writeFileSync(file, textOf(figures));
+writeFileSync(file, `${JSON.stringify(figures, undefined, 1)}\n`);
 console.log(`\n${file}`);
-// Of what was written, so that making them again of the file gives the same.
-if (values.publish) for (const made of await publish(JSON.parse(textOf(figures)))) console.log(made);
+if (values.publish) for (const made of publish(figures)) console.log(made);
 if (values.check && missed > 0) process.exit(1);

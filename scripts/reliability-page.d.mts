@@ -2,10 +2,9 @@ export interface Row {
   what: string;
   tried: number;
   failed: number;
-  detail: string;
+  detail?: string;
 }
 
-/** What `report()` of lib.mjs writes. */
 export interface Run {
   name: string;
   command: string;
@@ -14,8 +13,10 @@ export interface Run {
   node: string;
   kernel: string;
   arch: string;
+  lacks?: string[];
   rows: Row[];
 }
 
-export const SECTIONS: readonly { title: string; reports: RegExp; text: string; together?: boolean }[];
+export function isKnown(name: string): boolean;
+export function kept(run: Run): Run;
 export function pageOf(runs: readonly Run[]): string;

@@ -1,148 +1,126 @@
 // The text of docs/reliability.md. Plain data in, Markdown out.
 
-/** In the order of the page; `reports` says which runs belong there, by name. */
-export const SECTIONS = [
+/**
+ * What must not happen, in the order of the page: of which runs, by name, and of which of their rows. `each`: a line for every row;
+ * `checks`: the rows themselves are counted, for what they count is only how often somebody looked.
+ */
+const CLAIMS = [
   {
-    title: 'Faults',
-    reports: /^faults$/,
-    text:
-      'Every system call that the addon makes is made to fail with each errno that it can give, and every answer of netlink is spoilt: ' +
-      'cut short, reordered, foreign, overlong, interrupted. After each fault there must be a clear error or the documented fallback, no ' +
-      'descriptor and no locked port may be left, and the next call must work. *Warm* is a fault in a process that has connected ' +
-      'before, *cold* one at its very first call. `npm test` takes a part of them.',
+    run: /^faults$/,
+    what: 'faults (a system call fails, a netlink answer is spoilt) without a clear error or fallback, or that leave anything open',
+  },
+  { run: /^fuzz$/, what: 'invented netlink answers, addresses and routes that a decoder mishandles' },
+  { run: /^sanitized$/, what: 'tests and calls in which AddressSanitizer, UBSan or LeakSanitizer find something' },
+  { run: /^races$/, row: /^TCP/, what: 'TCP: contested attempts with two owners of a 4-tuple, or none' },
+  {
+    run: /^races$/,
+    row: /^UDP/,
+    what: 'UDP: contested attempts with two owners of a 4-tuple; processes are killed meanwhile',
+  },
+  { run: /^races$/, row: /^tests/, what: 'tests of contests that fail' },
+  { run: /^soak$/, row: /^UDP flows that were overshadowed/, what: 'UDP flows overshadowed' },
+  { run: /^soak$/, row: /^(TCP|UDP) connects$/, what: 'connects at exhaustion that end in a way they must not' },
+  {
+    run: /^soak$/,
+    row: /flat$/,
+    what: 'heap, resident set, descriptors, handles, kernel sockets: those that grow',
+    checks: true,
   },
   {
-    title: 'Hostile input',
-    reports: /^fuzz$/,
-    text:
-      'The decoders of netlink answers, socket addresses and routes against invented bytes (libFuzzer, with AddressSanitizer and ' +
-      'UndefinedBehaviorSanitizer). Any finding ends the run.',
+    run: /^soak$/,
+    row: /ended|at the end|anything/,
+    what: 'descriptors, handles or sockets left at the end, and anything else that was wrong',
+    checks: true,
   },
-  {
-    title: 'Sanitizers',
-    reports: /^sanitized$/,
-    text: 'The tests over an addon that is built with sanitizers.',
-  },
-  {
-    title: 'Races',
-    reports: /^races$/,
-    text:
-      'Processes, cluster workers and threads that want the same 4-tuples at the same time; those of UDP are killed with SIGKILL at random. Failed would be: two owners of one ' +
-      "4-tuple at a time, by the owners' own clocks or in the kernel's table; an owner that does not hear its own echoes. No port " +
-      'may stay locked. The plain kernel, as the control, fails at once.',
-  },
-  {
-    title: 'Soak',
-    reports: /^soak$/,
-    text:
-      'TCP and UDP, IPv4 and IPv6, with faults, aborts and killed processes, at exhaustion most of the time. Descriptors, memory, ' +
-      'handles and the sockets of the kernel must be flat, every flow must hear its own echoes only, and at the end nothing may be left.',
-  },
-  {
-    title: 'Node',
-    reports: /^node(s|-\d+)$/,
-    text: 'The whole suite on each release line.',
-  },
-  {
-    title: 'Kernels',
-    reports: /^kernel-/,
-    together: true,
-    text:
-      'Tests inside of virtual machines (QEMU) with the kernels of Debian, for x86-64 and arm64. What an older kernel lacks is ' +
-      'detected, and what it does instead is tested; [tcp.md](tcp.md#kernels) and [udp.md](udp.md) say what that is.',
-  },
-  {
-    title: 'Binaries',
-    reports: /^prebuilds$/,
-    text: 'The prebuilt addons, each in a process of its architecture, as far as there is one to be had.',
-  },
+  { run: /^node(s|-\d+)$/, what: 'tests that fail', each: true },
+  { run: /^prebuilds$/, what: 'binaries that do not load', each: true },
 ];
 
+const KERNELS = /^kernel-/;
+
+/** Whether a run of this name belongs on the page. */
+export const isKnown = (name) => KERNELS.test(name) || CLAIMS.some(({ run }) => run.test(name));
+
+const FEATURES = {
+  bindAddressNoPort: '`IP_BIND_ADDRESS_NO_PORT`',
+  localPortRange: '`IP_LOCAL_PORT_RANGE`',
+  fastOpen: '`TCP_FASTOPEN_CONNECT`',
+  udpShared: 'sock_diag for UDP',
+  portUsage: 'sock_diag for TCP',
+};
+
+const CAPABILITIES = 'capabilities()';
+const sum = (rows, name) => rows.reduce((total, one) => total + one[name], 0);
+
+/** What of a run is kept: no details, and of a kernel only how many tests there were and what it lacks. */
+export function kept({ name, command, date, commit, node, kernel, arch, rows }) {
+  const common = { name, command, date: date.slice(0, 10), commit, node, kernel, arch };
+  if (!KERNELS.test(name)) return { ...common, rows: rows.map(({ what, tried, failed }) => ({ what, tried, failed })) };
+  const tests = rows.filter(({ what }) => what !== CAPABILITIES);
+  const told = rows.find(({ what }) => what === CAPABILITIES);
+  const can = told === undefined ? undefined : JSON.parse(told.detail);
+  const total = { what: 'tests', tried: sum(tests, 'tried'), failed: sum(tests, 'failed') };
+  return { ...common, lacks: can && Object.keys(FEATURES).filter((feature) => !can[feature]), rows: [total] };
+}
+
 const number = (value) => value.toLocaleString('en-US');
-const cell = (text) => `${text}`.replaceAll('|', '\\|').replaceAll('\n', ' ');
-const row = (cells) => `| ${cells.map(cell).join(' | ')} |`;
+const cell = (text) => `${text}`.replaceAll('|', '\\|');
+const line = (cells) => `| ${cells.map(cell).join(' | ')} |`;
+const table = (columns, rows) => [line(columns), line(columns.map(() => '---')), ...rows.map(line)].join('\n');
+
+/** `0 of 46,025`: nobody can take the one for the other. */
+const times = ({ tried, failed }) => {
+  const text = `${number(failed)} of ${number(tried)}`;
+  return tried === 0 ? 'not tried' : failed === 0 ? text : `**${text}**`;
+};
+
+const when = ({ date, commit }) => (commit === undefined ? date : `${date}, ${commit}`);
+const repeat = ({ command }) => `\`${command}\``;
+
+function linesOf({ run: pattern, row = /^/, what, each = false, checks = false }, runs) {
+  return runs
+    .filter(({ name }) => pattern.test(name))
+    .flatMap((run) => {
+      const rows = run.rows.filter((one) => row.test(one.what));
+      if (rows.length === 0) return [];
+      const counted = checks ? rows.map(({ failed }) => ({ tried: 1, failed: Math.min(failed, 1) })) : rows;
+      const whole = { tried: sum(counted, 'tried'), failed: sum(counted, 'failed') };
+      const lines = each
+        ? rows.map((one) => [`${what}: ${one.what.replace(/^.*Node v?/, 'Node ')}`, one])
+        : [[what, whole]];
+      return lines.map(([claim, counts]) => [claim, times(counts), when(run), repeat(run)]);
+    });
+}
 
 /** Numerically where names end in numbers: node-22, kernel-5.10. */
 const byName = (one, other) => one.name.localeCompare(other.name, 'en', { numeric: true });
 
-function where({ date, node, kernel, arch, commit }) {
-  const parts = [date.slice(0, 10), `Node ${node.replace(/^v/, '')}`, `Linux ${kernel}`, arch, commit];
-  return parts.filter((part) => part !== undefined).join(', ');
-}
-
-const sum = (rows, name) => rows.reduce((total, one) => total + one[name], 0);
-
-/** One row for each run. */
-function whole(run) {
-  const rows = run.rows.filter((one) => !isNote(one));
-  const what = `Linux ${run.kernel}, ${run.arch}: ${rows.length} files of tests`;
-  return { ...run, rows: [{ what, tried: sum(rows, 'tried'), failed: sum(rows, 'failed'), detail: '' }] };
-}
-
-function table(runs) {
-  const lines = [row(['what', 'tried', 'failed', 'repeat it with']), row(['---', '---:', '---:', '---'])];
-  for (const { rows, command } of runs) {
-    for (const { what, tried, failed } of rows) {
-      if (!isNote({ what })) lines.push(row([what, number(tried), number(failed), `\`${command}\``]));
-    }
-  }
-  return lines.join('\n');
-}
-
-// What a machine can do is no check.
-const isNote = ({ what }) => what === 'capabilities()';
-
-function details(runs) {
-  return runs
-    .map((run) => {
-      const told = run.rows.filter((one) => one.detail !== '' && !isNote(one));
-      const lines = told.map(({ what, detail }) => `- ${what}: ${detail}`);
-      return [`${run.name}: ${where(run)}.`, ...(lines.length > 0 ? ['', ...lines] : [])].join('\n');
-    })
-    .join('\n\n');
-}
-
-const LACKS = [
-  ['bindAddressNoPort', '`IP_BIND_ADDRESS_NO_PORT`'],
-  ['localPortRange', '`IP_LOCAL_PORT_RANGE`'],
-  ['fastOpen', '`TCP_FASTOPEN_CONNECT`'],
-  ['udpShared', 'sock_diag for UDP'],
-  ['portUsage', 'sock_diag for TCP'],
-];
-
-function capabilities(runs) {
-  const told = runs.flatMap((run) => {
-    const found = run.rows.find(isNote);
-    return found === undefined ? [] : [{ run, can: JSON.parse(found.detail) }];
-  });
-  if (told.length === 0) return [];
-  const lines = told.map(({ run, can }) =>
-    row([`${run.kernel}, ${run.arch}`, ...LACKS.map(([key]) => (can[key] ? 'yes' : 'no'))]),
-  );
-  const head = row(['kernel', ...LACKS.map(([, title]) => title)]);
-  return [
-    'What each of them has, by `capabilities()`:',
-    [head, row(['---', ...LACKS.map(() => '---')]), ...lines].join('\n'),
-  ];
-}
-
-/** `runs` as `report()` of lib.mjs has written them. */
+/** `runs` as `kept()` gives them. */
 export function pageOf(runs) {
   const sorted = [...runs].sort(byName);
-  const sections = SECTIONS.flatMap(({ title, reports, text, together = false }) => {
-    const of = sorted.filter(({ name }) => reports.test(name));
-    return of.length === 0
-      ? []
-      : [[`## ${title}`, text, table(together ? of.map(whole) : of), ...capabilities(of), details(of)].join('\n\n')];
-  });
-  const tried = sorted.flatMap(({ rows }) => rows).filter((one) => !isNote(one));
-  const failed = tried.filter((one) => one.failed > 0).length;
-  const verdict = failed === 0 ? 'Nothing failed.' : `${failed} of these rows have failures.`;
+  const lines = CLAIMS.flatMap((claim) => linesOf(claim, sorted));
+  const kernels = sorted.filter(({ name }) => KERNELS.test(name));
+  const failed = sorted.flatMap(({ rows }) => rows).filter((one) => one.failed > 0).length;
   return `${[
     '# Reliability',
-    'What was done to make connectx fail, and what came of it. Each table is made of the figures that a run has left in ' +
-      '[reliability/](reliability) (`npm run reliability`), never by hand; each row is repeated by the command beside it, from a fresh ' +
-      `clone. ${verdict}`,
-    ...sections,
+    'What was done to make connectx fail, and how often it did. The tables are made of [reliability.json](reliability.json), which ' +
+      '`npm run reliability` fills from the runs on this machine; the command in a row repeats it from a fresh clone. ' +
+      (failed === 0 ? 'Nothing failed.' : `**${failed} of the checks failed.**`),
+    table(['what must not happen', 'how often it did', 'measured on, at commit', 'repeat it with'], lines),
+    '*Contested*: processes, cluster workers and threads want the same 4-tuples at the same time. *Overshadowed*: a flow gets a datagram ' +
+      'of another one that is open. *Soak*: an hour of TCP and UDP, IPv4 and IPv6, at exhaustion most of the time, with faults, aborts and kills.',
+    '## Kernels',
+    "Tests in virtual machines (QEMU) with Debian's kernels. connectx detects what an older kernel lacks, and the tests check what it " +
+      'does instead ([TCP](tcp.md#kernels), [UDP](udp.md)).',
+    table(
+      ['kernel', 'tests that fail', 'lacks', 'measured on, at commit', 'repeat it with'],
+      kernels.map((run) => [
+        `${run.kernel}, ${run.arch}`,
+        times(run.rows[0]),
+        run.lacks === undefined ? 'not known' : run.lacks.map((name) => FEATURES[name]).join(', ') || 'nothing',
+        when(run),
+        repeat(run),
+      ]),
+    ),
   ].join('\n\n')}\n`;
 }

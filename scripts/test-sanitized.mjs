@@ -9,10 +9,10 @@ import { commandOf, report, root, run, summaryIn } from './lib.mjs';
 
 // Of test/process: leaks* look at the resident set, which is the sanitizer's here, and their limits are meant for a plain process; udp-contest
 // makes 40,000 attempts, for which its limit of time does not suffice; the others build an addon of their own or look for one in a certain place,
-// which is not this one. test/model has no addon.
+// which is not this one. test/model has no addon, and test/tooling is not about it.
 const LEFT_OUT = [
   ...['leaks', 'leaks-given-up', 'leaks-limits', 'udp-contest'],
-  ...['bundlers', 'loader', 'package', 'permission', 'prebuilds', 'release'],
+  ...['bundlers', 'loader', 'package', 'permission'],
 ].map((name) => `${name}.test.ts`);
 const OF_PROCESSES = readdirSync(join(root, 'test/process')).filter((name) => !LEFT_OUT.includes(name));
 const SUITES = [

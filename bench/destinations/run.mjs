@@ -1,18 +1,19 @@
 // How many connections one source address can hold, by how many destinations there are: the default range of ports, filled
 // towards one destination after the other, until each of them refuses. Some two minutes.
 //
-//   node bench/destinations/run.mjs              writes docs/benchmarks/destinations.json; then `npm run bench:charts`
+//   node bench/destinations/run.mjs              writes bench/results/destinations.json, and what the pages print of it
 //   node bench/destinations/run.mjs --quick      a range of 40 ports, and the figures on standard output
 //
 // Every peer has a network namespace of its own. A process holds as many connections as its descriptors allow, then another one
 // goes on; the kernel completes the handshakes of the listeners, which sleep.
-import { spawn, spawnSync } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { writeFileSync } from 'node:fs';
-import { cpus, release } from 'node:os';
+import { mkdirSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
+import { commitOf, machine } from '../lib/machine.mjs';
 import { enterNamespace, getSysctl, isolated, setSysctl } from '../lib/namespace.mjs';
+import { publish } from '../lib/publish.mjs';
 import { Party } from './party.mjs';
 
 const PEERS = ['net.connect, localAddress', 'net.connect', 'connectx, localAddress'];
@@ -70,16 +71,14 @@ if (values.peer !== undefined) {
 } else {
   const peers = [];
   for (const peer of PEERS) peers.push(await inNamespace(peer));
-  const git = spawnSync('git', ['rev-parse', '--short=12', 'HEAD'], { encoding: 'utf8' });
-  const machine = { node: process.version, kernel: release(), processors: cpus().length };
-  const figures = {
-    time: new Date().toISOString(),
-    commit: git.stdout.trim() || undefined,
-    machine,
-    source: SOURCE,
-    peers,
-  };
+  const here = fileURLToPath(new URL('.', import.meta.url));
+  const figures = { time: new Date().toISOString(), commit: commitOf(here), machine, source: SOURCE, peers };
   const text = `${JSON.stringify(figures, undefined, 1)}\n`;
   if (values.quick) process.stdout.write(text);
-  else writeFileSync(new URL('../../docs/benchmarks/destinations.json', import.meta.url), text);
+  else {
+    const results = new URL('../results/', import.meta.url);
+    mkdirSync(results, { recursive: true });
+    writeFileSync(new URL('destinations.json', results), text);
+    for (const made of publish(figures)) console.log(made);
+  }
 }

@@ -1,76 +1,37 @@
-// The figures of a run as docs/benchmarks.md, docs/benchmarks/results.json and the charts beside it.
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+// The pages and charts that are made of docs/figures.json, and that file itself.
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
-import { chartsOf } from './charts.mjs';
-import { frontChart, frontParts } from './front.mjs';
-import { pageOf } from './page.mjs';
+import { frontChart, occupancyChart } from './charts.mjs';
+import { figuresOf, textOf } from './figures.mjs';
+import { pageOf } from './parts.mjs';
 
-const docs = new URL('../../docs/', import.meta.url);
-export const RESULTS = new URL('benchmarks/results.json', docs);
-const DESTINATIONS = new URL('benchmarks/destinations.json', docs);
-const FRONT = 'benchmarks/front.svg';
-const README = '../README.md';
+const root = new URL('../../', import.meta.url);
+const at = (path) => new URL(path, root);
+const FIGURES = 'docs/figures.json';
+const PAGES = ['README.md', 'docs/benchmarks.md', 'docs/million.md'];
 
-export const readResults = (file) => JSON.parse(readFileSync(file, 'utf8'));
+export const readFigures = () => JSON.parse(readFileSync(at(FIGURES), 'utf8'));
 
-/** Six digits are more than any of these figures has. */
-const rounded = (key, value) => (typeof value === 'number' ? Number(value.toPrecision(6)) : value);
-
-export const textOf = (results) => `${JSON.stringify(results, rounded, 1)}\n`;
-
-/** By path below docs/, what every file should be. */
-async function files(results) {
-  const page = readFileSync(new URL('benchmarks.md', docs), 'utf8');
-  const charts = Object.entries(await chartsOf(results)).map(([name, svg]) => [`benchmarks/${name}`, svg]);
+/** By path, what every file should be. */
+function files(figures) {
   return {
-    'benchmarks.md': pageOf(results, page),
-    'benchmarks/results.json': textOf(results),
-    ...(await frontPage(results)),
-    ...Object.fromEntries(charts),
+    [FIGURES]: `${textOf(figures)}\n`,
+    'docs/benchmarks/front.svg': frontChart(figures),
+    'docs/benchmarks/occupancy.svg': occupancyChart(figures),
+    ...Object.fromEntries(PAGES.map((path) => [path, pageOf(figures, readFileSync(at(path), 'utf8'))])),
   };
 }
 
-// Of a run without the case that the picture shows, the front page is left as it is.
-async function frontPage(results) {
-  if (results.cases.occupancy === undefined) return {};
-  const destinations = readResults(DESTINATIONS);
-  const page = readFileSync(new URL(README, docs), 'utf8');
-  const parts = frontParts(destinations, results);
-  return {
-    [FRONT]: await frontChart(destinations, results),
-    [README]: page.replaceAll(/(<!-- figures: (\w+) -->\n).*?(<!-- end -->)/gs, (whole, begin, name, end) => {
-      return `${begin}\n${parts[name]}\n\n${end}`;
-    }),
-  };
-}
-
-/** Those that there are and that no figure stands behind. */
-function strays(made) {
-  return readdirSync(new URL('benchmarks', docs))
-    .map((name) => `benchmarks/${name}`)
-    .filter((path) => path.endsWith('.svg') && path !== FRONT && !(path in made));
-}
-
-/** Writes them all, and says which. */
-export async function publish(results) {
-  mkdirSync(new URL('benchmarks', docs), { recursive: true });
-  const made = await files(results);
-  for (const [path, text] of Object.entries(made)) writeFileSync(new URL(path, docs), text);
-  for (const path of strays(made)) rmSync(new URL(path, docs));
-  return Object.keys(made).map((path) => fileURLToPath(new URL(path, docs)));
+/** Puts what the pages print of these results into docs/figures.json, writes the pages and charts, and says which files these are. */
+export function publish(...results) {
+  const made = files(Object.assign(readFigures(), ...results.map(figuresOf)));
+  for (const [path, text] of Object.entries(made)) writeFileSync(at(path), text);
+  return Object.keys(made).map((path) => fileURLToPath(at(path)));
 }
 
 /** The files that are not what the figures say. */
-export async function check() {
-  const made = await files(readResults(RESULTS));
-  const isStale = ([path, text]) => {
-    const file = new URL(path, docs);
-    return !existsSync(file) || readFileSync(file, 'utf8') !== text;
-  };
-  return [
-    ...Object.entries(made)
-      .filter(isStale)
-      .map(([path]) => path),
-    ...strays(made),
-  ].map((path) => `docs/${path}`);
+export function check() {
+  return Object.entries(files(readFigures()))
+    .filter(([path, text]) => !existsSync(at(path)) || readFileSync(at(path), 'utf8') !== text)
+    .map(([path]) => path);
 }

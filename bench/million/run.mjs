@@ -1,10 +1,11 @@
 // A million connected UDP flows from one source address, and as many TCP connections as there is memory for: `npm run bench:million`.
-// See docs/million.md for what it does, and for what came of it.
+// See docs/million.md for what it does, and for its figures.
 import { execFileSync } from 'node:child_process';
 import { mkdirSync, writeFileSync } from 'node:fs';
-import { cpus, release, totalmem } from 'node:os';
+import { totalmem } from 'node:os';
 import { dirname } from 'node:path';
 import { parseArgs } from 'node:util';
+import { commitOf, machine } from '../lib/machine.mjs';
 import { setSysctl } from '../lib/namespace.mjs';
 import { addressesOf, endsOf } from './ends.mjs';
 import { measure } from './measure.mjs';
@@ -33,7 +34,7 @@ const help = `npm run bench:million -- [options]
   --no-full          leave out four destinations of which every port is used
   --no-control       leave out what core does in the same namespace
   --control-seconds N  stop core after this time (default: 30)
-  --json FILE        where the figures go`;
+  --json FILE        where the figures go; \`node bench/pages.mjs FILE\` puts them on docs/million.md`;
 
 const { values } = parseArgs({
   options: {
@@ -82,19 +83,9 @@ setSysctl('core.somaxconn', 65535);
 setSysctl('ipv4.tcp_max_syn_backlog', 65535);
 
 const progress = new Progress();
-const machine = {
-  node: process.version,
-  kernel: release(),
-  processors: cpus().length,
-  processor: cpus()[0]?.model.trim(),
-  memory: totalmem(),
-  descriptors,
-};
 const time = new Date().toISOString();
-progress.log(
-  `${time}  Node ${machine.node}, Linux ${machine.kernel}, ${machine.processors} x ${machine.processor}, ` +
-    `${(machine.memory / 2 ** 30).toFixed(1)} GiB, ${descriptors} descriptors a process`,
-);
+const memory = totalmem();
+progress.log(`${time}  ${machine}, ${(memory / 2 ** 30).toFixed(1)} GiB, ${descriptors} descriptors a process`);
 const runs = [];
 for (const { title, range, ...job } of jobs) {
   progress.log(`\n${title}`);
@@ -103,7 +94,8 @@ for (const { title, range, ...job } of jobs) {
   runs.push({ title, kind: job.kind, ...run });
 }
 
-const figures = { time, machine, settings, runs };
+const commit = commitOf(import.meta.dirname);
+const figures = { time, machine, commit, memory, descriptors, settings, runs };
 progress.log(`\n${report(figures)}`);
 if (values.json !== undefined) {
   mkdirSync(dirname(values.json), { recursive: true });

@@ -10,7 +10,7 @@ import ts from 'typescript';
 import { beforeEach, describe, expect, test } from 'vitest';
 import { doctorText, plain, usageTable } from '../../src/cli/text.js';
 import type { PortUsage } from '../../src/usage/usage.js';
-import { type Block, blocks, pages, read, root } from '../helpers/documents.js';
+import { type Block, blocks, examples, pages, read, root } from '../helpers/documents.js';
 import { describeIsolated, useNetwork } from '../helpers/netns.js';
 import { folderWith } from '../helpers/programs.js';
 import { recipesOf } from '../helpers/recipes.js';
@@ -22,12 +22,8 @@ const blocksIn = (language: string) =>
   blocks.filter((block) => block.language === language).map((block) => [titleOf(block), block] as const);
 // The recipes are run by recipes-*.test.ts, with the libraries that they are for.
 const RECIPES = 'docs/recipes.md';
-// The examples of docstrings are parts of a program: they are compiled, below.
-const isDocstring = ({ page }: Block) => page.startsWith('docs/api/');
 const runnable = (language: string) =>
-  blocksIn(language).filter(
-    ([, block]) => block.directive === undefined && block.page !== RECIPES && !isDocstring(block),
-  );
+  blocksIn(language).filter(([, block]) => block.directive === undefined && block.page !== RECIPES);
 
 // What the blocks find: packages, and programs of a user.
 const APP = `
@@ -143,13 +139,14 @@ const SURROUNDINGS: Readonly<Record<string, string>> = {
   'socket.on': "declare const socket: import('node:net').Socket;",
 };
 
-async function completed(block: Block): Promise<string> {
-  const { code, page } = block;
-  if (!isDocstring(block) || code.includes('import ')) return code;
+/** The example of a docstring is a part of a program: with what surrounds it. */
+async function completed({ code, page }: Block): Promise<string> {
+  if (code.includes('import ')) return code;
   const uses = (name: string) =>
     new RegExp(`(?<![\\w.'])${name}\\b`).test(code) && !new RegExp(`const ${name.split('.')[0]}\\b`).test(code);
-  const own = basename(page, '.md');
-  const modules = own === 'index' ? ['connectx'] : [`connectx/${own}`, 'connectx'];
+  // The entries of the package are in src/ itself, and what is below is exported by the main one.
+  const isEntry = dirname(page) === 'src' && page !== 'src/index.ts';
+  const modules = isEntry ? [`connectx/${basename(page, '.ts')}`, 'connectx'] : ['connectx'];
   const taken = new Set<string>();
   const imports = [];
   for (const name of modules) {
@@ -162,15 +159,14 @@ async function completed(block: Block): Promise<string> {
 }
 
 test('the TypeScript examples compile, strictly, and so do those of docstrings', async () => {
-  const sources = await Promise.all(blocksIn('ts').map(async ([, block]) => completed(block)));
-  const examples = sources.map((code, index) => [`example${index}.mts`, code] as const);
-  expect(sources.filter((_, index) => blocksIn('ts')[index]?.[1].page.startsWith('docs/api/')).length).toBeGreaterThan(
-    15,
-  );
-  expect(examples).not.toEqual([]);
-  const folder = project(Object.fromEntries(examples));
+  const inPages = blocksIn('ts').map(([, { code }]) => code);
+  const sources = [...inPages, ...(await Promise.all(examples.map(completed)))];
+  expect(inPages).not.toEqual([]);
+  expect(examples.length).toBeGreaterThan(15);
+  const files = sources.map((code, index) => [`example${index}.mts`, code] as const);
+  const folder = project(Object.fromEntries(files));
   const program = ts.createProgram({
-    rootNames: examples.map(([name]) => join(folder, name)),
+    rootNames: files.map(([name]) => join(folder, name)),
     options: {
       noEmit: true,
       strict: true,

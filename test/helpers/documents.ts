@@ -8,11 +8,11 @@ export const read = (page: string): string => readFileSync(join(root, page), 'ut
 const below = (folder: string): string[] =>
   readdirSync(join(root, folder), { recursive: true, encoding: 'utf8' }).map((path) => `${folder}/${path}`);
 
-/** Every page, by its path. */
+/** Every page, by its path; not what `npm run docs:api` makes. */
 export const pages: readonly string[] = [
   ...readdirSync(root),
   ...['docs', 'examples', 'bench', 'model'].flatMap(below),
-].filter((path) => path.endsWith('.md'));
+].filter((path) => path.endsWith('.md') && !path.startsWith('docs/api/'));
 
 export interface Block {
   page: string;
@@ -46,6 +46,21 @@ export function blocksOf(page: string): Block[] {
 }
 
 export const blocks: readonly Block[] = pages.flatMap(blocksOf);
+
+/** The examples of the docstrings in src/, which are TypeScript. */
+export const examples: readonly Block[] = below('src')
+  .filter((path) => path.endsWith('.ts'))
+  .flatMap((page) =>
+    [...read(page).matchAll(/^( *)\* @example\n((?:\1\*(?! @|\/).*\n)+)/gm)].map(
+      ({ index, 1: indent = '', 2: text = '' }) => ({
+        page,
+        line: read(page).slice(0, index).split('\n').length,
+        language: 'ts',
+        code: text.replaceAll(new RegExp(`^${indent}\\* ?`, 'gm'), ''),
+        directive: undefined,
+      }),
+    ),
+  );
 
 /** The fragments that links may lead to, as GitHub makes them: a title that comes again has a number. */
 export function anchorsOf(page: string): string[] {

@@ -5,6 +5,8 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { expect, test } from 'vitest';
+import { figuresOf } from '../../bench/lib/figures.mjs';
+import { pageOf } from '../../bench/lib/parts.mjs';
 import { describeIsolated } from '../helpers/netns.js';
 import { folderWith } from '../helpers/programs.js';
 
@@ -78,6 +80,15 @@ describeIsolated('bench/million', () => {
         expect(Object.keys(errors)).toEqual(plan.flows > open ? [refused[technique]] : []);
       }
       expect(stdout).toContain('400 of 400 wanted');
+      // What docs/million.md would say of it.
+      const figures = figuresOf(JSON.parse(readFileSync(json, 'utf8')) as object);
+      const page: string = pageOf(
+        figures,
+        '<!-- figures: million -->\n<!-- end -->\n<!-- figures: core -->\n<!-- end -->\n',
+      );
+      expect(page).toContain('| open at the same time | 400 | 800 | 400 | 800 |');
+      expect(page).toContain('| checks that fail | 0 of 14 | 0 of 14 | 0 of 14 | 0 of 14 |');
+      expect(page.match(/\| 200 \| 2 \| 200 \|/g)).toHaveLength(2);
     },
   );
 

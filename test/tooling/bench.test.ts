@@ -52,10 +52,60 @@ describe('statistics', () => {
   });
 });
 
-test('docs/benchmarks.md, its figures and its charts agree', { timeout: 60_000 }, () => {
-  const { status, stdout, stderr } = node('bench/charts.mjs', '--check');
-  expect(stdout + stderr).toBe('');
-  expect(status).toBe(0);
+describe('the pages', () => {
+  test('their figures and charts are those of docs/figures.json', () => {
+    const { status, stdout, stderr } = node('bench/pages.mjs', '--check');
+    expect(stdout + stderr).toBe('');
+    expect(status).toBe(0);
+  });
+
+  interface Kept {
+    measured: string;
+    figures: unknown;
+  }
+  interface Figures {
+    figuresOf(result: object): Record<string, Kept>;
+    textOf(value: unknown): string;
+  }
+  interface Parts {
+    pageOf(figures: object, page: string): string;
+  }
+  const measured = { time: '2026-01-02T03:04:05.678Z', machine: 'Node v20', commit: 'abc' };
+
+  test('a result gives the parts that it has figures for, and when and where', async () => {
+    const { figuresOf } = (await load('bench/lib/figures.mjs')) as Figures;
+    const rows = [{ peer: 'connectx, localAddress', settled: { median: 33.5 } }];
+    const sections = [0, 90, 100].flatMap((level) => [4, 6].map((family) => ({ family, level, rows })));
+    const figures = figuresOf({ ...measured, cases: { occupancy: { sections, targets: [] } } });
+    // Of a run of one case nothing is known of the targets of all.
+    expect(figures).toEqual({
+      occupancy: {
+        measured: '2026-01-02 at commit abc, Node v20',
+        figures: { levels: [0, 90], microseconds: { 'connectx, localAddress': [33.5, 33.5] } },
+      },
+    });
+    const peers = [{ peer: 'net.connect', steps: [{ open: 7 }, { open: 14 }] }];
+    expect(figuresOf({ ...measured, peers }).destinations?.figures).toEqual({ 'net.connect': [7, 14] });
+  });
+
+  test('a page is made of them, and a missed target is told with enough digits', async () => {
+    const { pageOf } = (await load('bench/lib/parts.mjs')) as Parts;
+    const missed = [{ case: 'rate', what: 'ours / theirs', value: 1.1952, least: 1.2 }];
+    const page = pageOf(
+      { targets: { measured: '', figures: { count: 3, missed } } },
+      'before\n<!-- figures: targets -->\nold\n<!-- end -->\nafter\n',
+    );
+    expect(page).toMatch(/^before\n<!-- figures: targets -->\n\n2 of 3 targets are met.*<!-- end -->\nafter\n$/s);
+    expect(page).toContain('| rate | ours / theirs | 1.195 | at least 1.2 |');
+    expect(page).not.toContain('old');
+  });
+
+  test('docs/figures.json is JSON with the same values', async () => {
+    const { textOf } = (await load('bench/lib/figures.mjs')) as Figures;
+    const value = { a: Array.from({ length: 100 }, (_, index) => ({ index })), b: [], c: 'x'.repeat(200), d: null };
+    expect(JSON.parse(textOf(value))).toEqual(value);
+    expect(JSON.parse(textOf({ a: 1 / 3, b: 1_000_001, c: undefined }))).toEqual({ a: 0.333333, b: 1_000_001 });
+  });
 });
 
 // A compiler is there wherever the addon was built.

@@ -97,6 +97,12 @@ test('the compiler of the binaries has one version everywhere', () => {
   expect(Object.values(dependencies)).toEqual([zig?.with?.version, zig?.with?.version]);
 });
 
+test('a release has what is made and not committed: the API reference, and the results of all benchmarks', () => {
+  const made = commands('release.yml').join('\n');
+  for (const command of ['docs:api', 'bench --', 'bench:million']) expect(made).toContain(`npm run ${command}`);
+  expect(made).toMatch(/gh release create .* api\.tar\.gz benchmarks\.tar\.gz/);
+});
+
 test('only the job that publishes may prove who it is', () => {
   const allowed = readdirSync(folder).flatMap((name) =>
     Object.entries(workflow(name).jobs).flatMap(([job, { permissions }]) =>
