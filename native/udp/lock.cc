@@ -61,7 +61,7 @@ Result BindAlone(const UdpPlan& plan, int fd, bool* bound) {
 
 // Both sockets of a 2-tuple need SO_REUSEADDR, at the time of the second one's bind: so a socket without it locks the
 // 2-tuple, and one that wants to get in must have it. value is a UdpVerdict.
-Result BindShared(NamespaceSockets* sockets, const UdpPlan& plan, int fd, bool* bound) {
+Result BindShared(NamespaceSockets* sockets, const UdpPlan& plan, int fd, bool* bound, UdpSelf* self) {
   Result result = os::Setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, 1);
   if (!result.ok()) return result;
   result = os::Bind(fd, plan.source.get(), plan.source.length());
@@ -69,33 +69,30 @@ Result BindShared(NamespaceSockets* sockets, const UdpPlan& plan, int fd, bool* 
   if (!result.ok()) return result;
   *bound = true;
   result = os::Setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, 0);
-  UdpSelf self;
-  if (result.ok()) result = SelfOf(fd, &self);
+  if (result.ok()) result = SelfOf(fd, self);
   if (!result.ok()) return result;
   result = Barrier(sockets, plan);
   if (!Says(result, UdpVerdict::kConnected)) return result;
-  return UdpInspect(sockets, plan, self);
+  return UdpInspect(sockets, plan, *self);
 }
 
 // connect(2) may lead to another peer than the one that was inspected: a BPF program on the cgroup may rewrite the
 // address, and hide it from getpeername(2). Where it leads to a 4-tuple that is taken, the next connect(2) may lead
 // elsewhere: balancing load is what such programs do. value is a UdpVerdict.
-Result ConnectAndVerify(NamespaceSockets* sockets, const UdpPlan& plan, int fd, Address* peer) {
-  UdpSelf self;
-  Result result = SelfOf(fd, &self);
-  for (int tries = 0; result.ok() && tries < kConnectTries; tries++) {
-    result = os::Connect(fd, plan.remote.get(), plan.remote.length());
+Result ConnectAndVerify(NamespaceSockets* sockets, const UdpPlan& plan, int fd, const UdpSelf& self, Address* peer) {
+  for (int tries = 1;; tries++) {
+    Result result = os::Connect(fd, plan.remote.get(), plan.remote.length());
     if (result.ok()) result = UdpVerify(sockets, plan, self, peer);
-    if (!Says(result, UdpVerdict::kTupleInUse)) break;
+    if (!Says(result, UdpVerdict::kTupleInUse) || tries == kConnectTries) return result;
   }
-  return result;
 }
 
 // From bind(2) to the unlock. When it fails or the verdict does not say connected, the socket may be bound and locked.
 Result Dance(NamespaceSockets* sockets, const UdpPlan& plan, int fd, bool* bound, Address* peer) {
+  UdpSelf self;
   Result result = Verdict(UdpVerdict::kPortLocked);
   if (plan.alone || !plan.shared) result = BindAlone(plan, fd, bound);
-  if (plan.shared && Says(result, UdpVerdict::kPortLocked)) result = BindShared(sockets, plan, fd, bound);
+  if (plan.shared && Says(result, UdpVerdict::kPortLocked)) result = BindShared(sockets, plan, fd, bound, &self);
   if (!IsConnected(result)) return result;
   const bool alone = Says(result, UdpVerdict::kConnectedAlone);
   if (alone && (!plan.shared || plan.exclusive)) {
@@ -103,13 +100,17 @@ Result Dance(NamespaceSockets* sockets, const UdpPlan& plan, int fd, bool* bound
     const Result connected = os::Connect(fd, plan.remote.get(), plan.remote.length());
     return connected.ok() ? result : connected;
   }
-  Result connected = ConnectAndVerify(sockets, plan, fd, peer);
-  if (!IsConnected(connected)) return connected;
+  if (alone) {
+    const Result known = SelfOf(fd, &self);
+    if (!known.ok()) return known;
+  }
+  const Result verified = ConnectAndVerify(sockets, plan, fd, self, peer);
+  if (!IsConnected(verified)) return verified;
   if (!plan.exclusive) {
-    const Result unlocked = os::Setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, 1);
+    const Result unlocked = UdpUnlock(fd);
     if (!unlocked.ok()) return unlocked;
   }
-  return alone && Says(connected, UdpVerdict::kConnected) ? result : connected;
+  return alone && Says(verified, UdpVerdict::kConnected) ? result : verified;
 }
 
 bool IsSame(const Address& a, const Address& b) { return a.port() == b.port() && a.SameIp(b); }
