@@ -21,6 +21,10 @@ Result ParseZone(const char* zone) {
   return os::IfNameToIndex(zone);
 }
 
+bool HasScope(const in6_addr& ip) {
+  return IN6_IS_ADDR_LINKLOCAL(&ip) || IN6_IS_ADDR_MC_NODELOCAL(&ip) || IN6_IS_ADDR_MC_LINKLOCAL(&ip);
+}
+
 using NameCall = Result (*)(int, sockaddr*, socklen_t*);
 
 Result Endpoint(int fd, NameCall call, Syscall syscall, Address* out) {
@@ -59,7 +63,7 @@ Result Address::Parse(int family, const char* text, uint16_t port, Address* out)
   if (::inet_pton(AF_INET6, ip, &out->v6()->sin6_addr) != 1) return Result::Fail(Syscall::kNone, EINVAL);
   Result index = ParseZone(zone + 1);
   if (!index.ok()) return index;
-  out->v6()->sin6_scope_id = static_cast<uint32_t>(index.value);
+  if (HasScope(out->v6()->sin6_addr)) out->v6()->sin6_scope_id = static_cast<uint32_t>(index.value);
   return Result::Ok();
 }
 
@@ -93,6 +97,12 @@ bool Address::SameIp(const Address& other) const {
   return family() == other.family() && std::memcmp(ip(), other.ip(), ip_length()) == 0;
 }
 
+bool Address::IsUnspecified() const {
+  static constexpr uint8_t kNone[16] = {};
+  const Address plain = Unmapped();
+  return std::memcmp(plain.ip(), kNone, plain.ip_length()) == 0;
+}
+
 Address Address::Unmapped() const {
   if (family() != AF_INET6 || !IN6_IS_ADDR_V4MAPPED(&v6()->sin6_addr)) return *this;
   sockaddr_storage storage = {};
@@ -109,6 +119,16 @@ std::string Address::Text() const {
   char text[INET6_ADDRSTRLEN] = "";
   ::inet_ntop(family(), ip(), text, sizeof text);
   return text;
+}
+
+Address ReachedFrom(const Address& local, const Address& remote) {
+  if (!remote.IsUnspecified()) return remote;
+  const bool own = remote.family() == AF_INET || remote.Unmapped().family() == AF_INET;
+  Address reached = local;
+  // The text is an address.
+  if (!own) static_cast<void>(Address::Parse(AF_INET6, "::1", 0, &reached));
+  reached.set_port(remote.port());
+  return reached;
 }
 
 Result LocalAddress(int fd, Address* out) { return Endpoint(fd, os::Getsockname, Syscall::kGetsockname, out); }

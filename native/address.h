@@ -17,7 +17,8 @@ class Address {
  public:
   Address() = default;
 
-  // Parses a numeric address of the family (AF_INET or AF_INET6); an IPv6 zone ("%eth0", "%2") becomes the scope id.
+  // Parses a numeric address of the family (AF_INET or AF_INET6); an IPv6 zone ("%eth0", "%2") becomes the scope id of
+  // an address that has a scope; the kernel ignores it for any other one (__ipv6_addr_needs_scope_id).
   // Fails with EINVAL for text that is not such an address and with ENODEV (or ENXIO) for an unknown zone.
   static Result Parse(int family, const char* text, uint16_t port, Address* out);
   // Takes over what the kernel wrote. False when it is neither AF_INET nor AF_INET6 or is too short.
@@ -33,6 +34,8 @@ class Address {
   const uint8_t* ip() const;
   size_t ip_length() const { return family() == AF_INET ? 4 : 16; }
   bool SameIp(const Address& other) const;
+  // 0.0.0.0, :: or ::ffff:0.0.0.0.
+  bool IsUnspecified() const;
   // An IPv4-mapped IPv6 address as the IPv4 address that it stands for; any other one as it is.
   Address Unmapped() const;
   // Without the zone.
@@ -47,6 +50,10 @@ class Address {
   sockaddr_storage storage_ = {};
   socklen_t length_ = 0;
 };
+
+// Where connect(2) leads from `local`: an unspecified destination is this machine, the source itself for IPv4
+// (ip_route_output_key_hash_rcu), the loopback address for IPv6 (tcp_v6_connect, __ip6_datagram_connect).
+Address ReachedFrom(const Address& local, const Address& remote);
 
 // The local end of a socket, as an Address.
 Result LocalAddress(int fd, Address* out);

@@ -3,8 +3,11 @@
 #include <linux/filter.h>
 #include <linux/in.h>
 #include <linux/in6.h>
+#include <net/if.h>
 
 #include <algorithm>
+#include <cerrno>
+#include <cstring>
 
 // Kernel headers older than the running kernel lack these numbers; they are ABI and do not change.
 #ifndef IPV6_TRANSPARENT
@@ -13,15 +16,44 @@
 #ifndef IPV6_FREEBIND
 #define IPV6_FREEBIND 78  // Linux 4.15
 #endif
+#ifndef SO_BINDTOIFINDEX
+#define SO_BINDTOIFINDEX 62  // Linux 5.1
+#endif
 
 namespace connectx {
+namespace {
+
+// Whoever has no CAP_NET_RAW may bind a socket to a device once, and not again even to the same one
+// (sock_setbindtodevice): a socket that is bound to it already is left alone.
+Result BindToDevice(int fd, const std::string& name) {
+  const Result index = InterfaceIndex(name);
+  if (!index.ok()) return Result::Fail(Syscall::kSetsockopt, ENODEV);
+  if (DeviceOf(fd) == static_cast<uint32_t>(index.value)) return Result::Ok();
+  return os::Setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, name.data(), static_cast<socklen_t>(name.size()));
+}
+
+Result SetOne(int fd, const SocketOption& option) {
+  const auto length = static_cast<socklen_t>(option.value.size());
+  if (option.level == SOL_SOCKET && option.name == SO_BINDTODEVICE) {
+    const std::string name(reinterpret_cast<const char*>(option.value.data()), option.value.size());
+    const std::string text = name.substr(0, name.find('\0'));
+    if (!text.empty()) return BindToDevice(fd, text);
+  }
+  int index = 0;
+  if (option.level == SOL_SOCKET && option.name == SO_BINDTOIFINDEX && option.value.size() == sizeof index) {
+    std::memcpy(&index, option.value.data(), sizeof index);
+    if (DeviceOf(fd) == static_cast<uint32_t>(index)) return Result::Ok();
+  }
+  return os::Setsockopt(fd, option.level, option.name, option.value.data(), length);
+}
+
+}  // namespace
 
 Result SetOptions(int fd, int family, const SocketOptions& options) {
   const bool v6 = family == AF_INET6;
   Result result;
   if (!options.interface.empty()) {
-    result = os::Setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, options.interface.data(),
-                            static_cast<socklen_t>(options.interface.size()));
+    result = BindToDevice(fd, options.interface);
     if (!result.ok()) return result;
   }
   if (options.mark.has_value()) {
@@ -38,8 +70,7 @@ Result SetOptions(int fd, int family, const SocketOptions& options) {
     if (!result.ok()) return result;
   }
   for (const SocketOption& option : options.others) {
-    result =
-        os::Setsockopt(fd, option.level, option.name, option.value.data(), static_cast<socklen_t>(option.value.size()));
+    result = SetOne(fd, option);
     if (!result.ok()) return result;
   }
   return Result::Ok();
@@ -54,6 +85,25 @@ Result GetOption(int fd, int level, int name, std::vector<uint8_t>* value) {
   // Some options report the length that they would have needed.
   if (result.ok()) value->resize(std::min(length * unit, value->size()));
   return result;
+}
+
+Result InterfaceIndex(const std::string& name) {
+  // The kernel would take what is before a NUL, and the beginning of what is too long.
+  if (name.size() >= IF_NAMESIZE || name.find('\0') != std::string::npos) {
+    return Result::Fail(Syscall::kIfNameToIndex, ENODEV);
+  }
+  return os::IfNameToIndex(name.c_str());
+}
+
+uint32_t DeviceOf(int fd) {
+  int index = 0;
+  socklen_t length = sizeof index;
+  if (os::Getsockopt(fd, SOL_SOCKET, SO_BINDTOIFINDEX, &index, &length).ok()) return static_cast<uint32_t>(index);
+  char name[IF_NAMESIZE] = {};
+  length = sizeof name;
+  if (!os::Getsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, name, &length).ok() || length == 0) return 0;
+  const Result found = os::IfNameToIndex(name);
+  return found.ok() ? static_cast<uint32_t>(found.value) : 0;
 }
 
 Result CheckIsSocket(int fd) {

@@ -14,7 +14,7 @@ if (process.platform === 'linux') {
   // Below test/native the build folder is no source.
   const tests = readdirSync(join(root, 'test/native')).filter((name) => /\.(cc|gyp)$/.test(name));
   const sources = newest(...at('native', 'binding.gyp'), ...tests.map((name) => join(root, 'test/native', name)));
-  const addons = ['netns', 'sandbox', 'answers', 'codec', 'faults'].map(
+  const addons = ['netns', 'sandbox', 'bpf', 'answers', 'codec', 'faults'].map(
     (name) => `test/native/build/Release/${name}.node`,
   );
   const built = at('build/Release/connectx.node', ...addons).map((file) => newest(file));

@@ -6,6 +6,7 @@ import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { makeCgroups } from './cgroups.mjs';
 import { report, root, works } from './lib.mjs';
 
 const vitest = join(createRequire(import.meta.url).resolve('vitest/package.json'), '../vitest.mjs');
@@ -22,6 +23,7 @@ if (!namespaces) {
   );
 }
 
+const cgroups = makeCgroups();
 const directory = mkdtempSync(join(tmpdir(), 'connectx-test-'));
 // Whoever starts this one may ask for the counts, too.
 const summary = process.env.CONNECTX_TEST_SUMMARY ?? join(directory, 'summary.json');
@@ -29,8 +31,15 @@ console.log(`Node ${process.version}`);
 const { status, error } = spawnSync(file, args, {
   cwd: root,
   stdio: 'inherit',
-  env: { ...process.env, CONNECTX_TEST_SUMMARY: summary, CONNECTX_TEST_NAMESPACE: namespaces ? '1' : '' },
+  env: {
+    ...process.env,
+    CONNECTX_TEST_SUMMARY: summary,
+    CONNECTX_TEST_NAMESPACE: namespaces ? '1' : '',
+    CONNECTX_TEST_CGROUPS: cgroups.path ?? '',
+    CONNECTX_TEST_CGROUPS_MISSING: cgroups.reason ?? '',
+  },
 });
+cgroups.remove();
 if (error) throw error;
 const { passed, failed, skipped } = existsSync(summary) ? JSON.parse(readFileSync(summary, 'utf8')) : {};
 rmSync(directory, { recursive: true });

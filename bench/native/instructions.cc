@@ -127,7 +127,8 @@ void Check(const Setting& setting, int count) {
   const std::optional<Address> source = setting.source;
   Result result;
   Steps steps;
-  steps.act = [&] { result = TcpCheck(fd.get(), source, 1, 65535, setting.remote); };
+  NamespaceSockets sockets;
+  steps.act = [&] { result = TcpCheck(&sockets, fd.get(), source, 1, 65535, setting.remote); };
   steps.after = [&] { Must(result); };
   Run(steps, count);
 }
@@ -143,12 +144,13 @@ UdpPlan UdpPlanOf(const Setting& setting, bool alone) {
 
 void Connect(const Setting& setting, int count, bool alone) {
   NamespaceSockets sockets;
+  Address peer;
   UdpPlan plan = UdpPlanOf(setting, alone);
   Fd target;
   Result result;
   Steps steps;
   steps.before = [&] { target = Open(setting.family, SOCK_DGRAM); };
-  steps.act = [&] { result = UdpConnect(&sockets, plan, target.get()); };
+  steps.act = [&] { result = UdpConnect(&sockets, plan, target.get(), &peer); };
   steps.after = [&] {
     Expect(result, alone ? UdpVerdict::kConnectedAlone : UdpVerdict::kConnected);
     target.Reset();
@@ -159,14 +161,15 @@ void Connect(const Setting& setting, int count, bool alone) {
 // Another socket has the 4-tuple.
 void Refused(const Setting& setting, int count) {
   NamespaceSockets sockets;
+  Address peer;
   UdpPlan plan = UdpPlanOf(setting, false);
   Fd holder = Open(setting.family, SOCK_DGRAM);
-  Expect(UdpConnect(&sockets, plan, holder.get()), UdpVerdict::kConnected);
+  Expect(UdpConnect(&sockets, plan, holder.get(), &peer), UdpVerdict::kConnected);
   Fd target;
   Result result;
   Steps steps;
   steps.before = [&] { target = Open(setting.family, SOCK_DGRAM); };
-  steps.act = [&] { result = UdpConnect(&sockets, plan, target.get()); };
+  steps.act = [&] { result = UdpConnect(&sockets, plan, target.get(), &peer); };
   steps.after = [&] {
     Expect(result, UdpVerdict::kTupleInUse);
     target.Reset();
@@ -176,9 +179,10 @@ void Refused(const Setting& setting, int count) {
 
 void Owner(const Setting& setting, int count) {
   NamespaceSockets sockets;
+  Address peer;
   UdpPlan plan = UdpPlanOf(setting, false);
   Fd holder = Open(setting.family, SOCK_DGRAM);
-  Expect(UdpConnect(&sockets, plan, holder.get()), UdpVerdict::kConnected);
+  Expect(UdpConnect(&sockets, plan, holder.get(), &peer), UdpVerdict::kConnected);
   Result result;
   Steps steps;
   steps.act = [&] { result = UdpOwner(&sockets, plan); };

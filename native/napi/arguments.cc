@@ -118,6 +118,15 @@ Result ReadSettings(const Napi::Object& settings, SocketOptions* out) {
   return Result::Ok();
 }
 
+Napi::Value EndpointToJs(const Napi::CallbackInfo& info, const Address& address) {
+  Napi::Object object = Napi::Object::New(info.Env());
+  object.Set("family", Napi::String::New(info.Env(), address.family() == AF_INET ? "IPv4" : "IPv6"));
+  object.Set("address", Napi::String::New(info.Env(), address.Text()));
+  object.Set("port", Napi::Number::New(info.Env(), address.port()));
+  if (address.scope() != 0) object.Set("scope", Napi::Number::New(info.Env(), address.scope()));
+  return object;
+}
+
 void Add(Napi::Object* exports, const char* name, Function function) {
   exports->Set(name, Napi::Function::New(exports->Env(), function, name));
 }

@@ -51,6 +51,9 @@ Result EndsArgument(const Napi::CallbackInfo& info, size_t first, int family, Ad
 bool Bytes(const Napi::Value& value, std::vector<uint8_t>* out);
 Result ReadSettings(const Napi::Object& settings, SocketOptions* out);
 
+// { family, address, port, scope? }
+Napi::Value EndpointToJs(const Napi::CallbackInfo& info, const Address& address);
+
 // Adds a function to what the addon exports.
 using Function = Napi::Value (*)(const Napi::CallbackInfo&);
 void Add(Napi::Object* exports, const char* name, Function function);

@@ -2,6 +2,7 @@
 #ifndef CONNECTX_NAPI_ENVIRONMENT_H
 #define CONNECTX_NAPI_ENVIRONMENT_H
 
+#include "address.h"
 #include "napi/node_api.h"
 #include "napi/unadopted_socket.h"
 #include "netlink/namespace_sockets.h"
@@ -13,6 +14,8 @@ struct Environment {
   // Apart, because each of them tells its user when the thread has changed its network namespace.
   NamespaceSockets tcp;
   UnadoptedSocket unadopted;
+  // Of the UDP socket that was connected last.
+  Address udp_peer;
 };
 
 inline Environment* EnvironmentOf(const Napi::CallbackInfo& info) { return info.Env().GetInstanceData<Environment>(); }

@@ -26,7 +26,7 @@ Napi::Value ReadFileJs(const Napi::CallbackInfo& info) {
 
 Napi::Value InterfaceIndexJs(const Napi::CallbackInfo& info) {
   const std::string name = info[0].As<Napi::String>();
-  return ToJs(info, os::IfNameToIndex(name.c_str()));
+  return ToJs(info, InterfaceIndex(name));
 }
 
 // replace(from, to): `to` becomes what `from` is, and `from` is closed, whatever happens.
@@ -76,12 +76,7 @@ Napi::Value Endpoint(const Napi::CallbackInfo& info, Result (*call)(int, Address
   Address address;
   Result result = call(Int(info, 0), &address);
   if (!result.ok()) return ToJs(info, result);
-  Napi::Object object = Napi::Object::New(info.Env());
-  object.Set("family", Napi::String::New(info.Env(), address.family() == AF_INET ? "IPv4" : "IPv6"));
-  object.Set("address", Napi::String::New(info.Env(), address.Text()));
-  object.Set("port", Napi::Number::New(info.Env(), address.port()));
-  if (address.scope() != 0) object.Set("scope", Napi::Number::New(info.Env(), address.scope()));
-  return object;
+  return EndpointToJs(info, address);
 }
 
 Napi::Value GetsocknameJs(const Napi::CallbackInfo& info) { return Endpoint(info, LocalAddress); }

@@ -45,7 +45,7 @@ Napi::Value TcpCheckJs(const Napi::CallbackInfo& info) {
   Address remote;
   parsed = AddressArgument(info, 5, family, Port(info, 6), &remote);
   if (!parsed.ok()) return ToJs(info, parsed);
-  return ToJs(info, TcpCheck(Int(info, 0), source, Port(info, 3), Port(info, 4), remote));
+  return ToJs(info, TcpCheck(&EnvironmentOf(info)->tcp, Int(info, 0), source, Port(info, 3), Port(info, 4), remote));
 }
 
 Napi::Value TcpFeaturesJs(const Napi::CallbackInfo& info) { return ToJs(info, TcpFeatures()); }

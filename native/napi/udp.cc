@@ -29,7 +29,7 @@ Result UdpPlanArgument(const Napi::CallbackInfo& info, size_t first, UdpPlan* pl
   result = ReadSettings(info[first + 6].As<Napi::Object>(), &plan->options);
   if (!result.ok()) return result;
   if (plan->options.interface.empty()) return Result::Ok();
-  Result index = os::IfNameToIndex(plan->options.interface.c_str());
+  Result index = InterfaceIndex(plan->options.interface);
   if (!index.ok()) return Result::Fail(Syscall::kSetsockopt, ENODEV);
   plan->interface = static_cast<uint32_t>(index.value);
   return Result::Ok();
@@ -40,16 +40,22 @@ Napi::Value UdpConnectJs(const Napi::CallbackInfo& info) {
   UdpPlan plan;
   Result parsed = UdpPlanArgument(info, 1, &plan);
   if (!parsed.ok()) return ToJs(info, parsed);
-  return ToJs(info, UdpConnect(UdpSockets(info), plan, Int(info, 0)));
+  return ToJs(info, UdpConnect(UdpSockets(info), plan, Int(info, 0), &EnvironmentOf(info)->udp_peer));
 }
 
-// udpConnectLocked(fd, family, remote, remotePort, unlock) -> verdict
+// udpConnectLocked(fd, family, remote, remotePort) -> verdict; the port stays locked
 Napi::Value UdpConnectLockedJs(const Napi::CallbackInfo& info) {
   Address remote;
   Result parsed = AddressArgument(info, 2, Int(info, 1), Port(info, 3), &remote);
   if (!parsed.ok()) return ToJs(info, parsed);
-  return ToJs(info, UdpConnectLocked(UdpSockets(info), Int(info, 0), remote, Flag(info[4])));
+  return ToJs(info, UdpConnectLocked(UdpSockets(info), Int(info, 0), remote));
 }
+
+// udpUnlock(fd) -> 0
+Napi::Value UdpUnlockJs(const Napi::CallbackInfo& info) { return ToJs(info, UdpUnlock(Int(info, 0))); }
+
+// udpPeer() -> { family, address, port }: the true peer of the socket that was connected last
+Napi::Value UdpPeerJs(const Napi::CallbackInfo& info) { return EndpointToJs(info, EnvironmentOf(info)->udp_peer); }
 
 // udpOwner(family, source, sourcePort, remote, remotePort, flags, settings | null) -> state, 0 for nobody
 Napi::Value UdpOwnerJs(const Napi::CallbackInfo& info) {
@@ -77,7 +83,7 @@ Napi::Value UdpConnectFirstJs(const Napi::CallbackInfo& info) {
   Result parsed = UdpPlanArgument(info, 1, &plan);
   if (!parsed.ok()) return ToJs(info, parsed);
   if (!ReadPorts(info[3], &ports)) return ToJs(info, Result::Fail(Syscall::kBind, EINVAL));
-  return ToJs(info, UdpConnectFirst(UdpSockets(info), plan, ports, Int(info, 0)));
+  return ToJs(info, UdpConnectFirst(UdpSockets(info), plan, ports, Int(info, 0), &EnvironmentOf(info)->udp_peer));
 }
 
 // udpOwnerFirst(family, source, ports, remote, remotePort, flags, settings | null) -> state + 16 * place: of the first
@@ -106,6 +112,8 @@ Napi::Value UdpProbeJs(const Napi::CallbackInfo& info) { return ToJs(info, UdpPr
 void AddUdp(Napi::Object* exports, Napi::Object* constants) {
   Add(exports, "udpConnect", UdpConnectJs);
   Add(exports, "udpConnectLocked", UdpConnectLockedJs);
+  Add(exports, "udpUnlock", UdpUnlockJs);
+  Add(exports, "udpPeer", UdpPeerJs);
   Add(exports, "udpOwner", UdpOwnerJs);
   Add(exports, "udpConnectFirst", UdpConnectFirstJs);
   Add(exports, "udpOwnerFirst", UdpOwnerFirstJs);
@@ -119,7 +127,8 @@ void AddUdp(Napi::Object* exports, Napi::Object* constants) {
                 {"contended", UdpVerdict::kContended},
                 {"unseen", UdpVerdict::kUnseen},
                 {"moved", UdpVerdict::kMoved},
-                {"connectedAlone", UdpVerdict::kConnectedAlone}});
+                {"connectedAlone", UdpVerdict::kConnectedAlone},
+                {"connectedElsewhere", UdpVerdict::kConnectedElsewhere}});
   AddConstants(constants, "udpFlag", {{"shared", kShared}, {"exclusive", kExclusive}, {"alone", kAlone}});
 }
 

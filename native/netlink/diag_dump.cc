@@ -75,10 +75,9 @@ Bytes EncodeFilter(const DumpQuestion& question) {
   return filter.Finish();
 }
 
-bool IsMapped(const uint8_t* bytes) {
-  static constexpr uint8_t kPrefix[kIpOffsetInMapped] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
-  return std::memcmp(bytes, kPrefix, sizeof kPrefix) == 0;
-}
+constexpr uint8_t kMappedPrefix[kIpOffsetInMapped] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
+
+bool IsMapped(const uint8_t* bytes) { return std::memcmp(bytes, kMappedPrefix, sizeof kMappedPrefix) == 0; }
 
 Ip IpFrom(int family, const __be32 (&words)[4]) {
   Ip ip;
@@ -119,6 +118,7 @@ bool DecodeSocket(const NetlinkMessage& message, DumpedSocket* out) {
   out->interface = body.id.idiag_if;
   out->uid = body.idiag_uid;
   out->inode = body.idiag_inode;
+  out->cookie = static_cast<uint64_t>(body.id.idiag_cookie[1]) << 32 | body.id.idiag_cookie[0];
   out->v6_only = body.idiag_family == AF_INET6 && IsV6Only(message);
   return true;
 }
@@ -148,6 +148,29 @@ Ip IpOf(const Address& address) {
   ip.family = address.family();
   std::memcpy(ip.bytes.data(), address.ip(), address.ip_length());
   return ip.family == AF_INET6 && IsMapped(ip.bytes.data()) ? Unmapped(ip) : ip;
+}
+
+Address AddressOf(const Ip& ip, uint16_t port, int family) {
+  sockaddr_storage storage = {};
+  storage.ss_family = static_cast<sa_family_t>(family);
+  Address address;
+  if (family == AF_INET) {
+    auto* v4 = reinterpret_cast<sockaddr_in*>(&storage);
+    v4->sin_port = htons(port);
+    std::memcpy(&v4->sin_addr, ip.bytes.data(), sizeof v4->sin_addr);
+    Address::From(storage, sizeof *v4, &address);
+    return address;
+  }
+  auto* v6 = reinterpret_cast<sockaddr_in6*>(&storage);
+  v6->sin6_port = htons(port);
+  if (ip.family == AF_INET) {
+    std::memcpy(v6->sin6_addr.s6_addr, kMappedPrefix, sizeof kMappedPrefix);
+    std::memcpy(v6->sin6_addr.s6_addr + sizeof kMappedPrefix, ip.bytes.data(), 4);
+  } else {
+    std::memcpy(&v6->sin6_addr, ip.bytes.data(), sizeof v6->sin6_addr);
+  }
+  Address::From(storage, sizeof *v6, &address);
+  return address;
 }
 
 Bytes EncodeDump(const DumpQuestion& question, int family, uint32_t sequence) {

@@ -22,9 +22,12 @@ struct Ip {
 
   bool IsWildcard() const;
   bool IsLinkLocal() const;
+  bool operator==(const Ip& other) const { return family == other.family && bytes == other.bytes; }
 };
 
 Ip IpOf(const Address& address);
+// Back: in a socket of AF_INET6 an IPv4 address is IPv4-mapped. Without a zone.
+Address AddressOf(const Ip& ip, uint16_t port, int family);
 
 // Bits of include/net/tcp_states.h.
 constexpr uint32_t StateBit(int state) { return 1U << state; }
@@ -56,6 +59,7 @@ struct DumpedSocket {
   uint32_t interface = 0;
   uint32_t uid = 0;
   uint32_t inode = 0;
+  uint64_t cookie = 0;  // SO_COOKIE
   bool v6_only = false;
 };
 

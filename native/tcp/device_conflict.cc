@@ -4,20 +4,23 @@
 #include <netinet/tcp.h>
 
 #include "netlink/sock_diag.h"
+#include "socket_options.h"
 
 namespace connectx {
 
 Result HeldWithOtherDevice(NamespaceSockets* sockets, int fd, const Address& local, const Address& remote,
                            uint32_t interface) {
   if (fd >= 0) sockets->MovedTo(fd);
-  Result result = sockets->links.Towards(remote, &sockets->interfaces);
+  const Address reached = ReachedFrom(local, remote);
+  Result result = sockets->links.Towards(reached, &sockets->interfaces);
   if (!result.ok()) return result;
   // A link-local address binds its socket to its link.
-  const uint32_t ours = interface != 0 ? interface : remote.scope();
+  uint32_t ours = interface != 0 ? interface : reached.scope();
+  if (ours == 0 && fd >= 0) ours = DeviceOf(fd);
   DiagQuery query;
   query.protocol = IPPROTO_TCP;
   query.local = local;
-  query.remote = remote;
+  query.remote = reached;
   for (uint32_t index : sockets->interfaces) {
     query.interface = index;
     DiagAnswer answer;

@@ -113,12 +113,32 @@ Result TcpPin(NamespaceSockets* sockets, TcpPlan plan, uint16_t port) {
   return Result::Ok(fd.Release() * 2 + 1);
 }
 
-Result TcpCheck(int fd, const std::optional<Address>& source, uint16_t low, uint16_t high, const Address& remote) {
+namespace {
+
+// Whether the socket is connected to itself by another name than its own: a BPF program on the cgroup may have
+// rewritten the address. Where the kernel does not say, it is not.
+bool IsOwnPeer(NamespaceSockets* sockets, int fd, const Address& local) {
+  sockets->MovedTo(fd);
+  uint64_t cookie = 0;
+  DiagQuery query;
+  query.protocol = IPPROTO_TCP;
+  query.local = query.remote = local.Unmapped();
+  query.interface = DeviceOf(fd);
+  DiagAnswer answer;
+  return CookieOf(fd, &cookie).ok() && sockets->diag.Ask(query, &answer).ok() && answer.cookie == cookie;
+}
+
+}  // namespace
+
+Result TcpCheck(NamespaceSockets* sockets, int fd, const std::optional<Address>& source, uint16_t low, uint16_t high,
+                const Address& remote) {
   Address local;
   Result result = LocalAddress(fd, &local);
   if (!result.ok()) return result;
   TcpVerdict verdict = TcpVerdict::kAsAsked;
-  if (local.port() == remote.port() && local.SameIp(remote)) {
+  const bool itself =
+      local.port() == remote.port() && (local.SameIp(ReachedFrom(local, remote)) || IsOwnPeer(sockets, fd, local));
+  if (itself) {
     verdict = TcpVerdict::kSelfConnected;
   } else if (source.has_value() && !local.SameIp(*source)) {
     verdict = TcpVerdict::kOtherAddress;

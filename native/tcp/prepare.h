@@ -48,8 +48,9 @@ enum class TcpVerdict : int {
 };
 
 // After connect(2) has returned, and so after the local end is settled: is it what was asked for, and not the remote
-// end itself? value is the local port, with a TcpVerdict above the 16 bits of it.
-Result TcpCheck(int fd, const std::optional<Address>& source, uint16_t low, uint16_t high, const Address& remote);
+// end itself, by whatever name? value is the local port, with a TcpVerdict above the 16 bits of it.
+Result TcpCheck(NamespaceSockets* sockets, int fd, const std::optional<Address>& source, uint16_t low, uint16_t high,
+                const Address& remote);
 
 // Which socket options this kernel knows; a bit set.
 enum TcpFeature : int {

@@ -8,8 +8,11 @@
 namespace connectx {
 namespace {
 
+constexpr int kConnectTries = 4;
+
 bool IsConnected(const Result& result) {
-  return Says(result, UdpVerdict::kConnected) || Says(result, UdpVerdict::kConnectedAlone);
+  return Says(result, UdpVerdict::kConnected) || Says(result, UdpVerdict::kConnectedAlone) ||
+         Says(result, UdpVerdict::kConnectedElsewhere);
 }
 
 // bind(2) reads the SO_REUSEADDR of the sockets on its port, and then takes its own place among them, under the lock of
@@ -58,7 +61,7 @@ Result BindAlone(const UdpPlan& plan, int fd, bool* bound) {
 
 // Both sockets of a 2-tuple need SO_REUSEADDR, at the time of the second one's bind: so a socket without it locks the
 // 2-tuple, and one that wants to get in must have it. value is a UdpVerdict.
-Result BindShared(NamespaceSockets* sockets, const UdpPlan& plan, int fd, bool* bound) {
+Result BindShared(NamespaceSockets* sockets, const UdpPlan& plan, int fd, bool* bound, UdpSelf* self) {
   Result result = os::Setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, 1);
   if (!result.ok()) return result;
   result = os::Bind(fd, plan.source.get(), plan.source.length());
@@ -66,30 +69,55 @@ Result BindShared(NamespaceSockets* sockets, const UdpPlan& plan, int fd, bool* 
   if (!result.ok()) return result;
   *bound = true;
   result = os::Setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, 0);
-  uint64_t cookie = 0;
-  if (result.ok()) result = CookieOf(fd, &cookie);
+  if (result.ok()) result = SelfOf(fd, self);
   if (!result.ok()) return result;
   result = Barrier(sockets, plan);
   if (!Says(result, UdpVerdict::kConnected)) return result;
-  return UdpInspect(sockets, plan, cookie);
+  return UdpInspect(sockets, plan, *self);
+}
+
+// connect(2) may lead to another peer than the one that was inspected: a BPF program on the cgroup may rewrite the
+// address, and hide it from getpeername(2). Where it leads to a 4-tuple that is taken, the next connect(2) may lead
+// elsewhere: balancing load is what such programs do. value is a UdpVerdict.
+Result ConnectAndVerify(NamespaceSockets* sockets, const UdpPlan& plan, int fd, const UdpSelf& self, Address* peer) {
+  for (int tries = 1;; tries++) {
+    Result result = os::Connect(fd, plan.remote.get(), plan.remote.length());
+    if (result.ok()) result = UdpVerify(sockets, plan, self, peer);
+    if (!Says(result, UdpVerdict::kTupleInUse) || tries == kConnectTries) return result;
+  }
 }
 
 // From bind(2) to the unlock. When it fails or the verdict does not say connected, the socket may be bound and locked.
-Result Dance(NamespaceSockets* sockets, const UdpPlan& plan, int fd, bool* bound) {
+Result Dance(NamespaceSockets* sockets, const UdpPlan& plan, int fd, bool* bound, Address* peer) {
+  UdpSelf self;
   Result result = Verdict(UdpVerdict::kPortLocked);
   if (plan.alone || !plan.shared) result = BindAlone(plan, fd, bound);
-  if (plan.shared && Says(result, UdpVerdict::kPortLocked)) result = BindShared(sockets, plan, fd, bound);
+  if (plan.shared && Says(result, UdpVerdict::kPortLocked)) result = BindShared(sockets, plan, fd, bound, &self);
   if (!IsConnected(result)) return result;
-  Result connected = os::Connect(fd, plan.remote.get(), plan.remote.length());
-  if (connected.ok() && plan.shared && !plan.exclusive) {
-    connected = os::Setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, 1);
+  const bool alone = Says(result, UdpVerdict::kConnectedAlone);
+  if (alone && (!plan.shared || plan.exclusive)) {
+    // Nobody else is on this port, or ever will be: it does not matter to which peer.
+    const Result connected = os::Connect(fd, plan.remote.get(), plan.remote.length());
+    return connected.ok() ? result : connected;
   }
-  return connected.ok() ? result : connected;
+  if (alone) {
+    const Result known = SelfOf(fd, &self);
+    if (!known.ok()) return known;
+  }
+  const Result verified = ConnectAndVerify(sockets, plan, fd, self, peer);
+  if (!IsConnected(verified)) return verified;
+  if (!plan.exclusive) {
+    const Result unlocked = UdpUnlock(fd);
+    if (!unlocked.ok()) return unlocked;
+  }
+  return alone && Says(verified, UdpVerdict::kConnected) ? result : verified;
 }
+
+bool IsSame(const Address& a, const Address& b) { return a.port() == b.port() && a.SameIp(b); }
 
 // Datagrams from anyone were queued between bind and connect. The peer's own stay; the rest goes. Fails when that
 // cannot be done: who gets the socket would read what strangers wrote.
-Result DropStrangers(int fd, const Address& remote) {
+Result DropStrangers(int fd, const Address& remote, const Address& peer) {
   // An error that was waiting on the socket, such as one that an ICMP message brought, is told once.
   int errors = 3;
   for (;;) {
@@ -104,9 +132,8 @@ Result DropStrangers(int fd, const Address& remote) {
       continue;
     }
     Address sender;
-    if (Address::From(from, length, &sender) && sender.port() == remote.port() && sender.SameIp(remote)) {
-      return Result::Ok();
-    }
+    const bool known = Address::From(from, length, &sender);
+    if (known && (IsSame(sender, remote) || IsSame(sender, peer))) return Result::Ok();
     Result dropped = os::RecvFrom(fd, &byte, sizeof byte, 0, nullptr, nullptr);
     if (!dropped.ok() && dropped.error != EAGAIN && --errors == 0) return dropped;
   }
@@ -131,23 +158,24 @@ Result Renew(int target, int family) {
 Result Review(NamespaceSockets* sockets, const UdpPlan& plan, int fd) {
   const bool known = sockets->namespace_cookie != 0;
   sockets->Close();
-  uint64_t cookie = 0;
-  Result again = CookieOf(fd, &cookie);
-  if (again.ok()) again = UdpInspect(sockets, plan, cookie);
+  UdpSelf self;
+  Result again = SelfOf(fd, &self);
+  if (again.ok()) again = UdpInspect(sockets, plan, self);
   if (!again.ok() || Says(again, UdpVerdict::kUnseen)) return Verdict(UdpVerdict::kUnseen);
   return Verdict(known ? UdpVerdict::kContended : UdpVerdict::kMoved);
 }
 
 }  // namespace
 
-Result UdpConnect(NamespaceSockets* sockets, const UdpPlan& plan, int target) {
+Result UdpConnect(NamespaceSockets* sockets, const UdpPlan& plan, int target, Address* peer) {
   if (sockets->MovedTo(target)) return Verdict(UdpVerdict::kMoved);
   Result result = SetOptions(target, plan.source.family(), plan.options);
   if (!result.ok()) return result;
   bool bound = false;
-  result = Dance(sockets, plan, target, &bound);
+  *peer = RemoteOf(plan);
+  result = Dance(sockets, plan, target, &bound, peer);
   if (IsConnected(result)) {
-    Result dropped = DropStrangers(target, plan.remote);
+    Result dropped = DropStrangers(target, plan.remote, *peer);
     if (dropped.ok()) return result;
     result = dropped;
   }
@@ -159,13 +187,17 @@ Result UdpConnect(NamespaceSockets* sockets, const UdpPlan& plan, int target) {
   return result;
 }
 
-Result UdpConnectLocked(NamespaceSockets* sockets, int target, const Address& remote, bool unlock) {
+Result UdpConnectLocked(NamespaceSockets* sockets, int target, const Address& remote) {
   if (sockets->MovedTo(target)) return Verdict(UdpVerdict::kMoved);
   Result result = os::Connect(target, remote.get(), remote.length());
-  if (result.ok() && unlock) result = os::Setsockopt(target, SOL_SOCKET, SO_REUSEADDR, 1);
-  if (result.ok()) result = DropStrangers(target, remote);
+  Address peer = remote;
+  // What is unspecified is this machine.
+  if (result.ok() && remote.IsUnspecified()) result = PeerAddress(target, &peer);
+  if (result.ok()) result = DropStrangers(target, remote, peer);
   return result.ok() ? Verdict(UdpVerdict::kConnectedAlone) : result;
 }
+
+Result UdpUnlock(int target) { return os::Setsockopt(target, SOL_SOCKET, SO_REUSEADDR, 1); }
 
 Result UdpMoved(NamespaceSockets* sockets) {
   // A socket of any family tells the namespace; this one is always there.
@@ -175,9 +207,10 @@ Result UdpMoved(NamespaceSockets* sockets) {
   return Result::Ok(sockets->MovedTo(fd.get()) ? 1 : 0);
 }
 
-Result UdpConnectFirst(NamespaceSockets* sockets, const UdpPlan& plan, const SourcePorts& ports, int target) {
+Result UdpConnectFirst(NamespaceSockets* sockets, const UdpPlan& plan, const SourcePorts& ports, int target,
+                       Address* peer) {
   return FirstOf(ports, static_cast<int>(UdpVerdict::kPortLocked), plan,
-                 [&](const UdpPlan& one) { return UdpConnect(sockets, one, target); });
+                 [&](const UdpPlan& one) { return UdpConnect(sockets, one, target, peer); });
 }
 
 }  // namespace connectx

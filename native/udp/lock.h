@@ -14,16 +14,22 @@ namespace connectx {
 
 // Connects `target`, which is a UDP socket that is not bound. value is a UdpVerdict; where it does not say connected,
 // and on failure too, `target` is an unbound socket again (or closed to all use, when no new one could be opened), and
-// no port is locked.
-Result UdpConnect(NamespaceSockets* sockets, const UdpPlan& plan, int target);
+// no port is locked. Afterwards `peer` is the true peer of a connected socket.
+Result UdpConnect(NamespaceSockets* sockets, const UdpPlan& plan, int target, Address* peer);
 
 // Connects `target`, which core has bound without SO_REUSEADDR: nobody else was on its port, and it is locked. value is
 // a UdpVerdict, kConnectedAlone or kMoved; where it does not say connected, and on failure, the caller closes `target`.
-Result UdpConnectLocked(NamespaceSockets* sockets, int target, const Address& remote, bool unlock);
+// The port stays locked: while nobody else can be on it, it does not matter to which peer a BPF program leads the
+// connect(2) of core that follows.
+Result UdpConnectLocked(NamespaceSockets* sockets, int target, const Address& remote);
+
+// Lets others on the port of a connected socket.
+Result UdpUnlock(int target);
 
 // UdpConnect() with port after port, in turn, as long as they are locked: value is the last UdpVerdict + kPlaceUnit *
 // the place of its port.
-Result UdpConnectFirst(NamespaceSockets* sockets, const UdpPlan& plan, const SourcePorts& ports, int target);
+Result UdpConnectFirst(NamespaceSockets* sockets, const UdpPlan& plan, const SourcePorts& ports, int target,
+                       Address* peer);
 
 // Has the thread changed its network namespace since the last call? value is 1 or 0.
 Result UdpMoved(NamespaceSockets* sockets);

@@ -9,6 +9,7 @@
 #include "address.h"
 #include "netlink/links.h"
 #include "netlink/sock_diag.h"
+#include "socket_options.h"
 
 namespace connectx {
 namespace {
@@ -47,6 +48,11 @@ Result BindSomewhere(int family, Address* local) {
     const auto port = static_cast<uint16_t>(1024 + (state >> 8) % 64000);
     result = Address::Parse(family, family == AF_INET ? any : "::1", port, local);
     if (result.ok()) result = os::Bind(fd.get(), local->get(), local->length());
+    if (result.ok()) {
+      // Connected to itself, where that is possible: an sk_lookup program may give what is only bound to somebody else
+      // (__udp4_lib_lookup).
+      static_cast<void>(os::Connect(fd.get(), local->get(), local->length()));
+    }
     if (result.ok()) return Result::Ok(fd.Release());
     // EACCES: below ip_unprivileged_port_start.
     if (result.error != EADDRINUSE && result.error != EACCES) return result;
@@ -70,6 +76,8 @@ Result UdpProbe() {
     query.protocol = IPPROTO_UDP;
     query.local = local;
     query.remote = local;
+    // It may have been born bound to one.
+    query.interface = DeviceOf(fd.get());
     SockDiag diag;
     DiagAnswer answer;
     result = diag.Ask(query, &answer);

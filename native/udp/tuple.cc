@@ -2,14 +2,21 @@
 
 #include <netinet/in.h>
 
+#include <algorithm>
+#include <optional>
+#include <vector>
+
+#include "netlink/diag_dump.h"
+#include "netlink/message.h"
+
 namespace connectx {
 namespace {
 
 // The interfaces whose sockets could overshadow ours. A lookup by index sees sockets that are bound to that device and
 // those that are bound to none.
-Result Interfaces(NamespaceSockets* sockets, const UdpPlan& plan, const Address& remote) {
-  if (plan.interface == 0) return sockets->links.Towards(remote, &sockets->interfaces);
-  sockets->interfaces.assign(1, plan.interface);
+Result Interfaces(NamespaceSockets* sockets, uint32_t device, const Address& remote) {
+  if (device == 0) return sockets->links.Towards(remote, &sockets->interfaces);
+  sockets->interfaces.assign(1, device);
   return Result::Ok();
 }
 
@@ -18,8 +25,62 @@ DiagQuery QueryOf(const UdpPlan& plan) {
   query.protocol = IPPROTO_UDP;
   // An IPv4-mapped destination lives in the IPv4 table, which an AF_INET6 question is not answered from (udp_dump_one).
   query.local = plan.source.Unmapped();
-  query.remote = plan.remote.Unmapped();
+  query.remote = RemoteOf(plan).Unmapped();
   return query;
+}
+
+// Who is connected from one local 2-tuple, and to where.
+class PeersSink : public DumpSink {
+ public:
+  PeersSink(uint64_t cookie, Ip local) : cookie_(cookie), local_(local) {}
+  void Restart() override {
+    own_.reset();
+    others_.clear();
+  }
+  void Add(const DumpedSocket& socket) override {
+    if (socket.cookie == cookie_) {
+      own_ = socket;
+    } else if (socket.state == kEstablished && socket.local == local_) {
+      others_.push_back(socket);
+    }
+  }
+  const std::optional<DumpedSocket>& own() const { return own_; }
+  // A socket that gets, or loses, datagrams of our peer.
+  bool IsShared() const {
+    return std::any_of(others_.begin(), others_.end(), [this](const DumpedSocket& other) {
+      const bool same_device = other.interface == 0 || own_->interface == 0 || other.interface == own_->interface;
+      return same_device && other.remote == own_->remote && other.remote_port == own_->remote_port;
+    });
+  }
+
+ private:
+  uint64_t cookie_;
+  Ip local_;
+  std::optional<DumpedSocket> own_;
+  std::vector<DumpedSocket> others_;
+};
+
+// The whole table is looked through: rare, and the one way when all that is known is the cookie.
+Result FindPeers(const UdpPlan& plan, PeersSink* peers) {
+  Result opened = OpenNetlink(NETLINK_SOCK_DIAG, 0);
+  if (!opened.ok()) return opened;
+  const Fd fd(opened.value);
+  DumpQuestion question;
+  question.protocol = IPPROTO_UDP;
+  question.states = StateBit(kEstablished);
+  question.low = question.high = plan.source.port();
+  return DumpSockets(fd.get(), question, peers);
+}
+
+// value is 1 when the socket is connected to where the plan says.
+Result IsConnectedAsAsked(NamespaceSockets* sockets, const UdpPlan& plan, const UdpSelf& self) {
+  DiagQuery query = QueryOf(plan);
+  // A link-local peer has bound the socket to its link.
+  query.interface = self.device != 0 ? self.device : query.remote.scope();
+  DiagAnswer answer;
+  Result result = sockets->diag.Ask(query, &answer);
+  if (!result.ok()) return result;
+  return Result::Ok(answer.cookie == self.cookie && answer.IsConnectedTo(query.remote) ? 1 : 0);
 }
 
 }  // namespace
@@ -28,9 +89,9 @@ Result Verdict(UdpVerdict verdict) { return Result::Ok(static_cast<int>(verdict)
 
 bool Says(const Result& result, UdpVerdict verdict) { return result.ok() && result.value == static_cast<int>(verdict); }
 
-Result UdpInspect(NamespaceSockets* sockets, const UdpPlan& plan, uint64_t cookie) {
+Result UdpInspect(NamespaceSockets* sockets, const UdpPlan& plan, const UdpSelf& self) {
   DiagQuery query = QueryOf(plan);
-  Result result = Interfaces(sockets, plan, query.remote);
+  Result result = Interfaces(sockets, self.device, query.remote);
   if (!result.ok()) return result;
   for (uint32_t interface : sockets->interfaces) {
     query.interface = interface;
@@ -38,15 +99,36 @@ Result UdpInspect(NamespaceSockets* sockets, const UdpPlan& plan, uint64_t cooki
     result = sockets->diag.Ask(query, &answer);
     if (!result.ok()) return result;
     if (!answer.found) return Verdict(UdpVerdict::kUnseen);
-    if (answer.cookie == cookie) continue;
+    if (answer.cookie == self.cookie) continue;
     return Verdict(answer.IsConnectedTo(query.remote) ? UdpVerdict::kTupleInUse : UdpVerdict::kContended);
   }
   return Verdict(UdpVerdict::kConnected);
 }
 
+Result SelfOf(int fd, UdpSelf* out) {
+  out->device = DeviceOf(fd);
+  return CookieOf(fd, &out->cookie);
+}
+
+Address RemoteOf(const UdpPlan& plan) { return ReachedFrom(plan.source, plan.remote); }
+
+Result UdpVerify(NamespaceSockets* sockets, const UdpPlan& plan, const UdpSelf& self, Address* peer) {
+  *peer = RemoteOf(plan);
+  Result result = IsConnectedAsAsked(sockets, plan, self);
+  if (!result.ok() || result.value == 1) return result.ok() ? Verdict(UdpVerdict::kConnected) : result;
+  PeersSink peers(self.cookie, IpOf(plan.source));
+  result = FindPeers(plan, &peers);
+  if (!result.ok()) return result;
+  if (!peers.own().has_value()) return Verdict(UdpVerdict::kUnseen);
+  *peer = AddressOf(peers.own()->remote, peers.own()->remote_port, plan.remote.family());
+  const bool itself = peer->port() == plan.source.port() && peer->SameIp(plan.source);
+  if (itself || peers.IsShared()) return Verdict(UdpVerdict::kTupleInUse);
+  return Verdict(UdpVerdict::kConnectedElsewhere);
+}
+
 Result UdpOwner(NamespaceSockets* sockets, const UdpPlan& plan) {
   DiagQuery query = QueryOf(plan);
-  Result result = Interfaces(sockets, plan, query.remote);
+  Result result = Interfaces(sockets, plan.interface, query.remote);
   if (!result.ok()) return result;
   int state = 0;
   for (uint32_t interface : sockets->interfaces) {

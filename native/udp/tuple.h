@@ -19,7 +19,7 @@ struct UdpPlan {
   uint32_t interface = 0;
   // False: the port is not to be shared at all, and sock_diag is not asked (where it is not to be had).
   bool shared = true;
-  // Try first whether nobody is on this port at all, which is cheaper to find out (see udp_connect.cc).
+  // Try first whether nobody is on this port at all, which is cheaper to find out (see udp/lock.cc).
   bool alone = false;
   // Keep the local 2-tuple locked for as long as the socket lives.
   bool exclusive = false;
@@ -41,6 +41,9 @@ enum class UdpVerdict : int {
   kMoved = 5,
   // Connected, and nobody else was on this port.
   kConnectedAlone = 6,
+  // Connected to another peer than the one that was asked for, as a BPF program on the cgroup has it (the load
+  // balancing of Kubernetes services); the 4-tuple with that peer is the socket's alone.
+  kConnectedElsewhere = 7,
 };
 
 Result Verdict(UdpVerdict verdict);
@@ -67,9 +70,23 @@ Result FirstOf(const SourcePorts& ports, int dull, UdpPlan plan, Ask ask) {
   }
 }
 
+// Where connect(2) leads from the source of the plan: what is unspecified is not what the kernel connects.
+Address RemoteOf(const UdpPlan& plan);
+
+// What the kernel knows our own socket by.
+struct UdpSelf {
+  uint64_t cookie = 0;
+  uint32_t device = 0;  // that it is bound to; 0: none
+};
+Result SelfOf(int fd, UdpSelf* out);
+
 // Of a socket that is bound and whose port is locked: value is kConnected when the 4-tuple is ours to connect.
-// `cookie` is the socket's.
-Result UdpInspect(NamespaceSockets* sockets, const UdpPlan& plan, uint64_t cookie);
+Result UdpInspect(NamespaceSockets* sockets, const UdpPlan& plan, const UdpSelf& self);
+
+// Of a socket that is connected and whose port is locked, after UdpInspect(): is it connected to where it was asked
+// for? getpeername(2) may be hooked, sock_diag(7) is not. value is kConnected; or kConnectedElsewhere, with `peer` set;
+// or kTupleInUse when somebody else is connected there from the same source; or kUnseen.
+Result UdpVerify(NamespaceSockets* sockets, const UdpPlan& plan, const UdpSelf& self, Address* peer);
 
 // Without a lock, and so only a hint: the state of the socket that would get datagrams of this 4-tuple, 0 when nobody
 // would.

@@ -134,8 +134,12 @@ export interface Native {
     flags: number,
     extras: TcpExtras | null,
   ): number;
-  /** Of a descriptor that core has bound without SO_REUSEADDR: a {@link UdpVerdict}, connectedAlone or moved. */
-  udpConnectLocked(fd: number, family: number, remote: string, remotePort: number, unlock: boolean): number;
+  /** Of a descriptor that core has bound without SO_REUSEADDR: a {@link UdpVerdict}, connectedAlone or moved. The port stays locked. */
+  udpConnectLocked(fd: number, family: number, remote: string, remotePort: number): number;
+  /** Lets others on the port of a connected socket. */
+  udpUnlock(fd: number): number;
+  /** The true peer of the descriptor that udpConnect or udpConnectFirst connected last. */
+  udpPeer(): Endpoint;
   /** The state of the socket that gets datagrams of this 4-tuple, 0 when nobody does. */
   udpOwner(
     family: number,

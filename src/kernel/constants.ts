@@ -25,6 +25,7 @@ export const UdpVerdict = {
   unseen: 4,
   moved: 5,
   connectedAlone: 6,
+  connectedElsewhere: 7,
 } as const;
 
 /** What `udpConnect` takes. */

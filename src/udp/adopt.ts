@@ -2,7 +2,8 @@
 // a descriptor, and it is adopted in the same breath: between the two nothing of the user's runs, where a worker thread could be terminated.
 import type { Family } from '../values/address';
 import { domainOf } from '../kernel/constants';
-import type { Native } from '../kernel/addon';
+import type { Endpoint, Native } from '../kernel/addon';
+import { unwrap } from '../kernel/outcome';
 import type { Plan } from './options';
 import type { DestinationPorts } from './ports';
 import { createSocket, type UdpSocket } from './socket';
@@ -12,6 +13,8 @@ export interface Lease {
   readonly ports: DestinationPorts | undefined;
   readonly localPort: number;
 }
+
+export type Peer = Pick<Endpoint, 'address' | 'port'>;
 
 /** What `bindExclusive` says where there is no descriptor: somebody is on the port; it did not come to that. */
 export const IN_USE = -1;
@@ -24,6 +27,10 @@ export interface Target {
   /** Another descriptor, bound without `SO_REUSEADDR`, or `IN_USE` or `NOT_BOUND`. To be connected or discarded next. */
   bindExclusive(address: string, port: number): number;
   discard(): void;
+  /** The descriptor is connected to this peer, which is another one than it was asked for. */
+  redirect(peer: Peer): void;
+  /** The descriptor of `bindExclusive` is to be unlocked when dgram has connected it. */
+  unlockLater(): void;
 }
 
 // dgram has its handle behind a symbol of its own. Where a Node release has it elsewhere, sockets are adopted, which takes longer.
@@ -45,6 +52,8 @@ export class DgramTarget implements Target {
   private socket: UdpSocket | undefined = undefined;
   private isAdopted = false;
   private fd = -1;
+  private peer: Peer | undefined = undefined;
+  private isLocked = false;
 
   constructor(
     private readonly native: Native,
@@ -102,15 +111,27 @@ export class DgramTarget implements Target {
   discard(): void {
     this.socket?.close();
     this.socket = undefined;
+    this.isLocked = false;
+  }
+
+  redirect(peer: Peer): void {
+    this.peer = peer;
+  }
+
+  unlockLater(): void {
+    this.isLocked = true;
   }
 
   /** Tells dgram what the kernel knows: the descriptor is connected. `done` hears what dgram makes of it. */
   take(lease: Lease, destination: { address: string; port: number }, done: (error?: Error) => void): UdpSocket {
     const socket = this.socket as UdpSocket;
-    this.socket = undefined;
+    const { address, port } = this.peer ?? destination;
     socket.settle(lease.ports, lease.localPort, this.family === 6 && this.isAdopted ? this.fd : -1);
     // The lookup answers at once, so connect(2) is made within this call, to the peer that the socket has already.
-    socket.connect(destination.port, destination.address, done);
+    // A BPF program that balances load could lead it to another one: only while the port is locked does that not matter.
+    socket.connect(port, address, done);
+    if (this.isLocked) unwrap(this.native, this.native.udpUnlock(this.fd));
+    this.socket = undefined;
     return socket;
   }
 }

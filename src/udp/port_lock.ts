@@ -84,9 +84,9 @@ function adopted(attempt: UdpAttempt): number {
 function connectLocked(attempt: UdpAttempt, fd: number, flags: number): PortState {
   const { native, domain, target } = attempt;
   const { address, port } = attempt.request.destination;
-  const unlock = (flags & (UdpFlag.shared | UdpFlag.exclusive)) === UdpFlag.shared;
-  const outcome = native.udpConnectLocked(fd, domain, address, port, unlock);
+  const outcome = native.udpConnectLocked(fd, domain, address, port);
   if (outcome !== UdpVerdict.connectedAlone) target.discard();
+  else if ((flags & (UdpFlag.shared | UdpFlag.exclusive)) === UdpFlag.shared) target.unlockLater();
   return stateOf(attempt, outcome, flags);
 }
 
@@ -112,6 +112,9 @@ function stateOf(attempt: UdpAttempt, outcome: number, flags: number): PortState
   switch (outcome) {
     case UdpVerdict.connected:
     case UdpVerdict.connectedAlone:
+      return 'connected';
+    case UdpVerdict.connectedElsewhere:
+      attempt.target.redirect(native.udpPeer());
       return 'connected';
     case UdpVerdict.tupleInUse:
       return 'taken';

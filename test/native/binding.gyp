@@ -11,6 +11,10 @@
       "sources": ["netns.cc"]
     },
     {
+      "target_name": "bpf",
+      "sources": ["bpf.cc"]
+    },
+    {
       "target_name": "sandbox",
       "sources": ["sandbox.cc"]
     },

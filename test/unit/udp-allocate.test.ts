@@ -62,6 +62,11 @@ class Adopted implements Target {
     return NOT_BOUND;
   }
   discard(): void {}
+  redirect(): void {}
+  unlocks = 0;
+  unlockLater(): void {
+    this.unlocks++;
+  }
 }
 
 /** One that core binds, or says why not. */
@@ -92,8 +97,8 @@ class Kernel {
   flags: number[] = [];
   asked: number[] = [];
   probes = 0;
-  /** What udpConnectLocked was given, and what it says, in turn; then that it is connected. */
-  locked: [fd: number, unlock: boolean][] = [];
+  /** What udpConnectLocked was given (a descriptor), and what it says, in turn; then that it is connected. */
+  locked: number[] = [];
   lockedConnects: number[] = [];
   /** What udpMoved says, in turn; then that the thread is where it was. */
   moved: number[] = [];
@@ -130,8 +135,8 @@ class Kernel {
       const answer = (this.connects.length > 1 ? this.connects.shift() : this.connects[0]) ?? CONNECTED;
       return typeof answer === 'function' ? answer(port, flags) : answer;
     },
-    udpConnectLocked: (fd: number, _family: number, _to: string, _port: number, unlock: boolean) => {
-      this.locked.push([fd, unlock]);
+    udpConnectLocked: (fd: number) => {
+      this.locked.push(fd);
       return this.lockedConnects.shift() ?? ALONE;
     },
     udpOwner: (_family: number, _source: string, port: number) => {
@@ -378,14 +383,15 @@ describe('any port', () => {
 
 describe('where core can bind', () => {
   test.each([
-    { exclusive: false, unlock: true },
-    { exclusive: true, unlock: false },
-  ])('a port on which nobody is: $exclusive', ({ exclusive, unlock }) => {
+    { exclusive: false, unlocks: 1 },
+    { exclusive: true, unlocks: 0 },
+  ])('a port on which nobody is: $exclusive', ({ exclusive, unlocks }) => {
     const kernel = new Kernel();
     const target = new Bound();
     const { lease } = run(kernel.attempt({ target, exclusive }));
     expect(target.tried).toEqual([['192.0.2.1', lease?.localPort]]);
-    expect(kernel.locked).toEqual([[9, unlock]]);
+    expect(kernel.locked).toEqual([9]);
+    expect(target.unlocks).toBe(unlocks);
     expect(kernel.tried).toEqual([]);
     expect(target.discarded).toBe(0);
   });
@@ -399,7 +405,8 @@ describe('where core can bind', () => {
     const { lease } = run(kernel.attempt({ target }));
     expect(target.tried).toHaveLength(2);
     expect(target.tried[1]).toEqual(['192.0.2.1', lease?.localPort]);
-    expect(kernel.locked).toEqual([[9, false]]);
+    expect(kernel.locked).toEqual([9]);
+    expect(target.unlocks).toBe(0);
     expect(kernel.tried).toEqual([]);
   });
 

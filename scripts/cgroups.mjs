@@ -1,0 +1,53 @@
+// Cgroups with BPF programs for the tests (test/native/bpf.cc): it takes root of the machine to make them, which the tests, in a
+// user namespace of their own, are not. test/helpers/cgroup.ts says what a process finds in each of them.
+import { mkdirSync, mkdtempSync, readFileSync, rmdirSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { join } from 'node:path';
+import { getSystemErrorName } from 'node:util';
+import { root } from './lib.mjs';
+
+const AF_INET = 2;
+const AF_INET6 = 10;
+
+/** Where cgroup2 is mounted. */
+function mounted() {
+  const line = readFileSync('/proc/mounts', 'utf8')
+    .split('\n')
+    .find((mount) => mount.split(' ')[2] === 'cgroup2');
+  return line?.split(' ')[1];
+}
+
+/** The folder with the cgroups `service` and `device`, or why there is none. To be removed when every process in them has ended. */
+export function makeCgroups() {
+  const none = (reason) => ({ path: undefined, reason, remove: () => {} });
+  if (process.platform !== 'linux') return none('not Linux');
+  if (process.getuid() !== 0) return none('BPF programs take root');
+  const mount = mounted();
+  if (mount === undefined) return none('no cgroup2 is mounted');
+  const made = [];
+  const remove = () => {
+    for (const folder of made.reverse()) rmdirSync(folder);
+  };
+  try {
+    const bpf = createRequire(import.meta.url)(join(root, 'test/native/build/Release/bpf.node'));
+    const path = mkdtempSync(join(mount, 'connectx-test-'));
+    made.push(path);
+    const attached = [];
+    const service = join(path, 'service');
+    const device = join(path, 'device');
+    for (const folder of [service, device]) {
+      mkdirSync(folder);
+      made.push(folder);
+    }
+    attached.push(bpf.service(service, AF_INET, '198.51.100.1', '127.0.0.1', '127.0.0.2'));
+    attached.push(bpf.service(service, AF_INET6, '2001:db8:5::1', '2001:db8::1', '2001:db8::2'));
+    attached.push(bpf.device(device, 50));
+    const failed = attached.find((outcome) => outcome < 0);
+    if (failed === undefined) return { path, reason: undefined, remove };
+    remove();
+    return none(`BPF programs cannot be attached: ${getSystemErrorName(failed)}`);
+  } catch (error) {
+    remove();
+    return none(String(error));
+  }
+}
