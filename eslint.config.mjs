@@ -47,6 +47,32 @@ export default tseslint.config(
   },
   ...layerRules,
   {
+    // V8 stops a worker thread that is being terminated wherever a function of JavaScript is entered. A descriptor that is open by then, and
+    // has not been adopted, stays open until the process ends.
+    files: ['src/**'],
+    ignores: ['src/tcp/adopt.ts', 'src/udp/adopt.ts', 'src/kernel/permission.ts'],
+    rules: {
+      'no-restricted-syntax': [
+        'error',
+        {
+          selector: 'MemberExpression[property.name=/^(tcpPrepare|tcpPin|udpSocket|replace)$/][object.name="native"]',
+          message:
+            'A socket is opened and adopted in one breath, and only by tcp/adopt.ts and its counterpart in udp/.',
+        },
+        {
+          selector: 'VariableDeclarator[init.name="native"] Property[key.name=/^(tcpPrepare|tcpPin|udpSocket)$/]',
+          message:
+            'A socket is opened and adopted in one breath, and only by tcp/adopt.ts and its counterpart in udp/.',
+        },
+        {
+          selector: 'MemberExpression[property.name=/^(tcpPrepare|tcpPin|udpSocket)$/]:not([object.name="native"])',
+          message:
+            'A socket is opened and adopted in one breath, and only by tcp/adopt.ts and its counterpart in udp/.',
+        },
+      ],
+    },
+  },
+  {
     files: ['src/kernel/load.ts', 'src/metrics.ts', 'src/connect/dns.ts'],
     // The package is CommonJS, and the addon, an optional peer and node:dns are loaded when they are first needed.
     rules: { '@typescript-eslint/no-require-imports': 'off' },

@@ -9,7 +9,7 @@ import type { Duplex } from 'node:stream';
 import type { ConnectionOptions } from 'node:tls';
 import { invalidValue } from './errors/argument_errors';
 import { isPlain, mergeSource, readSource, type SourceOptions, withoutSource } from './source/options';
-import { connectingFrom } from './tcp/connection';
+import { connectionFrom } from './tcp/connection';
 import { attach } from './tcp/socket';
 import { type ConnectOptions, forCoreToOpen } from './tcp/options';
 
@@ -125,7 +125,7 @@ function sourceIn(options: object | undefined): SourceOptions | undefined {
   const source = mergeSource(options ?? {}, {});
   const read = readSource(source);
   if (isPlain(read)) return undefined;
-  connectingFrom(read);
+  connectionFrom(read);
   return source;
 }
 
@@ -138,7 +138,7 @@ function legacy(options: object | string, port?: number, localAddress?: string):
 function checked(base: SourceOptions | undefined, options: object): object {
   const merged = merge(base, options);
   const source = readSource(merged);
-  if (!isPlain(source)) connectingFrom(source);
+  if (!isPlain(source)) connectionFrom(source);
   return merged;
 }
 
@@ -156,9 +156,9 @@ function open(base: SourceOptions | undefined, given: object, connect: (options:
     }
     return connect(options);
   }
-  const connecting = connectingFrom(source);
+  const connection = connectionFrom(source);
   const socket = connect(forCoreToOpen(options, source));
-  attach(socket, connecting, options);
+  attach(socket, connection, options);
   return socket;
 }
 

@@ -8,7 +8,7 @@ import { invalidType } from './errors/argument_errors';
 import { dnsLookup } from './connect/dns';
 import { mergeSource, readSource, type Source, type SourceOptions, withoutSource } from './source/options';
 import { familyOf } from './source/resolve';
-import { connectingFrom } from './tcp/connection';
+import { connectionFrom } from './tcp/connection';
 import { attach } from './tcp/socket';
 import { type Lookup, lookupOf, notAtOnce } from './tcp/options';
 
@@ -90,7 +90,7 @@ export function buildConnector(options: ConnectorOptions = {}): Connector {
   const { undici, ...given } = options;
   const sourceOptions = mergeSource(given, {});
   const ownSource = readSource(sourceOptions);
-  connectingFrom(ownSource);
+  connectionFrom(ownSource);
   const current: Current = { source: ownSource, port: undefined };
   const build = undiciBuildConnector(undici) as (options: object) => Connector;
   const connect = build({ ...withoutSource(given), lookup: lookupFor(current, given.lookup) });
@@ -101,13 +101,13 @@ export function buildConnector(options: ConnectorOptions = {}): Connector {
     if (target.httpSocket) return connect(target, callback);
     const { localAddress, servername, ...rest } = target;
     const source = localAddress ? readSource({ ...sourceOptions, localAddress }) : ownSource;
-    const connecting = connectingFrom(source);
+    const connection = connectionFrom(source);
     current.source = source;
     current.port = target.port || (target.protocol === 'https:' ? 443 : 80);
     // For an address with a server name and without TLS, undici 8 makes up a lookup of its own, which answers at once.
     const named = servername === undefined || (target.protocol !== 'https:' && isIP(target.hostname) !== 0);
     const socket = connect(named ? rest : { ...rest, servername }, callback);
-    attach(socket, connecting, { host: target.hostname, port: current.port });
+    attach(socket, connection, { host: target.hostname, port: current.port });
     return socket;
   };
 }

@@ -18,7 +18,7 @@ Result ReadTcpSettings(const Napi::Value& value, TcpPlan* plan) {
   return ReadSettings(settings, &plan->options);
 }
 
-// tcpPrepare(family, source | null [, port, low, high, settings | null]) -> fd
+// tcpPrepare(family, source | null [, port, low, high, settings | null, over]) -> fd
 Napi::Value TcpPrepareJs(const Napi::CallbackInfo& info) {
   TcpPlan plan;
   plan.family = Int(info, 0);
@@ -32,6 +32,7 @@ Napi::Value TcpPrepareJs(const Napi::CallbackInfo& info) {
     plan.high = Port(info, 4);
     parsed = ReadTcpSettings(info[5], &plan);
     if (!parsed.ok()) return ToJs(info, parsed);
+    if (info.Length() > 6) plan.over = Int(info, 6);
   }
   return ToJs(info, TcpPrepare(plan));
 }
@@ -50,7 +51,7 @@ Napi::Value TcpCheckJs(const Napi::CallbackInfo& info) {
 
 Napi::Value TcpFeaturesJs(const Napi::CallbackInfo& info) { return ToJs(info, TcpFeatures()); }
 
-// tcpPin(family, source | null, port, settings | null) -> 2 * fd, + 1 where the kernel will assign the port
+// tcpPin(family, source | null, port, settings | null, over) -> 2 * fd, + 1 where the kernel will assign the port
 Napi::Value TcpPinJs(const Napi::CallbackInfo& info) {
   TcpPlan plan;
   plan.family = Int(info, 0);
@@ -58,6 +59,7 @@ Napi::Value TcpPinJs(const Napi::CallbackInfo& info) {
   if (!parsed.ok()) return ToJs(info, parsed);
   parsed = ReadTcpSettings(info[3], &plan);
   if (!parsed.ok()) return ToJs(info, parsed);
+  plan.over = Int(info, 4);
   return ToJs(info, TcpPin(&EnvironmentOf(info)->tcp, plan, Port(info, 2)));
 }
 

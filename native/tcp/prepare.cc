@@ -4,6 +4,7 @@
 #include <linux/tcp.h>
 
 #include <cerrno>
+#include <utility>
 
 // Kernel headers older than the running kernel lack this number; it is ABI and does not change.
 #ifndef IP_LOCAL_PORT_RANGE
@@ -47,6 +48,12 @@ Result TcpBind(int fd, const TcpPlan& plan) {
   return os::Bind(fd, plan.source->get(), plan.source->length());
 }
 
+// The descriptor of a socket that is ready, where the plan wants it.
+Result Place(Fd fd, const TcpPlan& plan) {
+  if (plan.over >= 0) return os::Dup3(fd.get(), plan.over);
+  return Result::Ok(fd.Release());
+}
+
 constexpr const char* kRangePath = "/proc/sys/net/ipv4/ip_local_port_range";
 constexpr size_t kRangeBytes = 32;
 
@@ -85,7 +92,7 @@ Result TcpPrepare(const TcpPlan& plan) {
   Fd fd(opened.value);
   Result result = TcpBind(fd.get(), plan);
   if (!result.ok()) return result;
-  return Result::Ok(fd.Release());
+  return Place(std::move(fd), plan);
 }
 
 bool IsInRange(const char* text, size_t length, uint16_t port) {
@@ -105,12 +112,15 @@ Result TcpPin(NamespaceSockets* sockets, TcpPlan plan, uint16_t port) {
   Result result = ReadRange(sockets, bytes);
   // A bound outside of the sysctl's range would be ignored in silence. Where the range cannot be read, the port is
   // bound explicitly.
-  if (!result.ok() || !IsInRange(bytes, static_cast<size_t>(result.value), port)) return Result::Ok(fd.Release() * 2);
-  plan.low = port;
-  plan.high = port;
-  result = TcpBind(fd.get(), plan);
-  if (!result.ok()) return result;
-  return Result::Ok(fd.Release() * 2 + 1);
+  const bool is_assigned = result.ok() && IsInRange(bytes, static_cast<size_t>(result.value), port);
+  if (is_assigned) {
+    plan.low = port;
+    plan.high = port;
+    result = TcpBind(fd.get(), plan);
+    if (!result.ok()) return result;
+  }
+  result = Place(std::move(fd), plan);
+  return result.ok() ? Result::Ok(result.value * 2 + (is_assigned ? 1 : 0)) : result;
 }
 
 namespace {

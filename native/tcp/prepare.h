@@ -24,10 +24,12 @@ struct TcpPlan {
   uint16_t high = 0;
   bool fast_open = false;
   SocketOptions options;
+  // The descriptor that the socket takes the place of; -1: it gets one of its own.
+  int over = -1;
 };
 
 // socket(2), its options, and bind(2) where the plan asks for one. On success value is the descriptor, owned by the
-// caller; on failure nothing is left open.
+// caller; on failure nothing is left open, and what the plan's descriptor was it still is.
 Result TcpPrepare(const TcpPlan& plan);
 
 // The same, of a plan without bounds, for a socket that is to get one port. Where `port` lies in the ephemeral range

@@ -58,6 +58,11 @@ export function turnIsOver(): boolean {
   return now() >= deadline;
 }
 
+/** The same, but work that has done nothing yet does not begin the budget: mostly one step is all that it takes. */
+export function turnWasOver(): boolean {
+  return deadline !== undefined && turnIsOver();
+}
+
 // The oldest first. Also goes on after a listener has thrown, because turnIsOver() has asked for the next turn by then.
 function beginTurn(): void {
   deadline = undefined;
@@ -107,7 +112,19 @@ export interface Waiter<T> {
 
 /** Runs the work up to its first wait, and the rest of it in later turns of the event loop. */
 export function takeTurns<T>(work: Work<T>, waiter: Waiter<T>): void {
-  const resume = (next: () => IteratorResult<Step, T>): void => {
+  resumer(work, waiter)(() => work.next());
+}
+
+/** The same for work that has come to its first wait already, and waits for this. */
+export function goOnInTurns<T>(work: Work<T>, step: Step, waiter: Waiter<T>): void {
+  waiter.beforeWait?.();
+  wait(step, resumer(work, waiter), work);
+}
+
+type Resume<T> = (next: () => IteratorResult<Step, T>) => void;
+
+function resumer<T>(work: Work<T>, waiter: Waiter<T>): Resume<T> {
+  const resume: Resume<T> = (next) => {
     if (!waiter.goesOn()) {
       work.return(undefined as T);
       return;
@@ -120,7 +137,7 @@ export function takeTurns<T>(work: Work<T>, waiter: Waiter<T>): void {
       wait(last.step.value, resume, work);
     }
   };
-  resume(() => work.next());
+  return resume;
 }
 
 type Last<T> = { readonly step: IteratorResult<Step, T> } | { readonly thrown: unknown };
@@ -139,7 +156,7 @@ function advance<T>(work: Work<T>, next: () => IteratorResult<Step, T>): Last<T>
   }
 }
 
-function wait<T>(step: Step, resume: (next: () => IteratorResult<Step, T>) => void, work: Work<T>): void {
+function wait<T>(step: Step, resume: Resume<T>, work: Work<T>): void {
   if (step === TURN) {
     inLaterTurn(() => {
       resume(() => work.next());

@@ -61,6 +61,7 @@ export interface SocketOwner {
 export interface Native {
   /** Indexed by the syscall part of an outcome. */
   readonly syscalls: readonly string[];
+  /** A descriptor; with `over` the socket takes the place of that one. Only `tcp/adopt.ts` calls it. */
   tcpPrepare(
     family: number,
     source: string | null,
@@ -68,12 +69,14 @@ export interface Native {
     low?: number,
     high?: number,
     extras?: TcpExtras | null,
+    over?: number,
   ): number;
   /**
    * As tcpPrepare, for a port that the kernel is to assign if it lies in the ephemeral range; otherwise nothing is bound. Twice the descriptor,
    * and one more where the kernel will assign the port. Afterwards `tcpHeldWithOtherDevice` asks in the thread's network namespace.
+   * `over` is -1 where the socket is to have a descriptor of its own.
    */
-  tcpPin(family: number, source: string | null, port: number, extras: TcpExtras | null): number;
+  tcpPin(family: number, source: string | null, port: number, extras: TcpExtras | null, over: number): number;
   /** `port + 65536 * verdict`, see {@link Verdict}. */
   tcpCheck(
     fd: number,

@@ -3,6 +3,7 @@ import type { Family } from '../values/address';
 
 /** Numbers of `linux/rtnetlink.h` (`rtm_type`). */
 export const RTN_LOCAL = 2;
+export const RTN_BROADCAST = 3;
 
 /** AF_INET and AF_INET6 on Linux. */
 export const AF_INET = 2;

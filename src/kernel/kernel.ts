@@ -1,8 +1,8 @@
 // What the running kernel can do and has been told, asked when it matters. Only what cannot change while the process runs
 // is remembered.
-import { Crowding } from './crowding';
 import type { Native } from './addon';
 import { TcpFeature } from './constants';
+import { ParityScan } from './parity_scan';
 import type { PortRange } from '../values/port_range';
 import { ephemeralRange, reservedPorts } from './sysctl';
 
@@ -18,26 +18,26 @@ export interface Kernel {
   ephemeralRange(): PortRange | undefined;
   /** `net.ipv4.ip_local_reserved_ports` as of now. */
   reservedPorts(): PortRange[];
-  /** Whether connect(2) has been slow to find a port lately; counts as one connect. */
-  isCrowded(): boolean;
+  /** Whether the next connect is not to search for a port by parity; counts as that connect. */
+  skipsParity(): boolean;
 }
 
-/** With what is measured of it meanwhile. */
+/** With what is seen of it meanwhile. */
 export interface RunningKernel extends Kernel {
-  readonly crowding: Crowding;
+  readonly parityScan: ParityScan;
 }
 
 let known: { readonly native: Native; readonly features: number; readonly kernel: RunningKernel } | undefined;
 
 function describe(native: Native, features: number): RunningKernel {
-  const crowding = new Crowding();
+  const parityScan = new ParityScan();
   return {
-    crowding,
+    parityScan,
     hasPortRange: (features & TcpFeature.localPortRange) !== 0,
     hasNoPort: (features & TcpFeature.bindAddressNoPort) !== 0,
     ephemeralRange: () => ephemeralRange(native),
     reservedPorts: () => reservedPorts(native),
-    isCrowded: () => crowding.take(),
+    skipsParity: () => parityScan.take(),
   };
 }
 

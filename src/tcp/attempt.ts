@@ -1,27 +1,24 @@
 // One attempt to connect one net.Socket handle to one address: prepares a descriptor, and lets Node's core connect it. This is what
-// each connection costs beyond core, so it has no more steps, and takes no more memory, than most of them need; what else there
-// is to do is the long way's (see hunt.ts).
+// each connection costs beyond core, so it has no more steps, and takes no more memory, than most of them need; the rest is
+// the slow path's.
 import { constants } from 'node:os';
 import { type Destination, type Family, mayBeginWithZero } from '../values/address';
+import { openAndAdopt } from './adopt';
 import { callConnect, callConnect6, type ConnectRequest, type HandleOwner, type TcpHandle } from './core_handle';
 import { addLocalEnd, complete } from '../errors/connectx_error';
-import { type Failure, Hunt } from './hunt';
+import type { Failure } from '../connect/failure';
+import { fail, failWith } from './fail';
 import { kernelOf } from '../kernel/kernel';
-import { mayDiffer } from './local_end';
-import { domainOf } from '../kernel/constants';
-import type { Native, TcpExtras } from '../kernel/addon';
+import type { Native } from '../kernel/addon';
 import { netDenial } from '../kernel/permission';
-import { isPool } from '../source/pool';
-import { planPorts, watchOf } from './port_plan';
-import type { PortRange } from '../values/port_range';
+import { planPorts, type Technique } from './port_plan';
+import { connectSlowly } from './slow_path';
 import type { Source } from '../source/options';
+import { isPool } from '../source/pool';
 import { lacksZone, resolveSource } from '../source/resolve';
-import type { TracedTechnique } from '../connect/trace';
+import { connected } from './verify';
 
 const { errno } = constants;
-
-// As a global it would be looked up at each connect: it is an accessor.
-const clock = performance;
 
 const kAttempt = Symbol('connectx.attempt');
 
@@ -33,35 +30,29 @@ function connectAttempted(this: Shadowed, request: ConnectRequest): number {
 }
 
 export class Attempt {
-  readonly native: Native;
-  readonly source: Source;
-  readonly owner: HandleOwner;
-  readonly handle: Shadowed;
-  /** Of the destination. An object for it there is only where somebody asks for one. */
-  readonly address: string;
-  readonly port: number;
-  readonly family: Family;
   /** The source address that was bound, null where the kernel was to choose. */
   localAddress: string | null = null;
   localPort = 0;
   fd = -1;
   failure: Failure | undefined = undefined;
-  /** What the source function threw. */
-  thrown: { readonly error: unknown } | undefined = undefined;
+  /** How the port was got, or would have been. */
+  technique: Technique | undefined = undefined;
 
-  readonly #coreConnect: TcpHandle['connect'];
-  #hunt: Hunt | undefined = undefined;
+  readonly handle: Shadowed;
+  private readonly coreConnect: TcpHandle['connect'];
 
-  constructor(native: Native, source: Source, owner: HandleOwner, address: string, port: number, family: Family) {
-    const handle = owner._handle;
-    this.native = native;
-    this.source = source;
-    this.owner = owner;
+  constructor(
+    readonly native: Native,
+    readonly source: Source,
+    readonly owner: HandleOwner,
+    /** Of the destination. An object for it there is only where somebody asks for one. */
+    readonly address: string,
+    readonly port: number,
+    readonly family: Family,
+  ) {
+    const handle = owner._handle as TcpHandle;
     this.handle = handle;
-    this.address = address;
-    this.port = port;
-    this.family = family;
-    this.#coreConnect = family === 6 ? handle.connect6 : handle.connect;
+    this.coreConnect = family === 6 ? handle.connect6 : handle.connect;
   }
 
   get destination(): Destination {
@@ -85,52 +76,34 @@ export class Attempt {
     const { native, source, handle, family } = this;
     // Back to core's own, so that the handle does not keep the attempt alive.
     handle[kAttempt] = undefined;
-    if (family === 6) handle.connect6 = this.#coreConnect;
-    else handle.connect = this.#coreConnect;
+    if (family === 6) handle.connect6 = this.coreConnect;
+    else handle.connect = this.coreConnect;
     const denial = netDenial(native);
     if (denial !== undefined) {
-      this.thrown = { error: denial };
+      this.failure = { ...NOTHING_KNOWN, thrown: { error: denial } };
       return -errno.EACCES;
     }
     const local = localOf(source, this);
-    if (local === undefined) return this.#goHunting().go(request);
+    if (local === undefined) return connectSlowly(this, request);
     const kernel = kernelOf(native);
     const plan = planPorts(source, local !== null, kernel);
     const [technique] = plan;
-    if (technique?.kind !== 'assign') return this.#goHunting().go(request);
+    if (technique?.kind !== 'assign') return connectSlowly(this, request);
     this.localAddress = local;
-    const fd = open(native, family, local, technique.range, source.extras);
-    if (fd < 0) return this.#goHunting().gaveUp(plan, fd);
-    // No function of JavaScript is entered between the two: there V8 stops a worker thread that is being terminated, and
-    // the descriptor would be nobody's.
-    const opened = handle.open(fd);
-    if (opened !== 0) {
-      native.close(fd);
-      return opened;
-    }
-    this.fd = fd;
-    const watch = watchOf(kernel, technique);
-    const before = clock.now();
+    this.technique = technique;
+    const outcome = openAndAdopt(this, local, 0, technique.range);
+    if (outcome < 0) return failWith(this, outcome);
     const status = this.callCore(request);
-    watch?.took(clock.now() - before);
-    if (status === 0 && !mayDiffer(native, source, technique, local, this, before)) return 0;
-    return this.#goHunting().goOn(request, plan, status, before);
+    if (status === -errno.EADDRNOTAVAIL && plan.length > 1) return connectSlowly(this, request, plan);
+    if (status !== 0) return fail(this, -status, 'connect');
+    return connected(this, request, technique);
   }
 
   /** Core's connect of the handle. */
   callCore(request: ConnectRequest): number {
     const { handle, address, port, family } = this;
     const call = family === 6 ? callConnect6 : callConnect;
-    return call(this.#coreConnect, handle, request, address, port);
-  }
-
-  /** How the port was got, or would have been. */
-  get technique(): TracedTechnique | undefined {
-    if (this.#hunt === undefined) return this.fd < 0 ? undefined : 'assign';
-    const { technique } = this.#hunt;
-    if (technique?.kind !== 'assign') return technique?.kind;
-    const { range } = technique;
-    return range !== undefined && range.low === range.high ? 'pin' : 'assign';
+    return call(this.coreConnect, handle, request, address, port);
   }
 
   /** Whether this is the attempt to connect this handle. */
@@ -156,31 +129,11 @@ export class Attempt {
     const end = this.native.getsockname(this.handle.fd);
     return typeof end === 'number' ? undefined : { address: this.localAddress, port: end.port };
   }
-
-  /** The source, if it came from a pool, is in use by this attempt no longer. */
-  release(): void {
-    this.#hunt?.release();
-  }
-
-  #goHunting(): Hunt {
-    this.#hunt = new Hunt(this);
-    return this.#hunt;
-  }
 }
 
-function open(
-  native: Native,
-  family: Family,
-  local: string | null,
-  range: PortRange | undefined,
-  extras: TcpExtras | null,
-): number {
-  const domain = domainOf(family);
-  if (range === undefined && extras === null) return native.tcpPrepare(domain, local);
-  return native.tcpPrepare(domain, local, 0, range?.low, range?.high, extras);
-}
+const NOTHING_KNOWN: Failure = { errno: errno.EACCES, syscall: 'connect', reason: undefined, advice: '' };
 
-/** The source address of this destination, null where the kernel is to choose; undefined where the long way has to see to that. */
+/** The source address of this destination, null where the kernel is to choose; undefined where the slow path has to see to that. */
 function localOf(source: Source, destination: Destination): string | null | undefined {
   const { address, port, range } = source;
   if (port !== 0 || range !== undefined) return undefined;

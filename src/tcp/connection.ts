@@ -1,5 +1,5 @@
 // A socket that is connecting, and what it does of its source meanwhile: its attempts, one for each address that core tries, their
-// errors, their leases of pools, and the trace of it all.
+// errors, and the trace of it all.
 import type * as net from 'node:net';
 import type { Family } from '../values/address';
 import { Attempt } from './attempt';
@@ -11,39 +11,132 @@ import { tcpFeatures } from '../kernel/kernel';
 import type { Native } from '../kernel/addon';
 import { nativeOrFallback } from '../kernel/load';
 import { TcpFeature } from '../kernel/constants';
-import { isPool } from '../source/pool';
 import type { Source } from '../source/options';
-import { type ConnectTrace, finished, type TracedAttempt } from '../connect/trace';
+import { type ConnectTrace, finished, type TracedAttempt, type TracedTechnique } from '../connect/trace';
 
 type AnyAttempt = Attempt | FallbackAttempt;
 
-/** What a socket remembers of its source between `connect()` and the end of connecting. */
-export interface Connecting {
-  readonly source: Source;
-  readonly native: Native | undefined;
-  /** The last one, and those before it: mostly there are none. */
-  attempt: AnyAttempt | undefined;
-  earlier: readonly AnyAttempt[];
-  /** Whether core has announced an attempt. */
-  announced: boolean;
-  /** Where somebody listens. */
-  trace: ConnectTrace | undefined;
-  /** The attempt that has made the connection, if its source came from a pool. */
-  winner: AnyAttempt | undefined;
-}
-
 const NONE: readonly AnyAttempt[] = [];
 
-function attemptsOf({ attempt, earlier }: Connecting): readonly AnyAttempt[] {
-  return attempt === undefined ? earlier : [...earlier, attempt];
+/** What a socket remembers of its source between `connect()` and the end of connecting. */
+export class Connection {
+  /** The last one, and those before it: mostly there are none. */
+  attempt: AnyAttempt | undefined = undefined;
+  earlier: readonly AnyAttempt[] = NONE;
+  /** Where somebody listens. */
+  trace: ConnectTrace | undefined = undefined;
+  private wasAnnounced = false;
+
+  constructor(
+    readonly source: Source,
+    readonly native: Native | undefined,
+  ) {}
+
+  /** An event of the socket, before anybody else hears of it. False: nobody else does. */
+  onEvent(
+    socket: net.Socket,
+    event: string | symbol,
+    address: unknown,
+    port: unknown,
+    family: unknown,
+    error: unknown,
+  ): boolean {
+    if (event === 'connectionAttempt') {
+      this.begin(socket, address as string, port as number, family as Family);
+    } else if (event === 'connectionAttemptFailed') {
+      this.completeError(error);
+    } else if (event === 'connect') {
+      if (this.trace !== undefined) this.traceConnected(this.trace, socket);
+      if (!this.wasAnnounced) {
+        socket.destroy(hookIsGone());
+        return false;
+      }
+    }
+    return true;
+  }
+
+  /** The error that the socket is destroyed with while it connects. */
+  onDestroy(error: Error | undefined): Error | undefined {
+    const final = error && this.finalError(error);
+    const { trace } = this;
+    if (trace === undefined) return final;
+    trace.attempts = this.attempts().map(traced);
+    trace.error = final;
+    finished(trace);
+    return final;
+  }
+
+  /** Core announces that it will connect to this address. */
+  begin(socket: net.Socket, address: string, port: number, family: Family): void {
+    this.wasAnnounced = true;
+    const handle = handleOf(socket) as TcpHandle;
+    // An adopted descriptor, or one that is connecting or connected already: core knows what to do or to say.
+    if (handle.fd >= 0) return;
+    const { native, source } = this;
+    const owner = socket as unknown as HandleOwner;
+    const attempt =
+      native === undefined
+        ? new FallbackAttempt(source, owner, { address, port, family })
+        : new Attempt(native, source, owner, address, port, family);
+    if (this.attempt !== undefined) this.earlier = this.attempts();
+    this.attempt = attempt;
+    attempt.begin();
+  }
+
+  private attempts(): readonly AnyAttempt[] {
+    return this.attempt === undefined ? this.earlier : [...this.earlier, this.attempt];
+  }
+
+  private traceConnected(trace: ConnectTrace, socket: net.Socket): void {
+    const attempts = this.attempts();
+    const winner = attempts.find((attempt) => attempt.isOf(handleOf(socket)));
+    const { localAddress: address = '', localPort: port = 0 } = socket;
+    trace.attempts = attempts.map(traced);
+    trace.source = { address, port };
+    trace.destination = winner?.destination;
+    trace.technique = winner && techniqueOf(winner);
+    finished(trace);
+  }
+
+  // Core's own, completed, or what a source function has thrown.
+  private finalError(error: Error): Error {
+    const aggregated = errorsIn(error);
+    const errors = aggregated ?? [error];
+    for (const one of errors) {
+      const thrown = this.completeError(one)?.failure?.thrown;
+      if (thrown !== undefined) return asError(thrown.error);
+    }
+    if (aggregated !== undefined) {
+      // As core does it with the code.
+      const [first] = errors;
+      if (first instanceof ConnectxError && first.reason !== undefined) Object.assign(error, { reason: first.reason });
+    }
+    return error;
+  }
+
+  private completeError(error: unknown): AnyAttempt | undefined {
+    if (!isError(error)) return undefined;
+    const { address, port } = error as NodeJS.ErrnoException & { address?: string; port?: number };
+    const attempt = this.attemptTo(address, port);
+    attempt?.complete(error);
+    return attempt;
+  }
+
+  // A list of addresses may have the same one twice.
+  private attemptTo(address: unknown, port: unknown): AnyAttempt | undefined {
+    const same = this.attempts().filter(
+      ({ destination }) => destination.address === address && destination.port === port,
+    );
+    return same.find(({ failure }) => failure !== undefined) ?? same.at(-1);
+  }
 }
 
-/** What a socket is going to remember. Throws when the source asks for something that cannot be had here. */
-export function connectingFrom(source: Source): Connecting {
+/** Throws when the source asks for something that cannot be had here. */
+export function connectionFrom(source: Source): Connection {
   const native = nativeOrFallback();
   if (native === undefined) refuseOnFallback(source);
   else if (source.extras?.fastOpen === true) requireFastOpen(native);
-  return { source, native, attempt: undefined, earlier: NONE, announced: false, trace: undefined, winner: undefined };
+  return new Connection(source, native);
 }
 
 function requireFastOpen(native: Native): void {
@@ -78,105 +171,16 @@ export function assertHandle(socket: net.Socket): void {
   socket.destroy(unsupported('tcp-handle', `the TCP handles of Node ${process.versions.node} have no ${missing}()`));
 }
 
-export function beginAttempt(
-  socket: net.Socket,
-  connecting: Connecting,
-  address: string,
-  port: number,
-  family: Family,
-): void {
-  connecting.announced = true;
-  const handle = handleOf(socket) as TcpHandle;
-  // An adopted descriptor, or one that is connecting or connected already: core knows what to do or to say.
-  if (handle.fd >= 0) return;
-  const { native, source } = connecting;
-  const attempt =
-    native === undefined
-      ? new FallbackAttempt(source, handle, { address, port, family })
-      : new Attempt(native, source, socket as unknown as HandleOwner, address, port, family);
-  if (connecting.attempt !== undefined) connecting.earlier = attemptsOf(connecting);
-  connecting.attempt = attempt;
-  attempt.begin();
-}
-
-export function releaseAll(connecting: Connecting): void {
-  connecting.attempt?.release();
-  for (const attempt of connecting.earlier) attempt.release();
-}
-
-export function givenUp(connecting: Connecting, error: Error | undefined): void {
-  releaseAll(connecting);
-  const { trace } = connecting;
-  if (trace === undefined) return;
-  trace.attempts = attemptsOf(connecting).map(traced);
-  trace.error = error;
-  finished(trace);
-}
-
-function traced({ destination, localAddress, technique, failure }: AnyAttempt): TracedAttempt {
+function traced(attempt: AnyAttempt): TracedAttempt {
+  const { destination, localAddress, failure } = attempt;
+  const technique = techniqueOf(attempt);
   return { destination, localAddress: localAddress ?? undefined, technique, reason: failure?.reason };
 }
 
-export function traceConnected(trace: ConnectTrace, connecting: Connecting, socket: net.Socket): void {
-  const attempts = attemptsOf(connecting);
-  const winner = attempts.find((attempt) => attempt.isOf(handleOf(socket)));
-  const { localAddress: address = '', localPort: port = 0 } = socket;
-  trace.attempts = attempts.map(traced);
-  trace.source = { address, port };
-  trace.destination = winner?.destination;
-  trace.technique = winner?.technique;
-  finished(trace);
-}
-
-export function releaseAttempt(connecting: Connecting, address: unknown, port: unknown): void {
-  for (const attempt of attemptsTo(connecting, address, port)) attempt.release();
-}
-
-/** Of several attempts only one has made the connection: that one, if its source came from a pool. */
-export function keepWinner(socket: net.Socket, connecting: Connecting): AnyAttempt | undefined {
-  if (!isPool(connecting.source.address)) return undefined;
-  let winner: AnyAttempt | undefined;
-  for (const attempt of attemptsOf(connecting)) {
-    if (attempt.isOf(handleOf(socket))) winner = attempt;
-    else attempt.release();
-  }
-  return winner;
-}
-
-/** The error that a connecting socket ends with: core's own, completed, or what a source function has thrown. */
-export function finalError(connecting: Connecting, error: Error): Error {
-  const several = errorsIn(error);
-  const errors = several ?? [error];
-  for (const one of errors) {
-    const thrown = completeError(connecting, one)?.thrown;
-    if (thrown !== undefined) return asError(thrown.error);
-  }
-  if (several !== undefined) {
-    // As core does it with the code.
-    const [first] = errors;
-    if (first instanceof ConnectxError && first.reason !== undefined) Object.assign(error, { reason: first.reason });
-  }
-  return error;
-}
-
-export function completeError(connecting: Connecting, error: unknown): AnyAttempt | undefined {
-  if (!isError(error)) return undefined;
-  const { address, port } = error as NodeJS.ErrnoException & { address?: string; port?: number };
-  const attempt = attemptOf(connecting, address, port);
-  attempt?.complete(error);
-  return attempt;
-}
-
-function attemptsTo(connecting: Connecting, address: unknown, port: unknown): AnyAttempt[] {
-  return attemptsOf(connecting).filter(
-    ({ destination }) => destination.address === address && destination.port === port,
-  );
-}
-
-// A list of addresses may have the same one twice.
-function attemptOf(connecting: Connecting, address: unknown, port: unknown): AnyAttempt | undefined {
-  const same = attemptsTo(connecting, address, port);
-  return same.find(({ failure, thrown }) => (failure ?? thrown) !== undefined) ?? same.at(-1);
+function techniqueOf({ technique }: AnyAttempt): TracedTechnique | undefined {
+  if (technique?.kind !== 'assign') return technique?.kind;
+  const { range } = technique;
+  return range !== undefined && range.low === range.high ? 'pin' : 'assign';
 }
 
 function asError(thrown: unknown): Error {

@@ -1,19 +1,26 @@
-// Node's internal TCP handle, as far as connectx relies on it; see `assertHandle` in connection.ts.
+// Node's internal TCP handle, as far as connectx relies on it; see `assertHandle`.
 
 /** Of a net.Socket, while it connects. */
 export interface TcpHandle {
   /** -1 while there is none. */
   readonly fd: number;
+  /** What the handle of a TLS socket wraps. */
+  readonly _parent?: TcpHandle;
   open(fd: number): number;
   bind(address: string, port: number): number;
   bind6(address: string, port: number, flags: number): number;
   connect(request: ConnectRequest, address: string, port: number): number;
   connect6(request: ConnectRequest, address: string, port: number): number;
+  close(callback?: () => void): void;
+  /** Closes, with RST. */
+  reset?(callback?: () => void): number;
 }
 
 /** A net.Socket: the handle of the current attempt. */
 export interface HandleOwner {
-  readonly _handle: TcpHandle;
+  readonly _handle: TcpHandle | null;
+  /** Core goes on to no further address. */
+  _aborted?: boolean;
 }
 
 /** Node's internal TCPConnectWrap. */

@@ -2,11 +2,11 @@
 // limits that connectx exists to lift.
 import { constants } from 'node:os';
 import type { Destination } from '../values/address';
-import type { TcpHandle } from './core_handle';
+import type { ConnectRequest, HandleOwner, TcpHandle } from './core_handle';
 import { attemptError, complete } from '../errors/connectx_error';
-import type { Failure } from './hunt';
-import { explain, familyMismatch, wildcardOf } from '../connect/explain';
-import type { PoolLease } from '../source/picker';
+import type { Failure } from '../connect/failure';
+import { explain, type Explanation, familyMismatch, wildcardOf } from '../connect/explain';
+import { holdUntilClosed } from './lease';
 import type { Source } from '../source/options';
 import { type Resolved, resolveSource } from '../source/resolve';
 import { type Sources, sourcesFor } from '../connect/candidates';
@@ -14,92 +14,94 @@ import { type Sources, sourcesFor } from '../connect/candidates';
 const { errno } = constants;
 
 export class FallbackAttempt {
-  readonly destination: Destination;
-  readonly technique = 'core';
+  readonly technique = { kind: 'core' } as const;
   localAddress: string | null = null;
   localPort: number;
   failure: Failure | undefined;
-  thrown: { readonly error: unknown } | undefined;
 
-  readonly #source: Source;
-  readonly #handle: TcpHandle;
-  #sources: Sources | undefined;
-  #lease: PoolLease | undefined;
+  readonly handle: TcpHandle;
 
-  constructor(source: Source, handle: TcpHandle, destination: Destination) {
-    this.#source = source;
-    this.#handle = handle;
-    this.destination = destination;
+  constructor(
+    readonly source: Source,
+    readonly owner: HandleOwner,
+    readonly destination: Destination,
+  ) {
+    this.handle = owner._handle as TcpHandle;
     this.localPort = source.port;
   }
 
+  /** As that of `Attempt`. */
   begin(): void {
-    this.#sources = sourcesFor(this.#source, this.destination);
-    let status = this.#bind();
-    while (status !== 0 && this.#mayTryAnother()) status = this.#bind();
-    if (status === 0) {
-      this.#lease = this.#sources?.lease();
-      return;
-    }
-    const refuse = () => status;
-    if (this.destination.family === 6) this.#handle.connect6 = refuse;
-    else this.#handle.connect = refuse;
+    const { handle } = this;
+    const name = this.destination.family === 6 ? 'connect6' : 'connect';
+    const core = handle[name];
+    handle[name] = (request: ConnectRequest, address: string, port: number) => {
+      handle[name] = core;
+      const status = this.#bindOne();
+      return status === 0 ? core.call(handle, request, address, port) : status;
+    };
   }
 
   isOf(handle: unknown): boolean {
-    return handle === this.#handle;
+    return handle === this.handle;
   }
 
   complete(error: Error): void {
     if (this.failure !== undefined) complete(error, this, this.failure);
   }
 
-  release(): void {
-    this.#lease?.release();
-    this.#lease = undefined;
+  // Source after source, where they come from a pool.
+  #bindOne(): number {
+    const sources = sourcesFor(this.source, this.destination);
+    let status = this.#bind(sources);
+    while (status !== 0 && this.#mayTryAnother(sources)) status = this.#bind(sources);
+    const lease = status === 0 ? sources?.lease() : undefined;
+    if (lease !== undefined) holdUntilClosed(this.handle, lease);
+    return status;
   }
 
-  #mayTryAnother(): boolean {
+  #mayTryAnother(sources: Sources | undefined): boolean {
     const { failure } = this;
-    if (this.#sources === undefined || failure === undefined) return false;
-    return failure.errors === undefined && this.#sources.failed(attemptError(this, failure));
+    if (sources === undefined || failure?.errors !== undefined || failure === undefined) return false;
+    return failure.thrown === undefined && sources.failed(attemptError(this, failure));
   }
 
-  #bind(): number {
+  #bind(sources: Sources | undefined): number {
     this.failure = undefined;
     let resolved: Resolved | undefined;
     try {
-      resolved = this.#sources === undefined ? resolveSource(this.#source, this.destination) : this.#sources.next();
+      resolved = sources === undefined ? resolveSource(this.source, this.destination) : sources.next();
     } catch (error) {
-      this.thrown = { error };
-      return -errno.EINVAL;
+      this.failure = { errno: errno.EINVAL, syscall: 'bind', reason: undefined, advice: '', thrown: { error } };
     }
+    if (this.owner._handle !== this.handle) {
+      // A function of the user's has destroyed the socket.
+      this.owner._aborted = true;
+      return -errno.ECANCELED;
+    }
+    if (this.failure !== undefined) return -errno.EINVAL;
     if (resolved === undefined) {
-      this.failure = this.#sources?.exhausted();
+      this.failure = sources?.exhausted();
       if (this.failure !== undefined) return -this.failure.errno;
-      const explanation = familyMismatch(this.destination.address, this.#source);
-      this.failure = { errno: errno.EAFNOSUPPORT, syscall: 'connect', ...explanation };
-      return -errno.EAFNOSUPPORT;
+      return this.#fail(errno.EAFNOSUPPORT, 'connect', familyMismatch(this.destination.address, this.source));
     }
     this.localAddress = resolved;
     if (resolved === null && this.localPort === 0) return 0;
     const { family } = this.destination;
     const address = resolved ?? wildcardOf(family, false);
     const status =
-      family === 6 ? this.#handle.bind6(address, this.localPort, 0) : this.#handle.bind(address, this.localPort);
-    if (status !== 0) this.failure = this.#explain(-status);
-    return status;
+      family === 6 ? this.handle.bind6(address, this.localPort, 0) : this.handle.bind(address, this.localPort);
+    return status === 0 ? 0 : this.#fail(-status, 'bind');
   }
 
-  #explain(code: number): Failure {
-    const explanation = explain({
+  #fail(code: number, syscall: string, explanation?: Explanation): number {
+    const { localAddress, source } = this;
+    const circumstances = { errno: code, syscall, localAddress, source, ephemeral: undefined };
+    this.failure = {
       errno: code,
-      syscall: 'bind',
-      localAddress: this.localAddress,
-      source: this.#source,
-      ephemeral: undefined,
-      sourceIsUsable: () => true,
-    });
-    return { errno: code, syscall: 'bind', ...explanation };
+      syscall,
+      ...(explanation ?? explain({ ...circumstances, sourceIsUsable: () => true })),
+    };
+    return -code;
   }
 }

@@ -1,7 +1,6 @@
 // Policy: by which technique does a TCP connection get its source port? Plain data in, plain data out.
 import { ALL_PORTS, intersect, outside, type PortRange, portsOf } from '../values/port_range';
-import type { Kernel, RunningKernel } from '../kernel/kernel';
-import type { Crowding } from '../kernel/crowding';
+import type { Kernel } from '../kernel/kernel';
 import type { Source } from '../source/options';
 
 /** One way to get a source port. The ways of a plan are tried in order; the next one when every port of this one is taken. */
@@ -38,7 +37,7 @@ function planFreePorts(source: Source, pinned: boolean, kernel: Kernel): readonl
   if (source.port !== 0) return planOnePort(source.port, canAssign, kernel);
   if (source.range !== undefined) return planRange(source.range, canAssign, kernel);
   if (!canAssign) return planRange(kernel.ephemeralRange() ?? DEFAULT_RANGE, canAssign, kernel);
-  return kernel.hasPortRange && kernel.isCrowded() ? ASSIGN_ANY : ASSIGN_PLAINLY;
+  return kernel.hasPortRange && kernel.skipsParity() ? ASSIGN_ANY : ASSIGN_PLAINLY;
 }
 
 // The bound is clamped to the sysctl's range, and its presence alone turns off the odd/even scan, which is what makes
@@ -71,31 +70,13 @@ function planRange(range: PortRange, canAssign: boolean, kernel: Kernel): Techni
   return rest.length === 0 ? [assign] : [assign, search(rest)];
 }
 
-/** Each of the ports once, in a circle from a random one on, so that several processes do not try the same ones. */
-export class PortSearch {
-  readonly #ports: readonly number[];
-  readonly #start: number;
-  #taken = 0;
-
-  /** `random` is in [0, 1). */
-  constructor(ports: readonly number[], random: number) {
-    this.#ports = ports;
-    this.#start = Math.floor(random * ports.length);
-  }
-
-  /** Undefined when every port has been given out. */
-  next(): number | undefined {
-    if (this.#taken === this.#ports.length) return undefined;
-    const port = this.#ports[(this.#start + this.#taken) % this.#ports.length];
-    this.#taken++;
-    return port;
-  }
+/** Each of the ports once, in a circle from a random one on, so that several processes do not try the same ones. `random` is in [0, 1). */
+export function* inCircle(ports: readonly number[], random: number): Generator<number, void> {
+  const start = Math.floor(random * ports.length);
+  for (let i = 0; i < ports.length; i++) yield ports[(start + i) % ports.length] as number;
 }
 
-/** Who wants to know how long connect(2) takes by this technique: where the kernel is to choose any port; see kernel/crowding.ts. */
-export function watchOf({ crowding }: RunningKernel, technique: Technique): Crowding | undefined {
-  if (technique.kind !== 'assign') return undefined;
-  const { range } = technique;
-  if (range !== undefined && range !== ALL_PORTS) return undefined;
-  return crowding.watches(range !== undefined) ? crowding : undefined;
+/** Whether the kernel is to choose any port, and searches by parity. */
+export function searchesByParity(technique: Technique): boolean {
+  return technique.kind === 'assign' && technique.range === undefined;
 }

@@ -2,22 +2,8 @@
 import { channel } from 'node:diagnostics_channel';
 import type * as net from 'node:net';
 import { connect as coreConnect, Socket as CoreSocket } from 'node:net';
-import type { Family } from '../values/address';
-import {
-  assertHandle,
-  beginAttempt,
-  completeError,
-  type Connecting,
-  connectingFrom,
-  finalError,
-  givenUp,
-  handleOf,
-  hookIsGone,
-  keepWinner,
-  releaseAll,
-  releaseAttempt,
-  traceConnected,
-} from './connection';
+import { standBeside } from './beside';
+import { assertHandle, type Connection, connectionFrom, handleOf, hookIsGone } from './connection';
 import { readSource, type Source } from '../source/options';
 import {
   type ConnectArguments,
@@ -34,7 +20,7 @@ import { beginTrace, returned, threw } from '../connect/trace';
 // Not private fields: net.Socket's constructor already emits and destroys, before private fields exist.
 const kOptions = Symbol('connectx.options');
 const kSource = Symbol('connectx.source');
-const kConnecting = Symbol('connectx.connecting');
+const kConnection = Symbol('connectx.connection');
 
 /**
  * A `net.Socket` whose `connect()` honours the source options, given to the constructor or to `connect()`.
@@ -53,11 +39,11 @@ export class Socket extends CoreSocket {
    */
   declare [kSource]: Source;
   /**
-   * Undefined when there is nothing to be done any more.
+   * While it connects.
    *
    * @internal
    */
-  declare [kConnecting]: Connecting | undefined;
+  declare [kConnection]: Connection | undefined;
 
   /** Throws one of Node's argument errors when a source option is wrong. */
   constructor(options?: SocketOptions) {
@@ -65,7 +51,7 @@ export class Socket extends CoreSocket {
     super(forConstructor(options));
     this[kOptions] = options;
     this[kSource] = source;
-    this[kConnecting] = undefined;
+    this[kConnection] = undefined;
   }
 
   /** Connects from the source that is given here, option by option, or was given to the constructor. Throws when an option is wrong. */
@@ -84,19 +70,20 @@ export class Socket extends CoreSocket {
 
   /** @internal */
   override emit(event: string | symbol, ...args: unknown[]): boolean {
-    const connecting = this[kConnecting];
-    if (connecting !== undefined && !hears(this, connecting, event, args[0], args[1], args[2], args[3])) return false;
+    const connection = this[kConnection];
+    if (connection !== undefined) {
+      if (event === 'connect') this[kConnection] = undefined;
+      if (!connection.onEvent(this, event, args[0], args[1], args[2], args[3])) return false;
+    }
     return super.emit(event, ...args);
   }
 
   // Not _destroy(): by then the error is already what `socket.errored` says.
   override destroy(error?: Error): this {
-    const connecting = this[kConnecting];
-    if (connecting === undefined || connecting.winner !== undefined) return super.destroy(error);
-    this[kConnecting] = undefined;
-    const final = error && finalError(connecting, error);
-    givenUp(connecting, final);
-    return super.destroy(final);
+    const connection = this[kConnection];
+    if (connection === undefined) return super.destroy(error);
+    this[kConnection] = undefined;
+    return super.destroy(connection.onDestroy(error));
   }
 }
 
@@ -105,19 +92,20 @@ type CoreConnect = (this: net.Socket, options: object, listener: ConnectionListe
 function start(socket: Socket, options: ConnectArguments['options'], listener: ConnectionListener | undefined): void {
   const coreConnect = CoreSocket.prototype.connect as CoreConnect;
   if (options.path) {
-    remember(socket, undefined);
+    socket[kConnection] = undefined;
     coreConnect.call(socket, options, listener);
     return;
   }
   const source = sourceFor(options, socket[kOptions], socket[kSource]);
-  const connecting = connectingFrom(source);
-  remember(socket, connecting);
+  const connection = connectionFrom(source);
+  // What went on here before is over, or fails now.
+  socket[kConnection] = connection;
   const trace = beginTrace('tcp', options.host, options.port);
-  connecting.trace = trace;
+  connection.trace = trace;
   try {
     coreConnect.call(socket, forCore(options, source), listener);
   } catch (error) {
-    connecting.trace = undefined;
+    connection.trace = undefined;
     threw(trace, error);
     throw error;
   }
@@ -125,98 +113,21 @@ function start(socket: Socket, options: ConnectArguments['options'], listener: C
   returned(trace);
 }
 
-// What went on here before is over, or fails now.
-function remember(socket: Socket, connecting: Connecting | undefined): void {
-  if (socket[kConnecting] !== undefined) releaseAll(socket[kConnecting]);
-  socket[kConnecting] = connecting;
-}
-
-// Before anybody else hears of it. False: nobody else does.
-function hears(
-  socket: Socket,
-  connecting: Connecting,
-  event: string | symbol,
-  address: unknown,
-  port: unknown,
-  family: unknown,
-  error: unknown,
-): boolean {
-  if (connecting.winner !== undefined) {
-    if (event === 'close') {
-      socket[kConnecting] = undefined;
-      connecting.winner.release();
-    }
-  } else if (event === 'connectionAttempt') {
-    beginAttempt(socket, connecting, address as string, port as number, family as Family);
-  } else if (event === 'connectionAttemptFailed') {
-    completeError(connecting, error);
-    releaseAttempt(connecting, address, port);
-  } else if (event === 'connectionAttemptTimeout') releaseAttempt(connecting, address, port);
-  else if (event === 'connect') {
-    connecting.winner = keepWinner(socket, connecting);
-    if (connecting.winner === undefined) socket[kConnecting] = undefined;
-    if (connecting.trace !== undefined) traceConnected(connecting.trace, connecting, socket);
-    if (!connecting.announced) {
-      socket.destroy(hookIsGone());
-      return false;
-    }
-  }
-  return true;
-}
-
 /**
  * Gives a socket of core's (a TLSSocket, for one) its source. Core has just begun to connect it, without the source options
  * (see {@link forCoreToOpen}), and must not have attempted an address yet, as it does not before the next tick as long as the lookup
  * does not answer at once (see {@link notAtOnce}).
  */
-export function attach(socket: net.Socket, connecting: Connecting, where: { host?: unknown; port?: unknown }): void {
+export function attach(socket: net.Socket, connection: Connection, where: { host?: unknown; port?: unknown }): void {
   if (socket.destroyed) return;
   if (!socket.connecting || (handleOf(socket)?.fd ?? -1) >= 0) {
     socket.destroy(hookIsGone());
     return;
   }
+  connection.trace = beginTrace('tcp', where.host, where.port);
+  standBeside(socket, connection);
   assertHandle(socket);
-  connecting.trace = beginTrace('tcp', where.host, where.port);
-  returned(connecting.trace);
-  let current: Connecting | undefined = connecting;
-  const attempt = (address: string, at: number, family: Family): void => {
-    beginAttempt(socket, connecting, address, at, family);
-  };
-  const attemptFailed = (address: string, at: number, _family: Family, error: unknown): void => {
-    completeError(connecting, error);
-    releaseAttempt(connecting, address, at);
-  };
-  const attemptTimeout = (address: string, at: number): void => {
-    releaseAttempt(connecting, address, at);
-  };
-  socket.prependListener('connectionAttempt', attempt);
-  socket.prependListener('connectionAttemptFailed', attemptFailed);
-  socket.prependListener('connectionAttemptTimeout', attemptTimeout);
-  socket.prependOnceListener('connect', () => {
-    current = undefined;
-    socket
-      .off('connectionAttempt', attempt)
-      .off('connectionAttemptFailed', attemptFailed)
-      .off('connectionAttemptTimeout', attemptTimeout);
-    const pooled = keepWinner(socket, connecting);
-    if (connecting.trace !== undefined) traceConnected(connecting.trace, connecting, socket);
-    if (pooled !== undefined) {
-      socket.prependOnceListener('close', () => {
-        pooled.release();
-      });
-    }
-    if (!connecting.announced) socket.destroy(hookIsGone());
-  });
-  // As Socket.destroy(), for this one socket; it cannot be had from an event, since `socket.errored` is there before.
-  const { destroy } = socket;
-  const value = function (this: net.Socket, error?: Error): net.Socket {
-    const unfinished = current;
-    current = undefined;
-    const final = unfinished && error ? finalError(unfinished, error) : error;
-    if (unfinished !== undefined) givenUp(unfinished, final);
-    return destroy.call(this, final);
-  };
-  Object.defineProperty(socket, 'destroy', { value, configurable: true, writable: true });
+  returned(connection.trace);
 }
 
 const clientSockets = channel('net.client.socket');

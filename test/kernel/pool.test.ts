@@ -348,9 +348,9 @@ describeIsolated('a pool over 4 ports', () => {
     expect(only).toMatchObject({ localAddress: '127.0.0.12', remoteAddress: '127.0.0.2' });
   });
 
-  test('a hundred sources without a port: the event loop has its turns', async () => {
+  test('five hundred sources without a port: the event loop has its turns', async () => {
     await echoServer(SERVER, '127.0.0.2');
-    const pool = new SourcePool(Array.from({ length: 100 }, (_, n) => `192.0.2.${n + 1}`));
+    const pool = new SourcePool(Array.from({ length: 500 }, (_, n) => `192.0.${n >> 8}.${n & 255}`));
     let turns = 0;
     let going = true;
     const turn = () => {
@@ -362,7 +362,7 @@ describeIsolated('a pool over 4 ports', () => {
     going = false;
     expect(error).toMatchObject({ reason: 'pool-exhausted' });
     expect((error as unknown as AggregateError).errors).toHaveLength(64);
-    expect(turns).toBeGreaterThanOrEqual(20);
+    expect(turns).toBeGreaterThanOrEqual(4);
   });
 
   test('destroyed in the middle of a hundred sources', async () => {

@@ -16,3 +16,15 @@ describeIsolated('40 worker threads, terminated in the midst of', () => {
     expect({ status, signal, stderr }).toEqual({ status: 0, signal: null, stderr: '' });
   });
 });
+
+describeIsolated('worker threads, terminated while they search for a port', () => {
+  useNetwork(smallNetwork);
+
+  test('leave no socket behind', () => {
+    const { stdout, stderr } = spawnSync(process.execPath, [fixture('terminate-search.mjs'), '60'], {
+      encoding: 'utf8',
+      timeout: 28_000,
+    });
+    expect({ stdout, stderr }).toEqual({ stdout: '{"rounds":60,"left":0}\n', stderr: '' });
+  });
+});

@@ -1,7 +1,7 @@
 // When does the kernel have to be asked where a connection comes from?
 import { describe, expect, test } from 'vitest';
 import type { Family } from '../../src/values/address';
-import { hasKept, mayDiffer } from '../../src/tcp/local_end';
+import { hasKept, mayDiffer } from '../../src/tcp/verify';
 import type { Native } from '../../src/kernel/addon';
 import type { Technique } from '../../src/tcp/port_plan';
 import { readSource, type SourceOptions } from '../../src/source/options';

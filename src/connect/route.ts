@@ -1,0 +1,99 @@
+// Which source address would the kernel take? Asked of the routing table, which uses up no port, unlike connecting a socket.
+import { constants } from 'node:os';
+import { type Family, isMapped, parseAddress, toMapped } from '../values/address';
+import { AF_INET, domainOf, RTN_LOCAL } from '../kernel/constants';
+import { errnoOf, syscallOf } from '../kernel/outcome';
+import type { Native, Route, TcpExtras } from '../kernel/addon';
+import { wildcardOf } from './explain';
+
+const { errno } = constants;
+
+/** A destination, and what its route may depend on. */
+export interface RouteQuestion {
+  readonly address: string;
+  readonly family: Family;
+  readonly extras: TcpExtras | null;
+  /** Asked on a socket that is kept, and so of the network namespace that the thread was in when it was opened. Default false. */
+  readonly remembered?: boolean;
+}
+
+/** The system calls by which netlink is asked. */
+const NETLINK_CALLS: ReadonlySet<string> = new Set(['socket', 'send', 'recv', 'netlink']);
+
+/**
+ * What sandboxes, and kernels without the service, answer. The routing table itself says some of it too (EACCES: prohibited, EINVAL:
+ * blackhole); connect(2) then says the same.
+ */
+const REFUSED: ReadonlySet<number> = new Set([
+  errno.EPERM,
+  errno.EACCES,
+  errno.EPROTONOSUPPORT,
+  errno.EAFNOSUPPORT,
+  errno.EOPNOTSUPP,
+  errno.EINVAL,
+  errno.ENOSYS,
+  errno.EBADMSG,
+  errno.EAGAIN,
+]);
+
+/** Whether netlink itself was refused, as against: the kernel has answered, or could not even be asked (EMFILE, say). */
+export function isNetlinkRefused(native: Native, outcome: number): boolean {
+  return NETLINK_CALLS.has(syscallOf(native, outcome)) && REFUSED.has(errnoOf(outcome));
+}
+
+/** Whether the routing table has answered that there is no way. */
+export function isNoRoute(native: Native, outcome: number): boolean {
+  return syscallOf(native, outcome) === 'netlink' && !REFUSED.has(errnoOf(outcome));
+}
+
+/** The index of the interface that was asked for; 0: none, or none of that name. */
+export function interfaceOf(native: Native, extras: TcpExtras | null): number {
+  const name = extras?.interface;
+  return name === undefined ? 0 : Math.max(native.interfaceIndex(name), 0);
+}
+
+/** The route to a destination, or a negative outcome. */
+export function routeTo(
+  native: Native,
+  { address, family, extras, remembered = false }: RouteQuestion,
+): Route | number {
+  const mapped = isMappedDestination(address, family);
+  const target = mapped ? (parseAddress(address)?.ip ?? address) : address;
+  const domain = mapped ? AF_INET : domainOf(family);
+  return native.routeLookup(domain, target, interfaceOf(native, extras), extras?.mark ?? 0, remembered);
+}
+
+/** The source address of a route, as a socket of the destination's family binds it; undefined where there is none. */
+export function sourceOf(route: Route, { address, family, extras }: RouteQuestion): string | undefined {
+  const { source } = route;
+  if (source === undefined) return undefined;
+  if (isMappedDestination(address, family)) return toMapped(source);
+  if (family !== 6 || parseAddress(source)?.scope !== 'link-local') return source;
+  // To an address of this machine the route leads over lo, whatever its zone.
+  return `${source}%${extras?.interface ?? parseAddress(address)?.zone ?? route.interface}`;
+}
+
+/**
+ * The source to bind together with a port: without an address the port would be locked for all addresses, so the one that the kernel
+ * would take is asked for. A negative outcome: there is none, and connect(2) would say the same.
+ */
+export function sourceToBind(native: Native, question: RouteQuestion): string | number {
+  const route = routeTo(native, question);
+  if (typeof route !== 'number') return sourceOf(route, question) ?? -errno.EADDRNOTAVAIL;
+  if (isNetlinkRefused(native, route)) {
+    return wildcardOf(question.family, isMappedDestination(question.address, question.family));
+  }
+  return isNoRoute(native, route) ? -errnoOf(route) : route;
+}
+
+/** Whether the destination is an address of this machine. Where nobody can tell, the kernel's own behaviour is to stand: true. */
+export function isOnThisMachine(native: Native, question: RouteQuestion): boolean {
+  if (parseAddress(question.address)?.scope === 'loopback') return true;
+  const route = routeTo(native, question);
+  return typeof route === 'number' || route.type === RTN_LOCAL;
+}
+
+/** Whether an AF_INET6 socket reaches this destination by IPv4. */
+export function isMappedDestination(address: string, family: Family): boolean {
+  return family === 6 && isMapped(address);
+}

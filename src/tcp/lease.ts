@@ -1,0 +1,33 @@
+// A pool counts a connection for as long as its handle is open. That ends in one way only, whatever becomes of the socket: destroyed,
+// reset, given up for another address, or sent to another process. Listeners would be no good: programs remove them.
+import type { TcpHandle } from './core_handle';
+import type { PoolLease } from '../source/picker';
+
+const kLease = Symbol('connectx.lease');
+
+type Leased = TcpHandle & { [kLease]?: PoolLease | undefined };
+
+/** Releases the lease when the handle is closed. */
+export function holdUntilClosed(handle: TcpHandle, lease: PoolLease): void {
+  const leased: Leased = handle;
+  leased[kLease] = lease;
+  leased.close = closeAndRelease;
+  if (typeof leased.reset === 'function') leased.reset = resetAndRelease;
+}
+
+function release(handle: Leased): TcpHandle {
+  const core = Object.getPrototypeOf(handle) as TcpHandle;
+  handle.close = core.close;
+  if (core.reset !== undefined) handle.reset = core.reset;
+  handle[kLease]?.release();
+  handle[kLease] = undefined;
+  return handle;
+}
+
+function closeAndRelease(this: Leased, callback?: () => void): void {
+  release(this).close(callback);
+}
+
+function resetAndRelease(this: Leased, callback?: () => void): number {
+  return release(this).reset?.(callback) ?? 0;
+}
