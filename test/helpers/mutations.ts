@@ -11,8 +11,7 @@ export function randomOf(seed: number): () => number {
   };
 }
 
-export const pick = <T>(list: readonly T[], random: () => number): T =>
-  list[Math.floor(random() * list.length)] as T;
+export const pick = <T>(list: readonly T[], random: () => number): T => list[Math.floor(random() * list.length)] as T;
 
 /** One to four changes: bytes replaced, taken out, doubled, swapped with others, or one of the `words` put in. */
 export function mutated(original: Uint8Array, words: readonly string[], random: () => number): Buffer {
