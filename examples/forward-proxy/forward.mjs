@@ -3,7 +3,7 @@ import * as http from 'node:http';
 import { pipeline } from 'node:stream';
 import { breakOff } from './connections.mjs';
 import { timedOut } from './failures.mjs';
-import { endToEnd, hasBody } from './headers.mjs';
+import { endToEnd, framing, hasBody } from './headers.mjs';
 
 /** RFC 9110, section 9.2.2: what a proxy may send a second time. Those with a body it cannot. */
 const SAFE = new Set(['GET', 'HEAD', 'OPTIONS', 'TRACE']);
@@ -15,12 +15,12 @@ const MOST_INTERIM = 16;
 export function forward(tenant, target, request, response, { limits, timeouts }, onFailure) {
   const mayRepeat = SAFE.has(request.method) && !hasBody(request);
   let isRetry = false;
-  let upstream = send();
+  let current = send();
   // The client has gone: what is under way for it has no purpose any more.
   response.once('close', () => {
     // Destroyed, it has given its socket back to the agent, or has none.
-    if (!upstream.destroyed && upstream.socket) breakOff(upstream.socket);
-    upstream.destroy();
+    if (!current.destroyed && current.socket) breakOff(current.socket);
+    current.destroy();
   });
 
   function send() {
@@ -44,6 +44,10 @@ export function forward(tenant, target, request, response, { limits, timeouts },
     limitInterim(upstream, request, response);
     upstream.on('response', (answer) => pass(upstream, answer));
     upstream.on('error', (error) => fail(upstream, error));
+    // However it ends: the answer that begins another protocol is no error, for one.
+    upstream.on('close', () => {
+      if (upstream === current && !response.headersSent && !response.destroyed) onFailure(new Error('no answer'));
+    });
     if (hasBody(request)) {
       // A client that waits for 100 (Continue) sends nothing before.
       upstream.flushHeaders();
@@ -58,7 +62,7 @@ export function forward(tenant, target, request, response, { limits, timeouts },
     try {
       // Nobody has asked for another protocol: the header of that request was for the first hop.
       if (answer.statusCode < 200) throw new Error(`an answer with status ${answer.statusCode}`);
-      response.writeHead(answer.statusCode, answer.statusMessage, endToEnd(answer));
+      response.writeHead(answer.statusCode, answer.statusMessage, endToEnd(answer, lengthOf(answer)));
     } catch (error) {
       // The parser lets through what may not be sent, a control character in the status line for one.
       upstream.destroy();
@@ -83,17 +87,15 @@ export function forward(tenant, target, request, response, { limits, timeouts },
       // asked, once.
       isRetry = true;
       tenant.closeIdle();
-      upstream = send();
+      current = send();
     } else {
       onFailure(error);
     }
   }
 }
 
-/** A body of unknown length stays one, also with methods for which core would expect none. */
-function framing({ headers }) {
-  return 'transfer-encoding' in headers ? { 'Transfer-Encoding': 'chunked' } : {};
-}
+/** Where the length is unknown, core frames the answer as this client understands it. */
+const lengthOf = (answer) => ('transfer-encoding' in answer.headers ? {} : framing(answer));
 
 /** From the end of the request to the answer: bytes that are never the end of its headers do not put it off. */
 function limitAnswerTime(upstream, ms) {

@@ -2,6 +2,8 @@
 
 const HOP_BY_HOP = [
   'connection',
+  // Said anew for each hop: see framing().
+  'content-length',
   'keep-alive',
   'proxy-authenticate',
   'proxy-authorization',
@@ -14,21 +16,27 @@ const HOP_BY_HOP = [
 
 /**
  * The header lines that go on, [name, value, name, value ...] as in `rawHeaders`: in their order and spelling, repeated ones
- * too. `more` comes last, and in the place of lines of the same name.
+ * too. `first` comes before them, and in the place of lines of the same name.
  */
-export function endToEnd({ rawHeaders, headers, httpVersion }, more = {}) {
+export function endToEnd({ rawHeaders, headers, httpVersion }, first) {
   const named = (headers.connection ?? '').split(',').map((name) => name.trim().toLowerCase());
-  const dropped = new Set([...HOP_BY_HOP, ...named, ...Object.keys(more).map((name) => name.toLowerCase())]);
-  // `Connection: content-length` does not take the length away (RFC 9110, section 7.6.1: it is for all recipients): a body without
-  // it would be the next request to the server. Beside a transfer coding it counts for nothing (RFC 9112, section 6.3).
-  if (!('content-length' in more) && !('transfer-encoding' in headers)) dropped.delete('content-length');
-  else dropped.add('content-length');
-  const lines = [];
+  const dropped = new Set([...HOP_BY_HOP, ...named, ...Object.keys(first).map((name) => name.toLowerCase())]);
+  const lines = Object.entries(first).flat();
   for (let n = 0; n < rawHeaders.length; n += 2) {
     if (!dropped.has(rawHeaders[n].toLowerCase())) lines.push(rawHeaders[n], rawHeaders[n + 1]);
   }
   // RFC 9110, section 7.6.3: a proxy must name itself.
-  return [...lines, ...Object.entries(more).flat(), 'Via', `${httpVersion} forward-proxy`];
+  return [...lines, 'Via', `${httpVersion} forward-proxy`];
+}
+
+/**
+ * How long the body is, as the parser has understood it. It is never left out, whatever `Connection` nominates (RFC 9110, section
+ * 7.6.1: not what is for all recipients): a body without it would be the next request to the server. A transfer coding comes
+ * before a length (RFC 9112, section 6.3), and also with methods for which core expects no body.
+ */
+export function framing({ headers }) {
+  if ('transfer-encoding' in headers) return { 'Transfer-Encoding': 'chunked' };
+  return 'content-length' in headers ? { 'Content-Length': headers['content-length'] } : {};
 }
 
 /** Whether the request says that a body follows it, and how long it is. */
