@@ -100,10 +100,17 @@ const lengthOf = (answer) => ('transfer-encoding' in answer.headers ? {} : frami
 /** From the end of the request to the answer: bytes that are never the end of its headers do not put it off. */
 function limitAnswerTime(upstream, ms) {
   let timer;
+  let isOver = false;
   upstream.once('finish', () => {
-    timer = setTimeout(() => upstream.destroy(timedOut('no answer')), ms);
+    // An answer may begin before the request has ended.
+    if (!isOver) timer = setTimeout(() => upstream.destroy(timedOut('no answer')), ms);
   });
-  for (const event of ['response', 'close']) upstream.once(event, () => clearTimeout(timer));
+  for (const event of ['response', 'close']) {
+    upstream.once(event, () => {
+      isOver = true;
+      clearTimeout(timer);
+    });
+  }
 }
 
 /** 100 (Continue) goes to a client that has asked for it, once; a server may not send others of its kind without end. */

@@ -1,101 +1,24 @@
 // examples/udp-relay in hostile hands: forged senders, floods, upstreams that never stop, names that do not resolve.
-import * as dgram from 'node:dgram';
-import { once } from 'node:events';
-import { setTimeout as pause } from 'node:timers/promises';
 import { expect, test } from 'vitest';
-import { CLEAN_END, Example } from '../helpers/examples.js';
+import { CLEAN_END } from '../helpers/examples.js';
 import { forge } from '../helpers/forged.js';
-import { mutated, pick, randomOf } from '../helpers/mutations.js';
 import { nameServer } from '../helpers/name-server.js';
 import { describeIsolated, useNetwork } from '../helpers/netns.js';
 import { slowness } from '../helpers/sockets.js';
-import { keep, sendUntil, udpServer, until } from '../helpers/udp.js';
+import { sendUntil, udpServer, until } from '../helpers/udp.js';
+import { clientAt, echoing, Relay, RELAY, UPSTREAM } from '../helpers/udp-relay.js';
 
 const PORTS = 8;
 const RANGE = [20000, 20000 + PORTS - 1] as const;
-const RELAY = { address: '127.0.0.1', port: 5300 };
-const UPSTREAM = { address: '127.0.0.2', port: 5353 };
 const V6 = { relay: '2001:db8::1', upstream: '2001:db8::2', source: '2001:db8::3' };
 /** Of one /64. */
 const NEIGHBOURS = ['2001:db8:1::1', '2001:db8:1::2', '2001:db8:1::3'];
 const STRANGER = '2001:db8:2::1';
 
-interface Stats {
-  flows: Record<string, number>;
-  datagrams: Record<string, number>;
-  bytes: Record<string, number>;
-  dropped: Record<string, number>;
-}
-
-class Relay extends Example {
-  static async start(settings: object = {}): Promise<Relay> {
-    const listen = { host: RELAY.address, port: RELAY.port };
-    const routes = [{ listen, upstream: { host: UPSTREAM.address, port: UPSTREAM.port } }];
-    const relay = new Relay('udp-relay', { routes, sources: ['127.0.0.11'], logInterval: 600_000, ...settings });
-    await relay.logged('listening');
-    return relay;
-  }
-
-  async stats(): Promise<Stats> {
-    const before = this.linesOf('stats').length;
-    this.kill('SIGUSR2');
-    await until(() => this.linesOf('stats').length > before);
-    return this.linesOf('stats').at(-1) as unknown as Stats;
-  }
-
-  /** Resolves when the counts are as wanted. */
-  async counted(matches: (stats: Stats) => boolean): Promise<Stats> {
-    let stats = await this.stats();
-    for (const deadline = performance.now() + 10_000 * slowness; !matches(stats); stats = await this.stats()) {
-      if (performance.now() > deadline) throw new Error(JSON.stringify(stats));
-      await pause(5);
-    }
-    return stats;
-  }
-}
-
 const routeV6 = {
   listen: { host: V6.relay, port: RELAY.port },
   upstream: { host: V6.upstream, port: UPSTREAM.port },
 };
-
-/** A client, and all that comes to it. */
-async function clientAt(
-  address: string,
-  port = 40000,
-  server = RELAY.address,
-): Promise<{ heard: string[]; send: (text: string) => void; ask: (text: string) => Promise<void> }> {
-  const socket = keep(dgram.createSocket(address.includes(':') ? 'udp6' : 'udp4'));
-  const heard: string[] = [];
-  socket.on('message', (message) => heard.push(message.toString()));
-  socket.on('error', () => {});
-  socket.bind(port, address);
-  await once(socket, 'listening');
-  const send = (text: string) => socket.send(text, RELAY.port, server);
-  const ask = async (text: string) =>
-    sendUntil(
-      () => send(text),
-      () => heard.includes(text),
-    );
-  return { heard, send, ask };
-}
-
-interface Heard {
-  address: string;
-  port: number;
-  text: string;
-}
-
-/** An upstream that sends back what it hears; resolves with those that it has heard. */
-async function echoing(host = UPSTREAM.address): Promise<{ server: dgram.Socket; heard: Heard[] }> {
-  const server = await udpServer(UPSTREAM.port, host);
-  const heard: Heard[] = [];
-  server.on('message', (message, { address, port }) => {
-    heard.push({ address, port, text: message.toString() });
-    server.send(message, port, address);
-  });
-  return { server, heard };
-}
 
 describeIsolated(`examples/udp-relay in hostile hands, ${PORTS} ephemeral ports`, () => {
   useNetwork({ range: RANGE, addresses: [...Object.values(V6), ...NEIGHBOURS, STRANGER] });
@@ -294,59 +217,4 @@ describeIsolated(`examples/udp-relay in hostile hands, ${PORTS} ephemeral ports`
       () => client.heard.includes('again'),
     );
   });
-});
-
-describeIsolated('examples/udp-relay and damaged datagrams', () => {
-  // So that ports rest: with none left a late answer may reach the next client.
-  useNetwork({ range: [20000, 20999] });
-
-  test(
-    '10,000 damaged datagrams from everywhere: it lives, keeps nothing, and nobody hears what is not theirs',
-    { timeout: 240_000 * slowness },
-    async () => {
-      const seed = 20_261_126;
-      const random = randomOf(seed);
-      const { server } = await echoing();
-      // What comes from upstream is damaged, too, and sometimes late.
-      server.on('message', (message, { port, address }) => {
-        if (random() < 0.1) server.send(mutated(message, ['\0', 'x'.repeat(999)], random), port, address);
-      });
-      const limits = { flows: 50, flowsPerClient: 5, resting: 500 };
-      const relay = await Relay.start({ limits, timeouts: { idle: 200, rest: 100 } });
-      const clients = await Promise.all(
-        Array.from({ length: 5 }, async (_, n) => ({ name: `<client ${n}>`, ...(await clientAt(`127.0.1.${n + 1}`)) })),
-      );
-      const words = ['\0', '\xff'.repeat(40), '<client 9>', 'x'.repeat(9000)];
-      let before = { descriptors: 0, memory: 0 };
-      for (let n = 0; n < 10_000; n++) {
-        const port = pick([0, 1, 53, 5300, 5353, 40000, 65535, Math.floor(random() * 65536)], random);
-        const address = `127.${2 + (n % 3)}.${Math.floor(random() * 4)}.${Math.floor(random() * 250)}`;
-        forge({ address, port }, RELAY, mutated(Buffer.from('a question of somebody'), words, random));
-        if (n % 10 === 0) for (const { name, send } of clients) send(`${name} ${n}`);
-        // Neither outrun the queue of its socket nor let it rest.
-        if (n % 50 === 0) await relay.stats();
-        if (n === 3000) before = { descriptors: relay.descriptors(), memory: relay.memory() };
-      }
-      for (const { name, ask } of clients) await ask(`${name} at last`);
-      const after = { descriptors: relay.descriptors(), memory: relay.memory() };
-      const stats = await relay.stats();
-      console.log(`relay, seed ${seed}: ${JSON.stringify({ before, after, flows: stats.flows })}`);
-      expect(stats.flows.opened).toBeGreaterThan(1000);
-      // Flows, ports that rest, and what it had at its start.
-      expect(after.descriptors).toBeLessThan(limits.flows + limits.resting + 50);
-      expect(stats.dropped.exhausted).toBe(0);
-      expect(after.memory).toBeLessThan(before.memory + 30);
-      for (const { name, heard } of clients) {
-        // A damaged copy of its own is its own; the name of another one is not.
-        expect(
-          heard.filter((text) => clients.some((other) => other.name !== name && text.includes(other.name))),
-        ).toEqual([]);
-        expect(heard.filter((text) => text.includes('question'))).toEqual([]);
-      }
-      const idle = await relay.counted(({ flows }) => flows.open === 0 && flows.resting === 0);
-      expect(idle.flows.opening).toBe(0);
-      await until(() => relay.descriptors() < 40);
-      expect(await relay.end('SIGTERM')).toEqual(CLEAN_END);
-    },
-  );
 });
