@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { parseLocal, pipeTcp, pipeUdp } from './cli/netcat';
 import { examine } from './cli/doctor';
-import { coloured, doctorText, plain, prometheusText, usageTable } from './cli/text';
+import { coloured, doctorText, plain, printable, prometheusText, usageTable } from './cli/text';
 import { watch } from './cli/watch';
 import { portUsage, type UsageFilter } from './usage/port_usage';
 import type { PortRange } from './values/port_range';
@@ -183,7 +183,9 @@ void run(process.argv.slice(2)).then(
   (error: unknown) => {
     const isUsage = isUsageError(error);
     const { message } = error as Error;
-    stderr.write(`connectx: ${message}\n${isUsage ? 'See connectx --help.\n' : ''}`);
+    // Node's own may have several lines.
+    const text = message.split('\n').map(printable).join('\n');
+    stderr.write(`connectx: ${text}\n${isUsage ? 'See connectx --help.\n' : ''}`);
     process.exitCode = isUsage ? EXIT.usage : EXIT.failure;
   },
 );

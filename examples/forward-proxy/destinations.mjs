@@ -1,25 +1,35 @@
 // Where a client may not be taken to. Names are judged by the addresses that they have at the moment of the connect, so that
 // a name whose address changes in between (DNS rebinding) is no way around it.
-import { lookup as dnsLookup } from 'node:dns';
-import { isIP } from 'node:net';
+import { Blocks, isOwnAddress } from '../shared/addresses.mjs';
 
-const isDenied = (deny, address) => deny.check(address, isIP(address) === 6 ? 'ipv6' : 'ipv4');
+/**
+ * What is not reached over the internet (the registries of special-purpose addresses, RFC 6890): this machine, its link, private
+ * networks, and with them the metadata services of clouds (169.254.169.254, 100.100.100.200, fd00:ec2::254). Of IPv6 all but
+ * 2000::/3 (RFC 4291), which keeps out addresses with an IPv4 address in them (::ffff:0:0/96, 64:ff9b::/96), too.
+ */
+const SPECIAL = new Blocks([
+  ...['0.0.0.0/8', '10.0.0.0/8', '100.64.0.0/10', '127.0.0.0/8', '169.254.0.0/16', '172.16.0.0/12', '192.0.0.0/24'],
+  ...['192.0.2.0/24', '192.88.99.0/24', '192.168.0.0/16', '198.18.0.0/15', '198.51.100.0/24', '203.0.113.0/24'],
+  // Multicast, reserved, broadcast; and the virtual machine's host in Azure.
+  ...['224.0.0.0/3', '168.63.129.16'],
+  ...['::/3', '4000::/2', '8000::/1', '2001::/23', '2001:db8::/32', '2002::/16', '3fff::/20'],
+]);
 
-const denied = (host) =>
-  Object.assign(new Error(`${host} is not to be reached through this proxy`), { code: 'EDENIED' });
+export class Destinations {
+  #allow;
+  #deny;
+  #sources;
 
-/** Whether the host is an address that is denied. A name is not: see below. */
-export const isDeniedHost = (deny, host) => isIP(host) !== 0 && isDenied(deny, host);
+  constructor({ allow, deny, tenants }) {
+    this.#allow = allow;
+    this.#deny = deny;
+    // Whole blocks may be routed to this machine without being on an interface.
+    this.#sources = new Blocks(tenants.flatMap(({ sources }) => sources));
+  }
 
-/** A `lookup` for connect() that leaves out the addresses that are denied. */
-export function lookupWithout(deny) {
-  return (host, options, callback) => {
-    dnsLookup(host, { ...options, all: true }, (error, addresses) => {
-      if (error) return callback(error);
-      const allowed = addresses.filter(({ address }) => !isDenied(deny, address));
-      if (allowed.length === 0) return callback(denied(host));
-      if (options.all) return callback(null, allowed);
-      return callback(null, allowed[0].address, allowed[0].family);
-    });
-  };
+  isDenied(address) {
+    if (this.#deny.has(address)) return true;
+    if (this.#allow.has(address)) return false;
+    return SPECIAL.has(address) || this.#sources.has(address) || isOwnAddress(address);
+  }
 }

@@ -1,27 +1,39 @@
 // The proxy: who may do what, and how it ends.
 import { once } from 'node:events';
 import * as http from 'node:http';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { networkOf } from '../shared/addresses.mjs';
 import { log, RateLimitedLog } from '../shared/log.mjs';
-import { isDeniedHost } from './destinations.mjs';
-import { answerTo, DENIED, isExhaustion } from './failures.mjs';
+import { Names } from '../shared/names.mjs';
+import { breakOff, Connections } from './connections.mjs';
+import { Destinations } from './destinations.mjs';
+import { answerTo, isExhaustion } from './failures.mjs';
 import { forward } from './forward.mjs';
+import { framingFault } from './headers.mjs';
+import { FailedLogins } from './logins.mjs';
 import { absoluteTarget, connectTarget } from './target.mjs';
 import { Tenants } from './tenants.mjs';
-import { breakOff, openTunnel, refuse } from './tunnel.mjs';
+import { openTunnel, refuse } from './tunnel.mjs';
 
 export class Proxy {
   #config;
   #server;
   #tenants;
+  #names;
+  #logins;
   #failures;
-  /** Both ends of each tunnel: the server does not know them any more. */
-  #tunnels = new Set();
+  /** Of both sides. */
+  #connections = new Connections();
+  #tunnels = 0;
   #isStopping = false;
 
   constructor(config) {
     const { limits, timeouts, logInterval } = config;
     this.#config = config;
-    this.#tenants = new Tenants(config);
+    this.#names = new Names(config.resolvers, timeouts.connect);
+    this.#logins = new FailedLogins(timeouts.failedLogin, limits.failedLogins);
+    const shared = { connections: this.#connections, destinations: new Destinations(config), names: this.#names };
+    this.#tenants = new Tenants(config.tenants, { ...shared, timeouts });
     this.#failures = new RateLimitedLog(logInterval);
     this.#server = http.createServer({
       maxHeaderSize: limits.headerBytes,
@@ -30,7 +42,13 @@ export class Proxy {
       keepAliveTimeout: timeouts.keepAlive,
       // An upload may take as long as it likes, as long as it moves.
       requestTimeout: 0,
+      // Whatever NODE_OPTIONS says.
+      insecureHTTPParser: false,
     });
+    // Every header counts, up to `headerBytes`: by default those after the first 1,000 are parsed, and left out, and a
+    // Content-Length may be among them.
+    this.#server.maxHeadersCount = 0;
+    this.#server.on('connection', (socket) => this.#connections.add(socket));
     // Later than upstream's, which is to be answered by 504.
     this.#server.timeout = timeouts.connect + timeouts.idle + 1000;
     this.#server.maxConnections = limits.connections;
@@ -51,42 +69,41 @@ export class Proxy {
     log('info', 'listening', { host, port });
   }
 
-  /** Accepts no more, waits for what is under way until the deadline, and ends the rest. Resolves when nothing is open. */
+  /** Accepts no more, waits for what is under way until the deadline, and breaks off the rest. Resolves when nothing is open. */
   async stop() {
     const { shutdown } = this.#config.timeouts;
-    log('info', 'stopping', { deadline: shutdown, tunnels: this.#tunnels.size / 2 });
+    log('info', 'stopping', { deadline: shutdown, tunnels: this.#tunnels });
     this.#isStopping = true;
-    let cut = 0;
-    const deadline = setTimeout(() => {
-      cut = this.#tunnels.size / 2;
-      for (const socket of this.#tunnels) breakOff(socket);
-      this.#server.closeAllConnections();
-    }, shutdown);
-    // Tunnels count as connections of the server until they close.
-    await new Promise((resolve) => this.#server.close(resolve));
-    clearTimeout(deadline);
-    this.#tenants.close();
+    this.#server.close();
+    this.#tenants.closeIdle();
+    await Promise.race([this.#connections.closed(), sleep(shutdown, undefined, { ref: false })]);
+    const cut = this.#tunnels;
+    this.#connections.breakOff();
+    this.#names.cancel();
+    await this.#connections.closed();
     this.#failures.flush();
     log('info', 'stopped', { cut });
   }
 
-  /** The tenant, the target and a connection for it; or the answer that says why not. */
+  /** The tenant, and one of its connections; or the answer that says why not, after `delay` where there is one. */
   #admit(request, target) {
+    const network = networkOf(request.socket.remoteAddress ?? '');
+    const retry = { 'Retry-After': this.#config.retryAfter };
+    if (this.#logins.isFull(network)) return { refusal: { status: 429, text: 'too many passwords', headers: retry } };
     const tenant = this.#tenants.authenticate(request);
     if (tenant === undefined) {
       const headers = { 'Proxy-Authenticate': 'Basic realm="forward-proxy", charset="UTF-8"' };
-      return { refusal: { status: 407, text: 'who are you?', headers } };
+      const isGuess = 'proxy-authorization' in request.headers;
+      if (isGuess) this.#failures.write('login', 'warn', 'login-failed', { client: network });
+      return { refusal: { status: 407, text: 'who are you?', headers }, guesser: isGuess ? network : undefined };
     }
     if (target === undefined) return { refusal: { status: 400, text: 'not a request to a proxy' } };
-    if (!/^(chunked)?$/i.test(request.headers['transfer-encoding'] ?? '')) {
-      return { refusal: { status: 501, text: 'this transfer coding is not known here' } };
-    }
-    if (isDeniedHost(this.#config.deny, target.host)) return { refusal: DENIED };
+    const fault = framingFault(request);
+    if (fault !== undefined) return { refusal: fault };
     const release = tenant.take();
     if (release === undefined) {
       this.#failures.write(`limit ${tenant.name}`, 'warn', 'tenant-limit', { tenant: tenant.name });
-      const headers = { 'Retry-After': this.#config.retryAfter };
-      return { refusal: { status: 429, text: 'too many connections', headers } };
+      return { refusal: { status: 429, text: 'too many connections', headers: retry } };
     }
     return { tenant, release };
   }
@@ -110,39 +127,62 @@ export class Proxy {
     client.removeAllListeners('timeout');
     client.setTimeout(this.#server.timeout, () => breakOff(client));
     const target = connectTarget(request.url);
-    const { refusal, tenant, release } = this.#admit(request, target);
-    if (refusal) return refuse(client, refusal);
+    const answer = (refusal) => {
+      refuse(client, refusal);
+      this.#connections.closeWithin(client, this.#config.timeouts.refused);
+    };
+    const { refusal, guesser, tenant, release } = this.#admit(request, target);
+    if (refusal) return this.#refuse(refusal, guesser, answer);
     const upstream = openTunnel(tenant, target, client, head, this.#config, (error) =>
-      refuse(client, this.#failed(tenant, target, error)),
+      answer(this.#failed(tenant, target, error)),
     );
     let open = 2;
+    this.#tunnels++;
     for (const socket of [client, upstream]) {
-      this.#tunnels.add(socket);
       socket.once('close', () => {
-        this.#tunnels.delete(socket);
-        if (--open === 0) release();
+        if (--open > 0) return;
+        this.#tunnels--;
+        release();
       });
     }
   }
 
   #request(request, response) {
     const target = absoluteTarget(request.url, request.method);
-    const { refusal, tenant, release } = this.#admit(request, target);
-    // The connection is closed, because there may be a body that nobody reads.
     const answer = ({ status, text, headers = {} }) => {
+      // The connection is closed, because there may be a body that nobody reads.
       response.writeHead(status, http.STATUS_CODES[status], {
         ...headers,
         'Content-Type': 'text/plain',
         Connection: 'close',
       });
       response.end(`${status} ${http.STATUS_CODES[status]}: ${text}\n`);
+      this.#connections.closeWithin(request.socket, this.#config.timeouts.refused);
     };
-    if (refusal) return answer(refusal);
+    const { refusal, guesser, tenant, release } = this.#admit(request, target);
+    if (refusal) return this.#refuse(refusal, guesser, answer);
     response.once('close', () => {
       release();
-      // Its connection would otherwise wait for another request until the deadline.
-      if (this.#isStopping) setImmediate(() => this.#server.closeIdleConnections());
+      // Connections would otherwise wait for another request until the deadline.
+      if (this.#isStopping) setImmediate(() => this.#closeIdle());
     });
-    forward(tenant, target, request, response, this.#config, (error) => answer(this.#failed(tenant, target, error)));
+    const fail = (error) => answer(this.#failed(tenant, target, error));
+    try {
+      forward(tenant, target, request, response, this.#config, fail);
+    } catch (error) {
+      // Something that the parser takes and http.request does not.
+      fail(error);
+    }
+  }
+
+  /** At once, or later to somebody who guesses passwords. */
+  #refuse(refusal, guesser, answer) {
+    if (guesser === undefined) answer(refusal);
+    else this.#logins.delay(guesser, () => answer(refusal));
+  }
+
+  #closeIdle() {
+    this.#server.closeIdleConnections();
+    this.#tenants.closeIdle();
   }
 }

@@ -16,6 +16,7 @@ export function absoluteTarget(url, method) {
   const [, authority, path] = /^http:\/\/([^/?#@]+)([/?][^#]*)?$/i.exec(url) ?? [];
   if (authority === undefined || !URL.canParse(`http://${authority}`)) return undefined;
   const { host: name, hostname, port } = new URL(`http://${authority}`);
+  if (port === '0') return undefined;
   // OPTIONS of a server as a whole has no path.
   const empty = method === 'OPTIONS' ? '*' : '/';
   return {

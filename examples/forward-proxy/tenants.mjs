@@ -2,6 +2,8 @@
 import { createHash, timingSafeEqual } from 'node:crypto';
 import * as http from 'node:http';
 import { SourcePool } from 'connectx';
+import { breakOff } from './connections.mjs';
+import { Cooldown } from './cooldown.mjs';
 import { openUpstream } from './upstream.mjs';
 
 export class Tenant {
@@ -10,16 +12,38 @@ export class Tenant {
   source;
   /** Keeps upstream connections of plain requests for the next one: each that is used again saves a port. */
   agent;
+  cooldown;
   #limit;
   #taken = 0;
+  #upstreams = new Set();
+  #shared;
 
-  constructor({ name, sources, connections }, config) {
+  /** `shared`: { connections, destinations, names, timeouts } */
+  constructor({ name, sources, connections }, shared) {
     this.name = name;
     this.source = new SourcePool(sources);
+    this.cooldown = new Cooldown(shared.timeouts.cooldown);
     this.#limit = connections;
+    this.#shared = shared;
     // An agent of its own for each tenant, so that nobody's request goes out from the address of somebody else.
-    this.agent = new http.Agent({ keepAlive: true, timeout: config.timeouts.keepAlive });
-    this.agent.createConnection = (options) => openUpstream(this, options, config);
+    this.agent = new http.Agent({ keepAlive: true, timeout: shared.timeouts.keepAlive });
+    this.agent.createConnection = (options) => this.connect(options);
+  }
+
+  /** A connection to a destination; it counts until it is closed, also while it waits for another request. */
+  connect(options) {
+    const [waiting] = Object.values(this.agent.freeSockets).flat();
+    if (this.#upstreams.size >= this.#limit && waiting !== undefined) breakOff(waiting);
+    const socket = openUpstream(this, options, this.#shared);
+    this.#upstreams.add(socket);
+    this.#shared.connections.add(socket);
+    socket.once('close', () => this.#upstreams.delete(socket));
+    return socket;
+  }
+
+  /** Ends the connections that wait for another request. */
+  closeIdle() {
+    for (const socket of Object.values(this.agent.freeSockets).flat()) breakOff(socket);
   }
 
   /** Takes one of the tenant's connections; undefined if there is none left. What it returns gives it back, once. */
@@ -34,12 +58,15 @@ export class Tenant {
   }
 }
 
+/** Compared with when there is no such tenant, so that the time tells nothing of the names, either. */
+const NOBODY = { digest: digestOf('') };
+
 export class Tenants {
   #byName = new Map();
 
-  constructor(config) {
-    for (const settings of config.tenants) {
-      this.#byName.set(settings.name, { tenant: new Tenant(settings, config), digest: digestOf(settings.password) });
+  constructor(tenants, shared) {
+    for (const settings of tenants) {
+      this.#byName.set(settings.name, { tenant: new Tenant(settings, shared), digest: digestOf(settings.password) });
     }
   }
 
@@ -48,15 +75,17 @@ export class Tenants {
     const [, encoded] = /^basic +([\w+/=-]+) *$/i.exec(headers['proxy-authorization'] ?? '') ?? [];
     if (encoded === undefined) return undefined;
     const [, name, password] = /^([^:]*):(.*)$/s.exec(Buffer.from(encoded, 'base64').toString()) ?? [];
-    const entry = this.#byName.get(name);
+    if (password === undefined) return undefined;
+    const { tenant, digest } = this.#byName.get(name) ?? NOBODY;
     // The time that it takes tells nothing of the password, nor of its length.
-    return entry && timingSafeEqual(entry.digest, digestOf(password)) ? entry.tenant : undefined;
+    return timingSafeEqual(digest, digestOf(password)) ? tenant : undefined;
   }
 
-  /** Ends the connections that wait for another request. */
-  close() {
-    for (const { tenant } of this.#byName.values()) tenant.agent.destroy();
+  closeIdle() {
+    for (const { tenant } of this.#byName.values()) tenant.closeIdle();
   }
 }
 
-const digestOf = (password) => createHash('sha256').update(password).digest();
+function digestOf(password) {
+  return createHash('sha256').update(password).digest();
+}

@@ -1,6 +1,6 @@
 // CONNECT: bytes both ways.
 import { STATUS_CODES } from 'node:http';
-import { openUpstream } from './upstream.mjs';
+import { breakOff } from './connections.mjs';
 
 /** The answer that is not a tunnel; `client` is closed when it has been read. */
 export function refuse(client, { status, text, headers = {} }) {
@@ -17,9 +17,9 @@ export function refuse(client, { status, text, headers = {} }) {
 }
 
 /** Connects the client with its destination; `onFailure` is called with the error if there is none. Returns the upstream socket. */
-export function openTunnel(tenant, target, client, head, config, onFailure) {
+export function openTunnel(tenant, target, client, head, { timeouts }, onFailure) {
   // The client may have said all that it has to say, and still wait for the answer; and the other way round.
-  const upstream = openUpstream(tenant, { ...target, allowHalfOpen: true }, config);
+  const upstream = tenant.connect({ ...target, allowHalfOpen: true });
   const giveUp = () => upstream.destroy();
   client.once('close', giveUp);
   let isOpen = false;
@@ -36,16 +36,9 @@ export function openTunnel(tenant, target, client, head, config, onFailure) {
     if (head.length > 0) upstream.write(head);
     // Pipes pause the one side while the other takes nothing, and pass on its end, so that either side may end first.
     client.pipe(upstream).pipe(client);
-    for (const socket of [client, upstream]) socket.setTimeout(config.timeouts.idle, () => breakOff(socket));
+    for (const socket of [client, upstream]) socket.setTimeout(timeouts.idle, () => breakOff(socket));
   });
   return upstream;
-}
-
-/** With a reset, which leaves no TIME-WAIT that would keep a port of the source from being used again. */
-export function breakOff(socket) {
-  // A reset would wait for the connection.
-  if (socket.connecting) socket.destroy();
-  else socket.resetAndDestroy();
 }
 
 /** A side that closes after its end leaves the other to send what it still has; one that is broken off breaks off the other. */

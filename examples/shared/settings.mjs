@@ -1,16 +1,21 @@
 // Settings from a JSON file. A mistake in it ends the program at its start, with the name of the setting: a limit that is
 // ignored because it is misspelt shows only when it is needed.
 import { readFileSync } from 'node:fs';
+import { Blocks } from './addresses.mjs';
 
 export class SettingsError extends Error {}
 
 /** The object in the file. */
 export function readSettings(file) {
+  const text = readFileSync(file, 'utf8');
   let settings;
   try {
-    settings = JSON.parse(readFileSync(file, 'utf8'));
+    settings = JSON.parse(text);
   } catch (error) {
-    throw new SettingsError(`${file}: ${error.message}`, { cause: error });
+    // Its message quotes the text around the mistake, in which there may be a password; only the place is passed on.
+    const [, position] = /at position (\d+)/.exec(error.message) ?? [];
+    const line = position === undefined ? '' : `, line ${text.slice(0, Number(position)).split('\n').length}`;
+    throw new SettingsError(`${file}${line}: this is not JSON`);
   }
   return object(settings, file);
 }
@@ -28,6 +33,16 @@ export function string(value, name) {
 export function strings(value, name) {
   if (!Array.isArray(value)) fail(name, 'must be a list of strings');
   return value.map((item, index) => string(item, `${name}[${index}]`));
+}
+
+/** Addresses and CIDR blocks. */
+export function blocks(value, name) {
+  try {
+    return new Blocks(strings(value, name));
+  } catch (error) {
+    if (error instanceof SettingsError) throw error;
+    return fail(name, error.message);
+  }
 }
 
 export function integer(value, name, low, high) {

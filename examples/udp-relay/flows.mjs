@@ -1,10 +1,13 @@
-// The flows of all clients: how many there may be, and how long.
+// The flows of all clients: how many there may be, how long, and which of them make room for newcomers.
 
 export class Flows {
   #limits;
   #stats;
   #flows = new Map();
-  #byAddress = new Map();
+  /** Those whose client has sent a single datagram, the oldest first. A flood of spoofed addresses leaves nothing else. */
+  #unproven = new Set();
+  #byNetwork = new Map();
+  #opening = 0;
 
   constructor(limits, stats) {
     this.#limits = limits;
@@ -17,51 +20,82 @@ export class Flows {
 
   /** Those that have no socket yet. */
   get opening() {
-    let count = 0;
-    for (const { flow } of this.#flows.values()) if (!flow.isOpen) count++;
-    return count;
+    return this.#opening;
   }
 
   get(key) {
-    return this.#flows.get(key)?.flow;
+    return this.#flows.get(key);
   }
 
-  /** The reason why there may be no more for this client; undefined if there may. */
-  refusal(address) {
-    if (this.#flows.size >= this.#limits.flows) return 'flows';
-    if ((this.#byAddress.get(address) ?? 0) >= this.#limits.flowsPerClient) return 'client';
+  /** Makes room for one more flow of this network; returns the reason why there is none, or undefined. */
+  refusal(network) {
+    const { flows, flowsPerClient, opening } = this.#limits;
+    // What waits for a name that does not resolve is bounded for all of them together.
+    if (this.#opening >= opening) return 'opening';
+    const own = this.#byNetwork.get(network) ?? new Set();
+    if (own.size >= flowsPerClient && !this.#replace(own)) return 'client';
+    if (this.#flows.size >= flows && !this.#replace(this.#unproven)) return 'flows';
     return undefined;
   }
 
-  add(key, address, flow, onRemoved) {
-    this.#flows.set(key, { flow, address, onRemoved });
-    this.#byAddress.set(address, (this.#byAddress.get(address) ?? 0) + 1);
+  /** Closes the oldest of these flows that is unproven; false if there is none. Those being opened end by themselves. */
+  #replace(flows, rests = true) {
+    for (const flow of flows) {
+      if (flow.isProven || !flow.isOpen) continue;
+      this.#stats.flows.replaced++;
+      this.remove(flow, rests);
+      return true;
+    }
+    return false;
   }
 
-  /** Closes it, unless another one has taken its place. Returns how many datagrams were lost with it. */
-  remove(key, flow) {
-    const entry = this.#flows.get(key);
-    if (entry?.flow !== flow) return 0;
-    this.#flows.delete(key);
-    const count = this.#byAddress.get(entry.address) - 1;
-    if (count === 0) this.#byAddress.delete(entry.address);
-    else this.#byAddress.set(entry.address, count);
-    const lost = flow.close();
-    entry.onRemoved();
-    return lost;
+  /** No other port is left towards this upstream: closes the oldest unproven flow that has one. False if there is none. */
+  yieldPort({ host, port }) {
+    const towards = [...this.#unproven].filter(({ upstream }) => upstream.host === host && upstream.port === port);
+    return this.#replace(towards, false);
   }
 
-  /** Closes those in which nothing has come or gone for so many ms. */
+  /** Resolves when it is open; rejects as flow.open() does. */
+  async add(flow, yieldPort) {
+    this.#flows.set(flow.key, flow);
+    this.#unproven.add(flow);
+    const own = this.#byNetwork.get(flow.network) ?? new Set();
+    this.#byNetwork.set(flow.network, own.add(flow));
+    this.#opening++;
+    try {
+      await flow.open(yieldPort);
+    } finally {
+      this.#opening--;
+    }
+  }
+
+  /** To be called when its client has sent a datagram. */
+  heard(flow) {
+    if (flow.isProven) this.#unproven.delete(flow);
+  }
+
+  /** Closes it, unless that was done before. Returns how many datagrams were lost with it. */
+  remove(flow, rests = true) {
+    if (this.#flows.get(flow.key) !== flow) return 0;
+    this.#flows.delete(flow.key);
+    this.#unproven.delete(flow);
+    const own = this.#byNetwork.get(flow.network);
+    own.delete(flow);
+    if (own.size === 0) this.#byNetwork.delete(flow.network);
+    return flow.close(rests);
+  }
+
+  /** Closes those whose client has sent nothing for so many ms. */
   evict(idle) {
     const oldest = performance.now() - idle;
-    for (const [key, { flow }] of this.#flows) {
-      if (flow.lastActive > oldest) continue;
+    for (const flow of this.#flows.values()) {
+      if (!flow.isOpen || flow.lastHeard > oldest) continue;
       this.#stats.flows.evicted++;
-      this.#stats.dropped.failed += this.remove(key, flow);
+      this.remove(flow);
     }
   }
 
   close() {
-    for (const [key, { flow }] of this.#flows) this.remove(key, flow);
+    for (const flow of this.#flows.values()) this.#stats.dropped.failed += this.remove(flow, false);
   }
 }

@@ -1,7 +1,10 @@
 // All routes together: they share the limits and the counts.
 import { SourcePool } from 'connectx';
 import { log, RateLimitedLog } from '../shared/log.mjs';
+import { Names } from '../shared/names.mjs';
 import { Flows } from './flows.mjs';
+import { Guests } from './guests.mjs';
+import { Resting } from './resting.mjs';
 import { Route } from './route.mjs';
 import { Stats } from './stats.mjs';
 
@@ -9,17 +12,23 @@ export class Relay {
   #config;
   #stats = new Stats();
   #flows;
+  #resting;
+  #names;
   #failures;
   #routes;
   #timers = [];
 
   constructor(config) {
     this.#config = config;
-    this.#flows = new Flows(config.limits, this.#stats);
+    const { limits, timeouts } = config;
+    this.#flows = new Flows(limits, this.#stats);
+    this.#resting = new Resting(timeouts.rest, limits.resting);
+    this.#names = new Names(config.resolvers, timeouts.lookup);
     this.#failures = new RateLimitedLog(config.logInterval);
     // One for all routes: the sources are shared, and their ports are counted for each upstream by itself.
     const source = new SourcePool(config.sources);
-    const shared = { source, flows: this.#flows, stats: this.#stats, failures: this.#failures };
+    const own = { flows: this.#flows, resting: this.#resting, names: this.#names, failures: this.#failures };
+    const shared = { ...own, source, limits, stats: this.#stats, guests: new Guests(config) };
     this.#routes = config.routes.map((route) => new Route(route, config, shared));
   }
 
@@ -35,7 +44,12 @@ export class Relay {
   report() {
     const { flows, datagrams, bytes, dropped } = this.#stats;
     const { size, opening } = this.#flows;
-    log('info', 'stats', { flows: { open: size - opening, opening, ...flows }, datagrams, bytes, dropped });
+    log('info', 'stats', {
+      flows: { open: size - opening, opening, resting: this.#resting.size, ...flows },
+      datagrams,
+      bytes,
+      dropped,
+    });
   }
 
   /**
@@ -60,6 +74,8 @@ export class Relay {
     });
     const cut = this.#flows.size;
     this.#flows.close();
+    this.#resting.close();
+    this.#names.cancel();
     for (const route of this.#routes) route.close();
     this.#failures.flush();
     this.report();

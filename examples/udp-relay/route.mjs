@@ -2,7 +2,8 @@
 import * as dgram from 'node:dgram';
 import { once } from 'node:events';
 import { isIP, isIPv6 } from 'node:net';
-import { Flow } from './flow.mjs';
+import { networkOf } from '../shared/addresses.mjs';
+import { Flow, isExhaustion } from './flow.mjs';
 
 /** Clients are numeric, and every reply would otherwise wait for a lookup of nothing. */
 const lookup = (address, _options, callback) => callback(null, address, isIP(address));
@@ -16,7 +17,7 @@ export class Route {
   #exhaustedUntil = 0;
   #isStopping = false;
 
-  /** `shared`: { source, flows, stats, failures }, of all routes together. */
+  /** `shared`: { source, names, limits, flows, resting, guests, stats, failures }, of all routes together. */
   constructor(route, config, shared) {
     this.#route = route;
     this.#config = config;
@@ -49,44 +50,42 @@ export class Route {
     const { flows, stats } = this.#shared;
     const key = `${client.address} ${client.port} ${this.#route.listen.host} ${this.#route.listen.port}`;
     const flow = flows.get(key) ?? this.#welcome(key, client);
-    if (typeof flow === 'string') stats.dropped[flow]++;
-    else flow.send(message);
+    if (typeof flow === 'string') {
+      stats.dropped[flow]++;
+      return;
+    }
+    flow.send(message);
+    flows.heard(flow);
   }
 
   /** A flow for a new client, or the reason why there is none. */
   #welcome(key, client) {
-    const { flows, stats } = this.#shared;
-    if (this.#isStopping) return 'stopping';
-    if (performance.now() < this.#exhaustedUntil) return 'exhausted';
-    const refusal = flows.refusal(client.address);
+    const { flows, stats, guests, resting } = this.#shared;
+    const { upstream } = this.#route;
+    const network = networkOf(client.address);
+    const refusal = this.#isStopping ? 'stopping' : guests.refusal(client);
     if (refusal !== undefined) return refusal;
-    const flow = new Flow({
-      upstream: this.#route.upstream,
-      source: this.#shared.source,
-      limits: this.#config.limits,
-      stats,
-      onReply: (reply) => this.#reply(reply, client),
-    });
-    flows.add(key, client.address, flow, () => {
-      // There is a port again.
-      if (flow.isOpen) this.#exhaustedUntil = 0;
-    });
-    flow.open().then(
+    if (performance.now() < this.#exhaustedUntil) return 'exhausted';
+    const full = flows.refusal(network);
+    if (full !== undefined) return full;
+    const flow = new Flow({ key, network, upstream }, this.#shared, (reply) => this.#reply(reply, client));
+    const yieldPort = () => resting.yieldPort(upstream) || flows.yieldPort(upstream);
+    flows.add(flow, yieldPort).then(
       () => stats.flows.opened++,
-      (error) => this.#failed(key, flow, error),
+      (error) => this.#failed(flow, error),
     );
     return flow;
   }
 
-  #failed(key, flow, error) {
+  #failed(flow, error) {
     const { flows, stats, failures } = this.#shared;
     if (error.name === 'AbortError') return;
     const { code, reason, message } = error;
-    const isExhaustion = reason === 'ports-exhausted' || reason === 'pool-exhausted';
-    if (isExhaustion) this.#exhaustedUntil = performance.now() + this.#config.timeouts.cooldown;
+    const exhausted = isExhaustion(error);
+    if (exhausted) this.#exhaustedUntil = performance.now() + this.#config.timeouts.cooldown;
     else stats.flows.failed++;
-    stats.dropped[isExhaustion ? 'exhausted' : 'failed'] += flows.remove(key, flow);
-    const event = isExhaustion ? 'exhausted' : 'flow-failed';
+    stats.dropped[exhausted ? 'exhausted' : 'failed'] += flows.remove(flow);
+    const event = exhausted ? 'exhausted' : 'flow-failed';
     const { host, port } = this.#route.upstream;
     failures.write(`${event} ${host} ${port} ${code}`, 'error', event, {
       ...{ upstream: this.#route.upstream, sources: this.#config.sources, code, reason, message },
@@ -94,8 +93,8 @@ export class Route {
   }
 
   #reply(message, { address, port }) {
-    const { stats } = this.#shared;
-    if (this.#server.getSendQueueSize() + message.length > this.#config.limits.queueBytes) {
+    const { limits, stats } = this.#shared;
+    if (this.#server.getSendQueueSize() + message.length > limits.queueBytes) {
       stats.dropped.replies++;
       return;
     }

@@ -1,7 +1,14 @@
 // What the relay counts. Datagrams that it drops are counted by the reason, and by nothing else.
 
 export class Stats {
-  flows = { opened: 0, evicted: 0, failed: 0 };
+  flows = {
+    opened: 0,
+    /** Idle for too long. */
+    evicted: 0,
+    /** Had to make room for a newcomer. */
+    replaced: 0,
+    failed: 0,
+  };
   datagrams = { up: 0, down: 0 };
   bytes = { up: 0, down: 0 };
   dropped = {
@@ -13,6 +20,8 @@ export class Stats {
     flows: 0,
     /** `limits.flowsPerClient` */
     client: 0,
+    /** `limits.opening` */
+    opening: 0,
     /** No source port is free towards the upstream. */
     exhausted: 0,
     /** The flow could not be opened for any other reason. */
@@ -21,6 +30,12 @@ export class Stats {
     send: 0,
     /** A client that came after SIGTERM. */
     stopping: 0,
+    /** Not in `clients`. */
+    stranger: 0,
+    /** Port 0, or an address of the relay's own ends: nobody who could have sent it. */
+    unanswerable: 0,
+    /** More than a client may get that has sent one datagram. */
+    unproven: 0,
   };
 
   passed(direction, length) {

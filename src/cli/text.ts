@@ -6,6 +6,19 @@ export type Paint = (colour: 'red' | 'yellow' | 'green' | 'bold', text: string) 
 
 const CODES = { red: 31, yellow: 33, green: 32, bold: 1 } as const;
 
+const UNPRINTABLE = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu;
+
+/**
+ * Text of others, such as the name of a process, as one line that a terminal takes no orders from: control characters (C0, DEL, C1), and
+ * those that change lines or the direction of writing, are shown as `\\x1b` and `\\u202e`.
+ */
+export function printable(text: string): string {
+  return text.replace(UNPRINTABLE, (character) => {
+    const code = (character.codePointAt(0) ?? 0).toString(16);
+    return code.length > 2 ? `\\u${code.padStart(4, '0')}` : `\\x${code.padStart(2, '0')}`;
+  });
+}
+
 export const plain: Paint = (_, text) => text;
 export const coloured: Paint = (colour, text) => `\x1b[${CODES[colour]}m${text}\x1b[0m`;
 
@@ -55,7 +68,7 @@ const LEAST_BAR = 10;
 const MOST_BAR = 40;
 
 function widthsOf(columns: readonly Column[], usage: readonly PortUsage[]): number[] {
-  return columns.map(({ title, cell }) => Math.max(title.length, ...usage.map((one) => cell(one).length)));
+  return columns.map(({ title, cell }) => Math.max(title.length, ...usage.map((one) => printable(cell(one)).length)));
 }
 
 const total = (widths: readonly number[]): number =>
@@ -88,7 +101,7 @@ export function usageTable(usage: readonly PortUsage[], width: number | undefine
       .join(' '.repeat(GAP))
       .slice(0, width);
   const rows = usage.map((one) => {
-    const text = paint(colourOf(one.ratio), line(columns.map(({ cell }) => cell(one))));
+    const text = paint(colourOf(one.ratio), line(columns.map(({ cell }) => printable(cell(one)))));
     return room < LEAST_BAR ? text : `${text}${' '.repeat(GAP)}${paint(colourOf(one.ratio), bar(one.ratio, room))}`;
   });
   return [paint('bold', line(columns.map(({ title }) => title))), ...rows];
@@ -136,8 +149,8 @@ const MARK_COLOURS = { ok: 'green', note: 'yellow', finding: 'red' } as const;
 
 export function doctorText(checks: readonly Check[], paint: Paint): string {
   const lines = checks.flatMap(({ level, message, remedy }) => [
-    `${paint(MARK_COLOURS[level], MARKS[level].padEnd(8))} ${message}`,
-    ...(remedy === undefined ? [] : [`${' '.repeat(9)}-> ${remedy}`]),
+    `${paint(MARK_COLOURS[level], MARKS[level].padEnd(8))} ${printable(message)}`,
+    ...(remedy === undefined ? [] : [`${' '.repeat(9)}-> ${printable(remedy)}`]),
   ]);
   return `${lines.join('\n')}\n`;
 }

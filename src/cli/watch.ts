@@ -1,6 +1,6 @@
 // The ports in use as they change, on a terminal.
 import { emitKeypressEvents } from 'node:readline';
-import { coloured, type Paint, plain, usageTable } from './text';
+import { coloured, type Paint, plain, printable, usageTable } from './text';
 import { PortMonitor } from '../usage/port_monitor';
 import type { PortUsage, UsageFilter } from '../usage/port_usage';
 import { byFullness } from '../usage/usage';
@@ -45,7 +45,7 @@ export async function watch(interval: number, filter: UsageFilter, isColoured: b
   const draw = () => {
     const { columns, rows } = stdout;
     const lines = screen(usage, order, { columns, rows }, isColoured ? coloured : plain);
-    if (problem !== undefined) lines[0] = problem.message.slice(0, columns);
+    if (problem !== undefined) lines[0] = printable(problem.message).slice(0, columns);
     stdout.write(`\x1b[H${lines.map((line) => `${line}\x1b[K`).join('\r\n')}\x1b[J`);
   };
   const monitor = new PortMonitor({ interval, filter });

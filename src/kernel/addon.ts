@@ -208,7 +208,7 @@ export interface Native {
     mark: number,
     remembered: boolean,
   ): Route | number;
-  /** The first 4,096 bytes. */
+  /** The first 4,096 bytes of one of the files of /proc that the addon has a list of; EACCES for any other. */
   readFile(path: string): string | number;
   interfaceIndex(name: string): number;
   replace(from: number, to: number): number;

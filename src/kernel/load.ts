@@ -41,6 +41,8 @@ function loadAddon(root: string): Native {
   let path: string;
   try {
     path = (require('node-gyp-build') as NodeGypBuild).resolve(root);
+    // node-gyp-build looks beside Node's executable as well, where others may be able to write.
+    if (!process.env.CONNECTX_PREBUILD && !path.startsWith(join(root, '/'))) throw new Error(`${path} is not in it`);
   } catch (cause) {
     const { code, resource } = cause as NodeJS.ErrnoException & { resource?: string };
     // node-gyp-build looks for Alpine Linux.

@@ -83,6 +83,19 @@ export const SOURCE_OPTIONS = [
   'socketOptions',
 ] as const;
 
+/**
+ * The option, unless it is only somebody's who wrote to `Object.prototype` (prototype pollution): then every connection of the process would
+ * have it. Core has no such options, but for `localAddress` and `localPort`, which it reads from wherever they are. Those of a
+ * class, and what options were made from with `Object.create`, count.
+ */
+function given(options: object, name: keyof SourceOptions, value: unknown): unknown {
+  if (value === undefined || !Object.hasOwn(Object.prototype, name)) return value;
+  if (name === 'localAddress' || name === 'localPort') return value;
+  let holder: object | null = options;
+  while (holder !== null && !Object.hasOwn(holder, name)) holder = Reflect.getPrototypeOf(holder);
+  return holder === Object.prototype ? undefined : value;
+}
+
 const SOURCE_NAMES: ReadonlySet<string> = new Set(SOURCE_OPTIONS);
 
 /** Whether a source option is called that. */
@@ -94,7 +107,9 @@ export function isSourceOption(name: string): boolean {
 /** The source options of `over`, and those of `base` that it lacks. Either may have them from its prototype. */
 export function mergeSource(base: object, over: object): SourceOptions {
   const [below, above] = [base, over] as Record<string, unknown>[];
-  return Object.fromEntries(SOURCE_OPTIONS.map((name) => [name, above?.[name] ?? below?.[name]]));
+  const read = (from: Record<string, unknown> | undefined, name: keyof SourceOptions) =>
+    from === undefined ? undefined : given(from, name, from[name]);
+  return Object.fromEntries(SOURCE_OPTIONS.map((name) => [name, read(above, name) ?? read(below, name)]));
 }
 
 /** A copy of the options without those of the source. */
@@ -113,11 +128,11 @@ export function readSource(options: SourceOptions | undefined): Source {
   const extras = readExtras(options);
   const address = readAddress(localAddress, extras?.interface !== undefined);
   const port = readPort(localPort);
-  const range = readRange(localPortRange);
+  const range = readRange(given(options, 'localPortRange', localPortRange));
   if (port !== 0 && range !== undefined) {
     throw invalidValue('options.localPortRange', localPortRange, 'cannot be combined with localPort');
   }
-  const reuseTimeWait = readBoolean('reuseTimeWait', takeOver);
+  const reuseTimeWait = readBoolean('reuseTimeWait', given(options, 'reuseTimeWait', takeOver));
   const isAlone = port === 0 && range === undefined && extras === null && !reuseTimeWait;
   if (!isAlone) return { address, port, range, reuseTimeWait, extras };
   if (address === undefined) return PLAIN;
@@ -211,12 +226,12 @@ function readBoolean(name: 'freeBind' | 'transparent' | 'fastOpen' | 'reuseTimeW
 }
 
 function readExtras(options: SourceOptions): TcpExtras | null {
-  const name = readInterface(options.interface);
-  const mark = readMark(options.mark);
-  const freeBind = readBoolean('freeBind', options.freeBind);
-  const transparent = readBoolean('transparent', options.transparent);
-  const fastOpen = readBoolean('fastOpen', options.fastOpen);
-  const socketOptions = readSocketOptions(options.socketOptions);
+  const name = readInterface(given(options, 'interface', options.interface));
+  const mark = readMark(given(options, 'mark', options.mark));
+  const freeBind = readBoolean('freeBind', given(options, 'freeBind', options.freeBind));
+  const transparent = readBoolean('transparent', given(options, 'transparent', options.transparent));
+  const fastOpen = readBoolean('fastOpen', given(options, 'fastOpen', options.fastOpen));
+  const socketOptions = readSocketOptions(given(options, 'socketOptions', options.socketOptions));
   const empty = name === undefined && mark === undefined && socketOptions === undefined;
   if (empty && !freeBind && !transparent && !fastOpen) return null;
   return { interface: name, mark, freeBind, transparent, fastOpen, socketOptions };

@@ -31,6 +31,7 @@ import { createSocket } from './socket';
  * @example
  * const socket = await connectUdp({ host: '192.0.2.53', port: 53, localAddress: '192.0.2.7' });
  * socket.on('message', (message) => console.log(message));
+ * socket.on('error', (error) => console.error(error)); // ECONNREFUSED: nobody listens there, now
  * socket.send(query);
  */
 export function connectUdp(options: UdpConnectOptions): Promise<dgram.Socket> {

@@ -8,6 +8,7 @@ import { connect } from 'connectx';
 import { describe, expect, test } from 'vitest';
 import { answerOf, CLEAN_END, Example } from '../helpers/examples.js';
 import { describeIsolated, tcpStates, useNetwork } from '../helpers/netns.js';
+import { nameServer } from '../helpers/name-server.js';
 import { folderWith, has, leftOutWithout, nginx } from '../helpers/programs.js';
 import { closed, connected, track, until } from '../helpers/sockets.js';
 
@@ -20,8 +21,12 @@ const [A = ''] = SERVERS;
 const V6 = { source: '2001:db8::11', server: '2001:db8::2' };
 const ALICE = ['127.0.0.11'];
 const BOB = ['127.0.0.21', '127.0.0.22'];
+const RESOLVER = '127.0.0.53';
 /** The address of an interface behind which nobody answers. */
 const NOWHERE = { source: '198.18.0.1', server: '198.18.0.2' };
+
+/** All that the tests have for destinations is private. */
+const ALLOW = ['127.0.0.0/8', '2001:db8::/64', '198.18.0.0/24'];
 
 const leftOut = leftOutWithout('curl', 'setpriv');
 
@@ -29,7 +34,9 @@ interface Settings {
   tenants?: object;
   limits?: object;
   timeouts?: object;
+  allow?: string[];
   deny?: string[];
+  resolvers?: string[];
   logInterval?: number;
   retryAfter?: number;
 }
@@ -40,7 +47,7 @@ async function startProxy(settings: Settings = {}, env?: NodeJS.ProcessEnv): Pro
     bob: { password: 'b:uilder', sources: BOB },
     nobody: { password: 'nowhere', sources: [NOWHERE.source] },
   };
-  const example = new Example('forward-proxy', { listen: PROXY, tenants, deny: [], ...settings }, env);
+  const example = new Example('forward-proxy', { listen: PROXY, tenants, allow: ALLOW, ...settings }, env);
   await example.logged('listening');
   return example;
 }
@@ -263,18 +270,22 @@ describeIsolated(`examples/forward-proxy, ${PORTS} ephemeral ports`, () => {
     );
 
     test.skipIf(leftOut)(`who may, how much and where to${leftOut}`, async () => {
+      await nameServer(RESOLVER, 53, { 'inside.test': ['::1', '127.0.0.3'], 'both.test': ['127.0.0.3', A] });
       const { held, release } = await holdingServers([A]);
       const sources = ALICE;
       const proxy = await startProxy({
         tenants: { alice: { password: 'wonderland', sources, connections: 2 } },
         limits: { headerBytes: 4096 },
-        deny: ['127.0.0.1', '127.0.0.3/32', '::1'],
+        allow: ['127.0.0.2'],
+        deny: ['127.0.0.9'],
+        resolvers: [RESOLVER],
       });
       expect(await curl(undefined, url(A), ...how)).toMatchObject({ status: 407 });
       expect(await curl('mallory', url(A), ...how)).toMatchObject({ status: 407 });
       expect(await curl('alice', url(SERVERS[1] ?? ''), ...how)).toMatchObject({ status: 403 });
       // By name, too.
-      expect(await curl('alice', url('localhost'), ...how)).toMatchObject({ status: 403 });
+      expect(await curl('alice', url('inside.test'), ...how)).toMatchObject({ status: 403 });
+      expect(await curl('alice', url('both.test'), ...how)).toMatchObject({ status: 200 });
       expect(await curl('alice', url('nobody.invalid'), ...how)).toMatchObject({ status: 502 });
       expect(await curl('alice', `http://${A}:9/`, ...how)).toMatchObject({ status: 502 });
       const long = how.length > 0 ? '--proxy-header' : '-H';
@@ -618,6 +629,8 @@ describe('examples/forward-proxy: settings', () => {
     ['tenants.alice.sources', { ...good, tenants: { alice: { password: 'x', sources: [] } } }],
     ['tenants.alice.password', { ...good, tenants: { alice: { sources: ['127.0.0.1'] } } }],
     ['deny', { ...good, deny: ['localhost'] }],
+    ['allow', { ...good, allow: ['127.0.0.0/33'] }],
+    ['tenants.alice.sources', { ...good, tenants: { alice: { password: 'x', sources: ['eth0'] } } }],
   ])('%s', async (name, config) => {
     const proxy = new Example('forward-proxy', config);
     expect(await proxy.end()).toEqual({ ...CLEAN_END, code: 1 });

@@ -1,8 +1,8 @@
 // Programs of examples/, as users start them, in the network namespace of the calling thread.
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { readdirSync } from 'node:fs';
-import { join } from 'node:path';
+import { readdirSync, readFileSync } from 'node:fs';
+import { join, resolve } from 'node:path';
 import { createInterface } from 'node:readline';
 import { plainEnvironment } from './environment.js';
 import { folderWith } from './programs.js';
@@ -19,11 +19,11 @@ export class Example {
   readonly lines: Line[] = [];
   #complaints = '';
 
-  /** `config`: the settings, or the file that they are in (below examples/). */
+  /** `config`: the settings, or the file that they are in (below examples/, or an absolute path). */
   constructor(name: string, config: object | string, env: NodeJS.ProcessEnv = {}) {
     const file =
       typeof config === 'string'
-        ? join(root, config)
+        ? resolve(root, config)
         : join(folderWith({ 'config.json': JSON.stringify(config) }), 'config.json');
     // So that it does not outlive a test run that is killed; setpriv becomes the program.
     const args = ['--pdeathsig', 'KILL', process.execPath, join(root, name, 'main.mjs'), file];
@@ -69,6 +69,12 @@ export class Example {
   /** How many descriptors it has open. */
   descriptors(): number {
     return readdirSync(`/proc/${this.pid}/fd`).length;
+  }
+
+  /** Its resident memory, in megabytes. */
+  memory(): number {
+    const [, kilobytes] = /^VmRSS:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${this.pid}/status`, 'utf8')) ?? [];
+    return Number(kilobytes) / 1024;
   }
 }
 

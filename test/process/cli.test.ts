@@ -2,6 +2,7 @@
 import { execFile, spawn } from 'node:child_process';
 import * as dgram from 'node:dgram';
 import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
 import * as net from 'node:net';
 import { join } from 'node:path';
 import { connect, PortMonitor, type PortUsage } from 'connectx';
@@ -129,6 +130,26 @@ describeIsolated('in a network', () => {
     expect(await errorOf(() => to(A))).toMatchObject({ reason: 'ports-exhausted' });
     await start();
     expect((await run(['doctor'])).stdout).toMatch(/no listener inside the range/);
+  });
+
+  test('doctor: the name of a process gives the terminal no orders, and forges no line', async () => {
+    const { title } = process;
+    // What /proc/<pid>/comm has, everybody chooses for their own processes.
+    process.title = '\x1b[2J\nok \x9b\x7f';
+    try {
+      expect(readFileSync('/proc/self/comm', 'utf8')).toContain('\x1b[2J\nok');
+      sysctl('ipv4.ip_local_port_range', '34567 34567');
+      await echoServer(34567, SOURCE);
+      const { code, stdout } = await run(['doctor']);
+      expect(code).toBe(1);
+      expect(stdout).toContain('\\x1b[2J\\x0aok');
+      expect(stdout).not.toMatch(/[^\n\P{Cc}]/u);
+      const { stdout: json } = await run(['doctor', '--json']);
+      expect(JSON.stringify(JSON.parse(json))).toContain('\\u001b[2J');
+      expect(json).not.toContain('\x1b');
+    } finally {
+      process.title = title;
+    }
   });
 
   test('doctor: a wider range, and what is set in the kernel', async () => {

@@ -1,6 +1,6 @@
 // The prebuilt binaries: what is asked of them, and what users have who install the tarball.
 import { spawnSync } from 'node:child_process';
-import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -58,6 +58,26 @@ describe(`npm install --ignore-scripts of the tarball, without a compiler${here}
     // 1: it has found something about this machine.
     expect([0, 1]).toContain(status);
     expect(() => JSON.parse(stdout) as unknown).not.toThrow();
+  });
+
+  test('takes no binary that lies beside Node', () => {
+    const folder = mkdtempSync(join(tmpdir(), 'connectx-nearby-'));
+    try {
+      // A Node of its own, with the package's binaries where node-gyp-build looks last.
+      cpSync(process.execPath, join(folder, 'node'));
+      cpSync(join(project.package, 'prebuilds'), join(folder, 'prebuilds'), { recursive: true });
+      renameSync(join(project.package, 'prebuilds'), join(project.package, 'elsewhere'));
+      const program =
+        "const { native, nativeError } = require('connectx').capabilities(); console.log(native, nativeError?.message)";
+      const run = (env: NodeJS.ProcessEnv) =>
+        spawnSync(join(folder, 'node'), ['-e', program], { cwd: project.folder, env, encoding: 'utf8' }).stdout;
+      expect(run({})).toMatch(/^false .*no connectx binary for .* is not in it\)/);
+      // Where it is told to look it looks.
+      expect(run({ CONNECTX_PREBUILD: folder })).toBe('true undefined\n');
+    } finally {
+      renameSync(join(project.package, 'elsewhere'), join(project.package, 'prebuilds'));
+      rmSync(folder, { recursive: true });
+    }
   });
 
   test('says what to do where there is no binary', async () => {

@@ -63,9 +63,10 @@ describe.each(readdirSync(folder))('%s', (name) => {
     expect(missing(commands(name))).toEqual([]);
   });
 
-  test('takes only actions that are known, in a named version', () => {
-    const uses = steps(name).flatMap(({ uses }) => (uses === undefined ? [] : [uses]));
-    expect(uses.filter((action) => !/^(actions|mlugg)\/[\w-]+@v\d+$/.test(action))).toEqual([]);
+  test('takes only actions of GitHub, each by its commit, with the release that it is', () => {
+    const uses = read(name).match(/^.*\buses: (?!\.\/).*$/gm) ?? [];
+    expect(uses.length).toBeGreaterThan(1);
+    expect(uses.filter((line) => !/ uses: actions\/[\w-]+@[\da-f]{40} # v\d+\.\d+\.\d+$/.test(line))).toEqual([]);
   });
 });
 
@@ -89,12 +90,25 @@ test('the checks of .ci/run are made on GitHub too', () => {
   expect(local.filter((line) => line !== 'npm run test:nodes' && !there.includes(line))).toEqual([]);
 });
 
-test('the compiler of the binaries has one version everywhere', () => {
-  const { dependencies } = JSON.parse(readFileSync(join(root, 'scripts/zig/package.json'), 'utf8')) as {
-    dependencies: Record<string, string>;
+test('the compiler of the binaries is the one whose checksum is in the lockfile', () => {
+  const lockfile = JSON.parse(readFileSync(join(root, 'scripts/zig/package-lock.json'), 'utf8')) as {
+    packages: Record<string, { version?: string; integrity?: string }>;
   };
-  const zig = steps('ci.yml').find(({ uses }) => uses?.startsWith('mlugg/setup-zig'));
-  expect(Object.values(dependencies)).toEqual([zig?.with?.version, zig?.with?.version]);
+  const compilers = Object.entries(lockfile.packages).filter(([path]) => path !== '');
+  expect(compilers.length).toBeGreaterThan(0);
+  expect(new Set(compilers.map(([, { version }]) => version)).size).toBe(1);
+  for (const [, { integrity }] of compilers) expect(integrity).toMatch(/^sha512-/);
+  // Nothing comes in its place.
+  expect(commands('ci.yml').filter((command) => /\bZIG=/.test(command))).toEqual([]);
+});
+
+test('what is published is built without a cache', () => {
+  const publishing = [workflow('ci.yml').jobs.prebuild, workflow('release.yml').jobs.publish];
+  for (const job of publishing) {
+    const setups = (job?.steps ?? []).filter(({ uses }) => uses?.startsWith('actions/setup-node'));
+    expect(setups.map((step) => step.with?.cache)).toEqual([undefined]);
+    expect((job?.steps ?? []).filter(({ uses }) => uses?.startsWith('actions/cache'))).toEqual([]);
+  }
 });
 
 test('a release has what is made and not committed: the API reference, and the results of all benchmarks', () => {

@@ -1,7 +1,16 @@
 // What the command line shows, on plain data.
 import { describe, expect, test } from 'vitest';
 import { parseLocal } from '../../src/cli/netcat.js';
-import { bar, coloured, doctorText, percent, plain, prometheusText, usageTable } from '../../src/cli/text.js';
+import {
+  bar,
+  coloured,
+  doctorText,
+  percent,
+  plain,
+  printable,
+  prometheusText,
+  usageTable,
+} from '../../src/cli/text.js';
 import { screen } from '../../src/cli/watch.js';
 import type { PortUsage } from '../../src/usage/usage.js';
 
@@ -109,4 +118,33 @@ test.each([
 
 test.each(['', ':', '192.0.2.7:', '192.0.2.7:65536', '[::1', 'a]:1'])('--local %j is none', (text) => {
   expect(parseLocal(text)).toBeUndefined();
+});
+
+describe('text of others', () => {
+  const controls = [
+    ...Array.from({ length: 32 }, (_, n) => n),
+    0x7f,
+    ...Array.from({ length: 32 }, (_, n) => 0x80 + n),
+  ];
+  const hostile = `\x1b[2Jnginx (1)\r\nok       all is well\x9b31m\u202e${String.fromCodePoint(...controls)}`;
+  // What the command line writes itself: the end of a line.
+  const isClean = (text: string) => !/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/u.test(text.replaceAll('\n', ''));
+
+  test('is one line, and gives no orders', () => {
+    expect(printable('\x1b[31m\x7f\x9b\n\u202e\u2028 ä 漢 🙂')).toBe('\\x1b[31m\\x7f\\x9b\\x0a\\u202e\\u2028 ä 漢 🙂');
+    expect(isClean(printable(hostile))).toBe(true);
+    for (const code of controls) expect(printable(String.fromCodePoint(code))).toMatch(/^\\x[\da-f]{2}$/);
+  });
+
+  test('in what the doctor finds', () => {
+    const text = doctorText([{ name: 'conflicts', level: 'finding', message: hostile, remedy: hostile }], plain);
+    expect(text.split('\n')).toHaveLength(3);
+    expect(isClean(text)).toBe(true);
+  });
+
+  test('in tables, which stay in their columns', () => {
+    const lines = usageTable([usage({ localAddress: hostile }), few], undefined, plain);
+    expect(isClean(lines.join(''))).toBe(true);
+    expect(new Set(lines.map((line) => line.length)).size).toBe(1);
+  });
 });

@@ -5,7 +5,7 @@ import * as os from 'node:os';
 import { describe, expect, test } from 'vitest';
 import type { Destination } from '../../src/values/address';
 import { SourcePool } from '../../src/source/pool';
-import { int32, isPlain, readSource, SOURCE_OPTIONS, type SourceOptions } from '../../src/source/options';
+import { int32, isPlain, mergeSource, readSource, SOURCE_OPTIONS, type SourceOptions } from '../../src/source/options';
 import { familyOf, lacksZone, resolveSource } from '../../src/source/resolve';
 import { connect, Socket } from '../../src/tcp/socket';
 
@@ -550,4 +550,62 @@ test('a pool of another copy of connectx is a pool, unless it is too different',
   expect(familyOf(source)).toBe(4);
   Object.defineProperty(pool, brand, { value: 'another' });
   expect(() => readSource({ localAddress: pool as unknown as SourcePool })).toThrow(/another version of connectx/);
+});
+
+describe('prototype pollution', () => {
+  const gadgets = {
+    localPortRange: [40000, 40001],
+    interface: 'lo',
+    mark: 1,
+    freeBind: true,
+    transparent: true,
+    fastOpen: true,
+    reuseTimeWait: true,
+    socketOptions: [{ level: 1, name: 2, value: 3 }],
+  };
+
+  /** Calls `act` while `Object.prototype` has this property. */
+  function polluted<T>(name: string, value: unknown, act: () => T): T {
+    Object.defineProperty(Object.prototype, name, { value, configurable: true, writable: true });
+    try {
+      return act();
+    } finally {
+      Reflect.deleteProperty(Object.prototype, name);
+    }
+  }
+
+  test('the list has every option that core lacks', () => {
+    const core = ['localAddress', 'localPort'];
+    expect(Object.keys(gadgets).sort()).toEqual(SOURCE_OPTIONS.filter((name) => !core.includes(name)).sort());
+  });
+
+  test.each(Object.entries(gadgets))('%s of Object.prototype is nobody’s option', (name, value) => {
+    const [alone, merged] = polluted(name, value, () => [readSource({}), readSource(mergeSource({}, {}))]);
+    expect([isPlain(alone), isPlain(merged)]).toEqual([true, true]);
+  });
+
+  test.each(Object.entries(gadgets))(
+    '%s counts where it was given, also by a class or Object.create',
+    (name, value) => {
+      class Options {
+        get [name]() {
+          return value;
+        }
+      }
+      for (const options of [{ [name]: value }, new Options(), Object.create({ [name]: value }) as object]) {
+        const expected = readSource({ [name]: value });
+        expect(readSource(options)).toEqual(expected);
+        expect(readSource(mergeSource(options, {}))).toEqual(expected);
+        const [alone, merged] = polluted(name, 'wrong', () => [
+          readSource(options),
+          readSource(mergeSource({}, options)),
+        ]);
+        expect([alone, merged]).toEqual([expected, expected]);
+      }
+    },
+  );
+
+  test('what core has it reads from anywhere, and so it is here', () => {
+    expect(polluted('localPort', 40000, () => readSource({})).port).toBe(40000);
+  });
 });

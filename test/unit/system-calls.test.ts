@@ -1,7 +1,10 @@
 // docs/security.md tells of every system call that the addon makes, and of no other; and nothing is run when it is installed.
 import { readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { basename } from 'node:path';
 import { expect, test } from 'vitest';
 import { blocksOf, codeIn, read, tableBelow } from '../helpers/documents.js';
+import { BUILT_ADDON } from '../helpers/package.js';
 
 const PAGE = 'docs/security.md';
 const rows = tableBelow(PAGE, 'System calls');
@@ -25,6 +28,29 @@ test('the seccomp profile has the system calls of the table', () => {
   );
   expect(names).toEqual([...new Set(calls)].sort());
   expect(action).toBe('SCMP_ACT_ALLOW');
+});
+
+const READABLE = [...readFileSync('native/napi/sys.cc', 'utf8').matchAll(/"(\/proc\/[\w/-]+)"/g)].map(
+  ([, path = '']) => path,
+);
+
+test('the files that the addon reads are those that the page names, and those that src/ asks for', () => {
+  for (const path of READABLE) expect(read(PAGE)).toContain(`\`${basename(path)}\``);
+  expect(READABLE).toHaveLength(6);
+});
+
+test('the addon reads no other file, whoever asks and however it is spelt', () => {
+  const { readFile } = createRequire(import.meta.url)(BUILT_ADDON) as { readFile: (path: string) => string | number };
+  const before = READABLE.filter((path) => typeof readFile(path) !== 'string');
+  // Without IPv6 it is not there.
+  expect(before.filter((path) => !path.endsWith('sockstat6'))).toEqual([]);
+  const [range = ''] = READABLE;
+  const others = [
+    ...['/etc/passwd', '/proc/self/environ', 'package.json', '', '/proc/sys/net/ipv4/tcp_rmem', range.toUpperCase()],
+    ...[`${range}\0`, `/etc/passwd\0${range}`, `${range}/../../../../../etc/passwd`, `/${range}`, `${range}/`],
+  ];
+  // A number is a failure: errno and system call in one.
+  expect(others.filter((path) => typeof readFile(path) !== 'number')).toEqual([]);
 });
 
 interface Locked {
