@@ -32,7 +32,7 @@ const native = join(root, 'native');
 const FLAGS = [`-I${native}`, '-std=c++17', '-g', '-O1', '-fno-omit-frame-pointer', '-D_GNU_SOURCE'];
 const SANITIZE = '-fsanitize=fuzzer,address,undefined';
 const SOURCES = [
-  ...['os', 'address', 'netlink/message', 'netlink/sock_diag', 'netlink/route', 'netlink/links'],
+  ...['os', 'address', 'socket_options', 'netlink/message', 'netlink/sock_diag', 'netlink/route', 'netlink/links'],
   ...['netlink/diag_dump', 'netlink/socket_table'],
 ];
 

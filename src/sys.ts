@@ -1,5 +1,6 @@
 // The addon's primitives, bare: one function per system call, on descriptors.
 import { isIP } from 'node:net';
+import { types } from 'node:util';
 import type { Family } from './values/address';
 import { badPort, invalidAddress, invalidType, invalidValue, outOfRange } from './errors/argument_errors';
 import { AF_INET, AF_INET6, domainOf } from './kernel/constants';
@@ -138,7 +139,7 @@ export function close(fd: number): void {
  */
 export function setsockopt(fd: number, level: number, name: number, value: number | Uint8Array): void {
   const native = addon();
-  const bytes = value instanceof Uint8Array ? value : int32('value', value);
+  const bytes = types.isUint8Array(value) ? value : int32('value', value);
   unwrap(native, native.setsockopt(descriptor(fd), int32('level', level), int32('name', name), bytes));
 }
 

@@ -88,8 +88,9 @@ bool Bytes(const Napi::Value& value, std::vector<uint8_t>* out) {
     napi_typedarray_type type = napi_uint8_array;
     napi_get_typedarray_info(value.Env(), value, &type, &length, &data, nullptr, nullptr);
     if (type != napi_uint8_array || length > INT_MAX) return false;
-  } else {
-    napi_get_value_int32(value.Env(), value, &number);
+  } else if (napi_get_value_int32(value.Env(), value, &number) != napi_ok) {
+    // A Proxy of an array, say.
+    return false;
   }
   const auto* bytes = static_cast<const uint8_t*>(data);
   if (length > 0) out->assign(bytes, bytes + length);

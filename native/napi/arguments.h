@@ -47,7 +47,8 @@ Result TupleArgument(const Napi::CallbackInfo& info, size_t first, int family, A
 // Three arguments from `first` on: local, remote, remotePort.
 Result EndsArgument(const Napi::CallbackInfo& info, size_t first, int family, Address* local, Address* remote);
 
-// A Uint8Array, or a number as a C int. False when there are more bytes than setsockopt(2) can be told of.
+// A Uint8Array, or a number as a C int. False for anything else, and when there are more bytes than
+// setsockopt(2) can be told of.
 bool Bytes(const Napi::Value& value, std::vector<uint8_t>* out);
 Result ReadSettings(const Napi::Object& settings, SocketOptions* out);
 

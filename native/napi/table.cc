@@ -45,7 +45,8 @@ Napi::Value DiagLookupJs(const Napi::CallbackInfo& info) {
   return object;
 }
 
-// routeLookup(family, destination, interfaceIndex, mark, remembered) -> { type, interface, source?: string } | number
+// routeLookup(family, destination, interfaceIndex, mark, remembered [, protocol, remotePort, localPort, tos])
+//   -> { type, interface, source?: string } | number
 // `remembered`: on a socket that is kept, which answers for the namespace that the thread was in when it was opened.
 Napi::Value RouteLookupJs(const Napi::CallbackInfo& info) {
   RouteQuery query;
@@ -53,9 +54,18 @@ Napi::Value RouteLookupJs(const Napi::CallbackInfo& info) {
   if (!result.ok()) return ToJs(info, result);
   query.interface = static_cast<uint32_t>(Int(info, 2));
   query.mark = Uint(info, 3);
+  if (info.Length() > 5) {
+    query.protocol = static_cast<uint8_t>(Int(info, 5));
+    query.remote_port = Port(info, 6);
+    query.local_port = Port(info, 7);
+    query.tos = static_cast<uint8_t>(Int(info, 8));
+  }
+  const bool remembered = Flag(info[4]);
+  NamespaceSockets once;
+  NamespaceSockets* sockets = remembered ? &EnvironmentOf(info)->udp : &once;
+  if (query.interface == 0) query.interface = sockets->BornDevice();
   RouteAnswer answer;
-  NetlinkSocket once(NETLINK_ROUTE);
-  result = RouteLookup(query, Flag(info[4]) ? &EnvironmentOf(info)->udp.route : &once, &answer);
+  result = RouteLookup(query, &sockets->route, &answer);
   if (!result.ok()) return ToJs(info, result);
   Napi::Object object = Napi::Object::New(info.Env());
   object.Set("type", Napi::Number::New(info.Env(), answer.type));

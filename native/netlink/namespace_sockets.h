@@ -4,6 +4,7 @@
 #define CONNECTX_NETLINK_NAMESPACE_SOCKETS_H
 
 #include <linux/netlink.h>
+#include <netinet/in.h>
 
 #include <cstdint>
 #include <vector>
@@ -12,6 +13,7 @@
 #include "netlink/message.h"
 #include "netlink/sock_diag.h"
 #include "os.h"
+#include "socket_options.h"
 
 namespace connectx {
 
@@ -35,6 +37,16 @@ struct NamespaceSockets {
     port_range.Reset();
     scratch4.Reset();
     scratch6.Reset();
+  }
+
+  // The device that sockets of this process are born bound to (`ip vrf exec`); 0: none, or it cannot be told.
+  uint32_t BornDevice() {
+    if (scratch4.get() < 0) {
+      const Result opened = os::Socket(AF_INET, SOCK_DGRAM, IPPROTO_UDP);
+      if (!opened.ok()) return 0;
+      scratch4 = Fd(opened.value);
+    }
+    return DeviceOf(scratch4.get());
   }
 
   // Whether `fd` is of another network namespace than the socket that the last question was about. If so, all is

@@ -1,6 +1,7 @@
 #include "netlink/route.h"
 
 #include <linux/rtnetlink.h>
+#include <netinet/in.h>
 
 #include <cerrno>
 #include <cstring>
@@ -28,14 +29,26 @@ bool ToAddress(int family, const uint8_t* data, size_t length, Address* out) {
 
 std::vector<uint8_t> EncodeRouteQuery(const RouteQuery& query, uint32_t sequence) {
   MessageWriter writer(RTM_GETROUTE, NLM_F_REQUEST, sequence);
+  Address destination = query.destination;
+  // connect(2) to an unspecified address leads to this machine, and netlink takes it for none.
+  if (destination.IsUnspecified()) {
+    static_cast<void>(
+        Address::Parse(destination.family(), destination.family() == AF_INET ? "127.0.0.1" : "::1", 0, &destination));
+  }
   rtmsg route = {};
-  route.rtm_family = static_cast<unsigned char>(query.destination.family());
-  route.rtm_dst_len = static_cast<unsigned char>(query.destination.ip_length() * 8);
+  route.rtm_family = static_cast<unsigned char>(destination.family());
+  route.rtm_dst_len = static_cast<unsigned char>(destination.ip_length() * 8);
+  route.rtm_tos = query.tos;
   writer.Add(route);
-  writer.AddAttribute(RTA_DST, query.destination.ip(), query.destination.ip_length());
+  writer.AddAttribute(RTA_DST, destination.ip(), destination.ip_length());
   const uint32_t interface = query.interface != 0 ? query.interface : query.destination.scope();
   if (interface != 0) writer.AddAttribute(RTA_OIF, interface);
   if (query.mark != 0) writer.AddAttribute(RTA_MARK, query.mark);
+  if (query.protocol != 0) {
+    writer.AddAttribute(RTA_IP_PROTO, query.protocol);
+    if (query.local_port != 0) writer.AddAttribute(RTA_SPORT, htons(query.local_port));
+    if (query.remote_port != 0) writer.AddAttribute(RTA_DPORT, htons(query.remote_port));
+  }
   return writer.Finish();
 }
 

@@ -18,6 +18,11 @@ struct RouteQuery {
   Address destination;
   uint32_t interface = 0;  // index; 0: any
   uint32_t mark = 0;
+  // What rules may depend on (`ip rule ... ipproto udp dport 53`); 0: not known. The ports only with a protocol.
+  uint8_t protocol = 0;  // IPPROTO_TCP or IPPROTO_UDP
+  uint16_t local_port = 0;
+  uint16_t remote_port = 0;
+  uint8_t tos = 0;  // IPv4
 };
 
 struct RouteAnswer {

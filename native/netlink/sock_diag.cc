@@ -50,7 +50,9 @@ std::array<uint8_t, kDiagQuerySize> EncodeDiagQuery(const DiagQuery& query, uint
   id.idiag_dport = htons(destination.port());
   PutIp(id.idiag_src, source);
   PutIp(id.idiag_dst, destination);
-  id.idiag_if = query.interface;
+  // A socket with a link-local end is bound to that link.
+  const uint32_t scope = query.remote.scope() != 0 ? query.remote.scope() : query.local.scope();
+  id.idiag_if = query.interface != 0 ? query.interface : scope;
   id.idiag_cookie[0] = INET_DIAG_NOCOOKIE;
   id.idiag_cookie[1] = INET_DIAG_NOCOOKIE;
   std::array<uint8_t, kDiagQuerySize> bytes;

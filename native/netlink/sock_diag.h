@@ -17,6 +17,7 @@ struct DiagQuery {
   Address local;
   Address remote;
   // A socket that is bound to a device is found only by its index here; one that is not, by every index and by 0.
+  // 0: the link of a link-local end.
   uint32_t interface = 0;
 };
 

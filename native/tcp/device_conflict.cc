@@ -16,7 +16,7 @@ Result HeldWithOtherDevice(NamespaceSockets* sockets, int fd, const Address& loc
   if (!result.ok()) return result;
   // A link-local address binds its socket to its link.
   uint32_t ours = interface != 0 ? interface : reached.scope();
-  if (ours == 0 && fd >= 0) ours = DeviceOf(fd);
+  if (ours == 0) ours = fd >= 0 ? DeviceOf(fd) : sockets->BornDevice();
   DiagQuery query;
   query.protocol = IPPROTO_TCP;
   query.local = local;

@@ -128,7 +128,7 @@ Result UdpVerify(NamespaceSockets* sockets, const UdpPlan& plan, const UdpSelf& 
 
 Result UdpOwner(NamespaceSockets* sockets, const UdpPlan& plan) {
   DiagQuery query = QueryOf(plan);
-  Result result = Interfaces(sockets, plan.interface, query.remote);
+  Result result = Interfaces(sockets, plan.interface != 0 ? plan.interface : sockets->BornDevice(), query.remote);
   if (!result.ok()) return result;
   int state = 0;
   for (uint32_t interface : sockets->interfaces) {

@@ -200,13 +200,21 @@ export interface Native {
     ports: Uint8Array,
     except: Uint8Array,
   ): Dumped<Uint8Array>;
-  /** `remembered`: on a socket that is kept, and so of the namespace that the thread was in when it was opened. */
+  /**
+   * The route of a socket with these settings, and with the device that sockets of this process are born bound to. What is not known is 0.
+   * `protocol`: IPPROTO_TCP or IPPROTO_UDP. `remembered`: on a socket that is kept, and so of the namespace that the thread was in when it was
+   * opened.
+   */
   routeLookup(
     family: number,
     destination: string,
     interfaceIndex: number,
     mark: number,
     remembered: boolean,
+    protocol?: number,
+    remotePort?: number,
+    localPort?: number,
+    tos?: number,
   ): Route | number;
   /** The first 4,096 bytes of one of the files of /proc that the addon has a list of; EACCES for any other. */
   readFile(path: string): string | number;
