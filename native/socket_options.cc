@@ -7,7 +7,6 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <cstring>
 
 // Kernel headers older than the running kernel lack these numbers; they are ABI and do not change.
 #ifndef IPV6_TRANSPARENT
@@ -23,28 +22,17 @@
 namespace connectx {
 namespace {
 
+// The kernel would take what is before a NUL, and the beginning of what is too long.
+bool IsName(const std::string& name) { return name.size() < IF_NAMESIZE && name.find('\0') == std::string::npos; }
+
 // Whoever has no CAP_NET_RAW may bind a socket to a device once, and not again even to the same one
 // (sock_setbindtodevice): a socket that is bound to it already is left alone.
 Result BindToDevice(int fd, const std::string& name) {
-  const Result index = InterfaceIndex(name);
-  if (!index.ok()) return Result::Fail(Syscall::kSetsockopt, ENODEV);
-  if (DeviceOf(fd) == static_cast<uint32_t>(index.value)) return Result::Ok();
+  if (!IsName(name)) return Result::Fail(Syscall::kSetsockopt, ENODEV);
+  char bound[IF_NAMESIZE] = {};
+  socklen_t length = sizeof bound;
+  if (os::Getsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, bound, &length).ok() && name == bound) return Result::Ok();
   return os::Setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, name.data(), static_cast<socklen_t>(name.size()));
-}
-
-Result SetOne(int fd, const SocketOption& option) {
-  const auto length = static_cast<socklen_t>(option.value.size());
-  if (option.level == SOL_SOCKET && option.name == SO_BINDTODEVICE) {
-    const std::string name(reinterpret_cast<const char*>(option.value.data()), option.value.size());
-    const std::string text = name.substr(0, name.find('\0'));
-    if (!text.empty()) return BindToDevice(fd, text);
-  }
-  int index = 0;
-  if (option.level == SOL_SOCKET && option.name == SO_BINDTOIFINDEX && option.value.size() == sizeof index) {
-    std::memcpy(&index, option.value.data(), sizeof index);
-    if (DeviceOf(fd) == static_cast<uint32_t>(index)) return Result::Ok();
-  }
-  return os::Setsockopt(fd, option.level, option.name, option.value.data(), length);
 }
 
 }  // namespace
@@ -70,7 +58,8 @@ Result SetOptions(int fd, int family, const SocketOptions& options) {
     if (!result.ok()) return result;
   }
   for (const SocketOption& option : options.others) {
-    result = SetOne(fd, option);
+    result =
+        os::Setsockopt(fd, option.level, option.name, option.value.data(), static_cast<socklen_t>(option.value.size()));
     if (!result.ok()) return result;
   }
   return Result::Ok();
@@ -88,10 +77,7 @@ Result GetOption(int fd, int level, int name, std::vector<uint8_t>* value) {
 }
 
 Result InterfaceIndex(const std::string& name) {
-  // The kernel would take what is before a NUL, and the beginning of what is too long.
-  if (name.size() >= IF_NAMESIZE || name.find('\0') != std::string::npos) {
-    return Result::Fail(Syscall::kIfNameToIndex, ENODEV);
-  }
+  if (!IsName(name)) return Result::Fail(Syscall::kIfNameToIndex, ENODEV);
   return os::IfNameToIndex(name.c_str());
 }
 

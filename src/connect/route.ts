@@ -13,6 +13,8 @@ export interface RouteQuestion {
   readonly address: string;
   readonly family: Family;
   readonly extras: TcpExtras | null;
+  /** Rules may depend on them (`ip rule ... ipproto tcp dport 443`). Absent: any. */
+  readonly flow?: { readonly protocol: number; readonly port: number; readonly localPort: number };
   /** Asked on a socket that is kept, and so of the network namespace that the thread was in when it was opened. Default false. */
   readonly remembered?: boolean;
 }
@@ -55,12 +57,14 @@ export function interfaceOf(native: Native, extras: TcpExtras | null): number {
 /** The route to a destination, or a negative outcome. */
 export function routeTo(
   native: Native,
-  { address, family, extras, remembered = false }: RouteQuestion,
+  { address, family, extras, flow, remembered = false }: RouteQuestion,
 ): Route | number {
   const mapped = isMappedDestination(address, family);
   const target = mapped ? (parseAddress(address)?.ip ?? address) : address;
   const domain = mapped ? AF_INET : domainOf(family);
-  return native.routeLookup(domain, target, interfaceOf(native, extras), extras?.mark ?? 0, remembered);
+  const { protocol = 0, port = 0, localPort = 0 } = flow ?? {};
+  const device = interfaceOf(native, extras);
+  return native.routeLookup(domain, target, device, extras?.mark ?? 0, remembered, protocol, port, localPort);
 }
 
 /** The source address of a route, as a socket of the destination's family binds it; undefined where there is none. */

@@ -20,8 +20,10 @@ export interface Failing extends Adopter {
 
 const { errno } = constants;
 
-export function questionOf({ address, family, source }: Failing): RouteQuestion {
-  return { address, family, extras: source.extras };
+const IPPROTO_TCP = 6;
+
+export function questionOf({ address, port, family, source }: Failing): RouteQuestion {
+  return { address, family, extras: source.extras, flow: { protocol: IPPROTO_TCP, port, localPort: source.port } };
 }
 
 /** `code` is a positive errno. */

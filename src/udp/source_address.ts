@@ -13,6 +13,7 @@ const SOCK_DGRAM = 2;
 const SOL_SOCKET = 1;
 const SO_BINDTODEVICE = 25;
 const SO_MARK = 36;
+const IPPROTO_UDP = 17;
 
 /** The address to bind, with its zone. Throws where there is none. */
 export function sourceAddressOf(attempt: UdpAttempt): string {
@@ -31,7 +32,16 @@ function askRoute(attempt: UdpAttempt): string {
   const index = name === undefined ? 0 : native.interfaceIndex(name);
   const domain = mapped ? AF_INET : attempt.domain;
   const ask = (remembered: boolean) =>
-    native.routeLookup(domain, target, Math.max(index, 0), source.extras?.mark ?? 0, remembered);
+    native.routeLookup(
+      domain,
+      target,
+      Math.max(index, 0),
+      source.extras?.mark ?? 0,
+      remembered,
+      IPPROTO_UDP,
+      destination.port,
+      source.port,
+    );
   let route = ask(true);
   // Answered for a network namespace that the thread may have left, which only the attempt that follows would show.
   if (typeof route === 'number' || route.source === undefined) route = ask(false);
