@@ -38,7 +38,7 @@ class Client {
   }
 
   async #next(): Promise<unknown> {
-    const { value, done } = (await this.#lines.next());
+    const { value, done } = await this.#lines.next();
     if (done === true) throw new Error('the client has ended');
     return JSON.parse(value);
   }
