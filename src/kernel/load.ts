@@ -29,9 +29,10 @@ function loadNow(): Loaded {
 
 type NodeGypBuild = ((directory: string) => unknown) & { resolve(directory: string): string };
 
-const HOW_TO_BUILD =
-  'build one: `npm install node-addon-api` in your project, and `npx node-gyp rebuild` in the folder of connectx (with ' +
-  'Python, make and a C++17 compiler)';
+/** One command, which docs/install.md has too. */
+const howToBuild = (root: string) =>
+  `build one, in your project: \`npm install --no-save node-addon-api node-gyp && npx node-gyp rebuild -C ${join(root, 'native')}\` ` +
+  '(with Python, make and a C++17 compiler)';
 
 const ADDONS_DISABLED =
   'connectx is an addon, and Node was told not to load any. With --permission, add --allow-addons; otherwise leave out --no-addons';
@@ -53,7 +54,7 @@ function loadAddon(root: string): Native {
     throw unsupported(
       'native-addon',
       `no connectx binary for ${here} in ${root} (${firstLine(cause)}). Reinstall connectx; if there is no prebuilt binary for ` +
-        `this platform, ${HOW_TO_BUILD}`,
+        `this platform, ${howToBuild(root)}`,
       cause,
     );
   }
@@ -65,7 +66,7 @@ function loadAddon(root: string): Native {
     }
     throw unsupported(
       'native-addon',
-      `${path} did not load on ${here}: ${firstLine(cause)}. Reinstall connectx, or ${HOW_TO_BUILD}`,
+      `${path} did not load on ${here}: ${firstLine(cause)}. Reinstall connectx, or ${howToBuild(root)}`,
       cause,
     );
   }

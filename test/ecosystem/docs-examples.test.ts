@@ -11,6 +11,8 @@ import { beforeEach, describe, expect, test } from 'vitest';
 import { doctorText, plain, usageTable } from '../../src/cli/text.js';
 import type { PortUsage } from '../../src/usage/usage.js';
 import { type Block, blocks, examples, pages, read, root } from '../helpers/documents.js';
+import { libraryFolder } from '../helpers/libraries.js';
+import { need } from '../helpers/needs.js';
 import { describeIsolated, useNetwork } from '../helpers/netns.js';
 import { folderWith } from '../helpers/programs.js';
 import { recipesOf } from '../helpers/recipes.js';
@@ -44,7 +46,7 @@ function project(files: Record<string, string>): string {
   symlinkSync(root, join(modules, 'connectx'));
   for (const name of PACKAGES) {
     mkdirSync(dirname(join(modules, name)), { recursive: true });
-    symlinkSync(join(root, 'node_modules', name === 'undici' ? 'undici7' : name), join(modules, name));
+    symlinkSync(libraryFolder(name === 'undici' ? 'undici7' : name), join(modules, name));
   }
   return folder;
 }
@@ -63,6 +65,7 @@ const HOSTS = '127.0.0.1 localhost\n203.0.113.10 example.org\n2001:db8:1::10 exa
 
 /** Runs a program in the folder, and returns what it prints; names are looked up in a hosts file of its own. */
 async function run(folder: string, ...command: string[]): Promise<string[]> {
+  need('mount');
   const script = 'mount --bind hosts /etc/hosts && exec "$@"';
   const path = [dirname(process.execPath), join(folder, 'node_modules/.bin'), process.env.PATH].join(delimiter);
   const { stdout, stderr } = await promisify(execFile)('unshare', ['-m', 'sh', '-ec', script, 'sh', ...command], {
@@ -119,6 +122,7 @@ describeIsolated('the examples', () => {
   });
 
   test.each(runnable('sh'))('sh: %s', async (_, block) => {
+    need(...['sysctl', 'ss', 'tc'].filter((name) => new RegExp(`^(sudo )?${name} `, 'm').test(block.code)));
     const folder = project({ 'example.sh': block.code });
     // As npm installs it: a program.
     const program = join(folder, 'node_modules/.bin/connectx');

@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { leftOutWithoutServers, mariadb, postgres, redis } from '../helpers/databases.js';
 import { families } from '../helpers/families.js';
+import { libraryFolder } from '../helpers/libraries.js';
 import { describeIsolated, useNetwork } from '../helpers/netns.js';
 import { folderWith } from '../helpers/programs.js';
 import { runProgram, serveGrpc } from '../helpers/registered.js';
@@ -104,7 +105,7 @@ function write({ library, package: name }: Recipe, instead?: string): string {
   const folder = folderWith({ 'recipe.mjs': instead === undefined ? code : without, 'instead.mjs': instead ?? '' });
   mkdirSync(join(folder, 'node_modules/@grpc'), { recursive: true });
   symlinkSync(root, join(folder, 'node_modules/connectx'));
-  symlinkSync(join(root, 'node_modules', name), join(folder, 'node_modules', name));
+  symlinkSync(libraryFolder(name), join(folder, 'node_modules', name));
   return join(folder, 'recipe.mjs');
 }
 

@@ -7,6 +7,7 @@ import { createInterface } from 'node:readline';
 import { plainEnvironment } from './environment.js';
 import { folderWith } from './programs.js';
 import { track, until } from './sockets.js';
+import { need } from './needs.js';
 
 const root = join(import.meta.dirname, '../../examples');
 
@@ -25,6 +26,7 @@ export class Example {
       typeof config === 'string'
         ? resolve(root, config)
         : join(folderWith({ 'config.json': JSON.stringify(config) }), 'config.json');
+    need('setpriv');
     // So that it does not outlive a test run that is killed; setpriv becomes the program.
     const args = ['--pdeathsig', 'KILL', process.execPath, join(root, name, 'main.mjs'), file];
     const child = spawn('setpriv', args, { stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, ...env } });

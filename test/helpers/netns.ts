@@ -4,6 +4,7 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe } from 'vitest';
+import { need } from './needs.js';
 
 interface Addon {
   enter(): number;
@@ -49,6 +50,7 @@ export function sysctl(name: string, value: string | number): void {
 
 /** Runs a shell command in the calling thread's namespace; the addresses that it adds with `nodad` are usable at once. */
 export function shell(command: string): string {
+  need(...['ss', 'sysctl', 'mount'].filter((name) => new RegExp(`(^|[\\n;&|] *)${name} `).test(command)));
   const output = execFileSync('sh', ['-ec', command], { encoding: 'utf8' });
   awaitRoutes();
   return output;

@@ -27,7 +27,7 @@ const libc = existsSync('/etc/alpine-release') ? 'musl' : 'glibc';
 export const PREBUILT = `prebuilds/${process.platform}-${process.arch}/connectx.${libc}.node`;
 
 /** Whether `npm run prebuild` has made one for this machine of the sources as they are. CI has to. */
-export const isPrebuilt = newest(join(root, PREBUILT)) > newest(join(root, 'native'), join(root, 'binding.gyp'));
+export const isPrebuilt = newest(join(root, PREBUILT)) > newest(join(root, 'native'));
 
 export interface Packed {
   tarball: string;

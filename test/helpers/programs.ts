@@ -1,5 +1,5 @@
 // Real servers for tests: programs of the machine, started in a folder of their own and ended after the test.
-import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
+import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import * as net from 'node:net';
@@ -8,11 +8,9 @@ import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { afterEach } from 'vitest';
 import { plainEnvironment } from './environment.js';
+import { has, need } from './needs.js';
 
-/** Whether a program of this name can be run. */
-export function has(command: string): boolean {
-  return spawnSync(command, ['--help'], { stdio: 'ignore', env: plainEnvironment() }).error === undefined;
-}
+export { has };
 
 /** To be appended to a test's name: what it is left out for, or nothing. */
 export function leftOutWithout(...commands: string[]): string {
@@ -42,6 +40,7 @@ export class Program {
   output = '';
 
   constructor(folder: string, command: string, ...args: string[]) {
+    need('setpriv');
     // So that it does not outlive a test run that is killed.
     this.#child = spawn('setpriv', ['--pdeathsig', 'KILL', command, ...args], {
       cwd: folder,

@@ -3,6 +3,8 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdirSync, readFileSync, symlinkSync } from 'node:fs';
 import { dirname, join } from 'node:path';
+import { libraryFolder } from './libraries.js';
+import { need } from './needs.js';
 import { folderWith } from './programs.js';
 import { track } from './sockets.js';
 
@@ -59,11 +61,12 @@ export function start({ code }: Recipe, { args = [], hosts = '', packages = {}, 
   const folder = folderWith({ 'recipe.mjs': code, hosts: `127.0.0.1 localhost\n${hosts}\n` });
   const imported = [...code.matchAll(/ from '((?:@[\w-]+\/)?[\w-]+)(?:\/[\w-]+)?'/g)].map(([, name = '']) => name);
   for (const name of new Set(imported)) {
-    const target = name === 'connectx' ? root : join(root, 'node_modules', packages[name] ?? name);
+    const target = name === 'connectx' ? root : libraryFolder(packages[name] ?? name);
     const link = join(folder, 'node_modules', name);
     mkdirSync(dirname(link), { recursive: true });
     symlinkSync(target, link);
   }
+  need('mount');
   const command = 'mount --bind hosts /etc/hosts && exec "$0" recipe.mjs "$@"';
   const child = spawn('unshare', ['-m', 'sh', '-ec', command, process.execPath, ...args], {
     cwd: folder,

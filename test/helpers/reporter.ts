@@ -1,6 +1,12 @@
 // Ends the run with one plain line of counts, and names what was left out.
 import { writeFileSync } from 'node:fs';
-import type { TestModule } from 'vitest/node';
+import type { TestCase, TestModule } from 'vitest/node';
+
+/** Why a test was left out while it was running, in the words in which others have it in their names. */
+function noteOf(test: TestCase): string {
+  const result = test.result();
+  return result.state === 'skipped' && result.note !== undefined ? ` [left out: ${result.note}]` : '';
+}
 
 export default class Counts {
   onTestRunEnd(modules: readonly TestModule[], errors: readonly unknown[]): void {
@@ -15,7 +21,7 @@ export default class Counts {
         if ((test.diagnostic()?.retryCount ?? 0) > 0) again.push(test.fullName);
         if (state === 'passed') passed++;
         else if (state === 'failed') failed++;
-        else left.push(test.fullName);
+        else left.push(`${test.fullName}${noteOf(test)}`);
       }
     }
     for (const name of again) console.log(`run again: ${name}`);

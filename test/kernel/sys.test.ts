@@ -702,7 +702,7 @@ describe('wrong arguments are thrown before anything is done', () => {
 });
 
 test('the constants are the kernel’s own', () => {
-  const text = execFileSync('cc', ['-E', '-dM', '-x', 'c', '-'], {
+  const text = execFileSync('g++', ['-E', '-dM', '-x', 'c', '-'], {
     input: '#include <sys/socket.h>\n#include <linux/in.h>\n#include <linux/in6.h>\n#include <linux/tcp.h>\n',
     encoding: 'utf8',
   });

@@ -114,8 +114,8 @@ test(
   { timeout: 120_000 },
   () => {
     const check = ['-fsyntax-only', '-Wall', '-Wextra', '-Werror'];
-    execFileSync('c++', ['-std=c++17', ...check, '-Inative', 'bench/native/instructions.cc'], { cwd: root });
-    execFileSync('cc', ['-std=gnu11', ...check, 'bench/native/floor.c'], { cwd: root });
+    execFileSync('g++', ['-std=c++17', ...check, '-Inative', 'bench/native/instructions.cc'], { cwd: root });
+    execFileSync('g++', ['-x', 'c', '-std=gnu11', ...check, 'bench/native/floor.c'], { cwd: root });
   },
 );
 

@@ -145,6 +145,12 @@ describe.skipIf(leftOut !== '')(`npm run release${leftOut}`, () => {
       () => set({ 'package.json': JSON.stringify({ ...manifest, repository: undefined }) }),
       'package.json names no repository',
     ],
+    [
+      'a repository of nobody',
+      ['0.2.0'],
+      () => set({ 'package.json': JSON.stringify({ ...manifest, bugs: 'https://github.com/OWNER/connectx/issues' }) }),
+      'in place of OWNER',
+    ],
   ])('refuses %s', (_, args, arrange, words) => {
     arrange();
     const { status, said } = release(...args, '--dry-run');

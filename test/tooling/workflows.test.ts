@@ -87,7 +87,7 @@ test('the checks of .ci/run are made on GitHub too', () => {
   expect(local.length).toBeGreaterThan(5);
   // The matrix has the other Nodes.
   const there = commands('ci.yml').join('\n');
-  expect(local.filter((line) => line !== 'npm run test:nodes' && !there.includes(line))).toEqual([]);
+  expect(local.filter((line) => !line.startsWith('npm run test:nodes') && !there.includes(line))).toEqual([]);
 });
 
 test('the compiler of the binaries is the one whose checksum is in the lockfile', () => {
