@@ -15,7 +15,7 @@ namespace {
 
 NamespaceSockets* UdpSockets(const Napi::CallbackInfo& info) { return &EnvironmentOf(info)->udp; }
 
-enum UdpFlag : int { kShared = 1, kExclusive = 2, kAlone = 4 };
+enum UdpFlag : int { kShared = 1, kExclusive = 2, kAlone = 4, kAutomatic = 8 };
 
 // The arguments from `first` on: family, source, sourcePort, remote, remotePort, flags, settings | null
 Result UdpPlanArgument(const Napi::CallbackInfo& info, size_t first, UdpPlan* plan) {
@@ -25,6 +25,7 @@ Result UdpPlanArgument(const Napi::CallbackInfo& info, size_t first, UdpPlan* pl
   plan->shared = (flags & kShared) != 0;
   plan->exclusive = (flags & kExclusive) != 0;
   plan->alone = (flags & kAlone) != 0;
+  plan->automatic = (flags & kAutomatic) != 0;
   if (!info[first + 6].IsObject()) return Result::Ok();
   result = ReadSettings(info[first + 6].As<Napi::Object>(), &plan->options);
   if (!result.ok()) return result;
@@ -129,7 +130,8 @@ void AddUdp(Napi::Object* exports, Napi::Object* constants) {
                 {"moved", UdpVerdict::kMoved},
                 {"connectedAlone", UdpVerdict::kConnectedAlone},
                 {"connectedElsewhere", UdpVerdict::kConnectedElsewhere}});
-  AddConstants(constants, "udpFlag", {{"shared", kShared}, {"exclusive", kExclusive}, {"alone", kAlone}});
+  AddConstants(constants, "udpFlag",
+               {{"shared", kShared}, {"exclusive", kExclusive}, {"alone", kAlone}, {"automatic", kAutomatic}});
 }
 
 }  // namespace connectx

@@ -24,8 +24,10 @@ bool IsConnected(const Result& result) {
 // value is a UdpVerdict: kConnected when the barrier is passed.
 Result Barrier(NamespaceSockets* sockets, const UdpPlan& plan) {
   const int family = plan.source.family();
-  // A link-local address leaves its device on a socket, and the options make a difference to what can be bound.
-  const bool special = plan.source.scope() != 0 || plan.options.free_bind || plan.options.transparent;
+  // A link-local address leaves its device on a socket, and the options make a difference to what can be bound: among
+  // `others` there may be IP_FREEBIND and IP_TRANSPARENT, too.
+  const SocketOptions& options = plan.options;
+  const bool special = plan.source.scope() != 0 || options.free_bind || options.transparent || !options.others.empty();
   Fd once;
   Fd* scratch = special ? &once : family == AF_INET6 ? &sockets->scratch6 : &sockets->scratch4;
   if (scratch->get() < 0) {
@@ -33,9 +35,6 @@ Result Barrier(NamespaceSockets* sockets, const UdpPlan& plan) {
     if (!opened.ok()) return opened;
     *scratch = Fd(opened.value);
     if (special) {
-      SocketOptions options;
-      options.free_bind = plan.options.free_bind;
-      options.transparent = plan.options.transparent;
       Result result = SetOptions(scratch->get(), family, options);
       if (!result.ok()) return result;
     }
@@ -59,9 +58,21 @@ Result BindAlone(const UdpPlan& plan, int fd, bool* bound) {
   return Verdict(UdpVerdict::kConnectedAlone);
 }
 
+// A socket that is bound and not connected, a server with SO_REUSEADDR say, would lose the datagrams of our peer to us.
+// It cannot be seen any more when we are bound: of two sockets that are only bound, the newer one is found. value is a
+// UdpVerdict.
+Result Joinable(NamespaceSockets* sockets, const UdpPlan& plan) {
+  Result owner = UdpOwner(sockets, plan);
+  if (!owner.ok()) return owner;
+  if (owner.value == kEstablished) return Verdict(UdpVerdict::kTupleInUse);
+  return Verdict(owner.value == 0 ? UdpVerdict::kConnected : UdpVerdict::kPortLocked);
+}
+
 // Both sockets of a 2-tuple need SO_REUSEADDR, at the time of the second one's bind: so a socket without it locks the
 // 2-tuple, and one that wants to get in must have it. value is a UdpVerdict.
 Result BindShared(NamespaceSockets* sockets, const UdpPlan& plan, int fd, bool* bound, UdpSelf* self) {
+  const Result joinable = plan.automatic ? Joinable(sockets, plan) : Verdict(UdpVerdict::kConnected);
+  if (!Says(joinable, UdpVerdict::kConnected)) return joinable;
   Result result = os::Setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, 1);
   if (!result.ok()) return result;
   result = os::Bind(fd, plan.source.get(), plan.source.length());

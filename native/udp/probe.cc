@@ -14,22 +14,6 @@
 namespace connectx {
 namespace {
 
-// What sandboxes answer, and kernels that do not have what is asked for.
-bool IsRefusal(int error) {
-  switch (error) {
-    case EPERM:
-    case EACCES:
-    case EPROTONOSUPPORT:
-    case EAFNOSUPPORT:
-    case EOPNOTSUPP:
-    case EINVAL:
-    case ENOSYS:
-      return true;
-    default:
-      return false;
-  }
-}
-
 // Bound to some loopback address and a port of our choice: the kernel would choose among ephemeral ports, and of those
 // there may be none. value is the descriptor.
 Result BindSomewhere(int family, Address* local) {
@@ -85,8 +69,7 @@ Result UdpProbe() {
     Links links;
     std::vector<uint32_t> interfaces;
     if (result.ok()) result = links.List(&interfaces);
-    if (result.ok()) return Result::Ok(1);
-    return IsRefusal(result.error) ? Result::Ok(0) : result;
+    return result.ok() ? Result::Ok(1) : result;
   }
   return Result::Fail(Syscall::kSocket, EAFNOSUPPORT);
 }

@@ -21,6 +21,8 @@ struct UdpPlan {
   bool shared = true;
   // Try first whether nobody is on this port at all, which is cheaper to find out (see udp/lock.cc).
   bool alone = false;
+  // The port is not the user's: it must not be one that somebody else is bound to without being connected.
+  bool automatic = false;
   // Keep the local 2-tuple locked for as long as the socket lives.
   bool exclusive = false;
   SocketOptions options;

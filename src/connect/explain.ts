@@ -187,7 +187,7 @@ export function familyMismatch(destination: string, source: Source): Explanation
   return { reason: 'family-mismatch', advice: `the destination needs an ${family} source address, and ${why}` };
 }
 
-const PRIVILEGED_PORT: Explanation = {
+export const PRIVILEGED_PORT: Explanation = {
   reason: undefined,
   advice: 'source ports below net.ipv4.ip_unprivileged_port_start need CAP_NET_BIND_SERVICE',
 };

@@ -30,7 +30,7 @@ export const UdpVerdict = {
 } as const;
 
 /** What `udpConnect` takes. */
-export const UdpFlag = { shared: 1, exclusive: 2, alone: 4 } as const;
+export const UdpFlag = { shared: 1, exclusive: 2, alone: 4, automatic: 8 } as const;
 
 /** States of `include/net/tcp_states.h`; UDP uses `established` and `closed`: connected, and only bound. */
 export const SocketState = { established: 1, timeWait: 6, closed: 7, listening: 10 } as const;

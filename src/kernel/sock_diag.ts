@@ -1,5 +1,10 @@
 // Whether sock_diag(7) answers for UDP. Without its answers no 4-tuple can be checked, and so no UDP port can be shared.
+import { constants } from 'node:os';
 import type { Native } from './addon';
+import { AF_INET } from './constants';
+import { errnoOf, outcomeCode, syscallOf } from './outcome';
+
+const { errno } = constants;
 
 /** What one thread knows of it. */
 export class UdpSharing {
@@ -19,7 +24,13 @@ export class UdpSharing {
     if (this.#works !== undefined) return this.#works;
     const seen = this.#native.udpProbe();
     if (seen > 0) this.#works = true;
-    else if (seen === 0) this.#giveUp();
+    else if (seen === 0) this.#giveUp('sock_diag(7) does not find a UDP socket of this process');
+    else if (isNetlinkRefused(this.#native, seen)) {
+      const call = syscallOf(this.#native, seen);
+      this.#giveUp(
+        `netlink is refused here (${call} ${outcomeCode(seen)}: a sandbox, or a kernel without CONFIG_INET_UDP_DIAG)`,
+      );
+    }
     return this.#works ?? true;
   }
 
@@ -29,11 +40,11 @@ export class UdpSharing {
   }
 
   // From now on no port is shared. Said once.
-  #giveUp(): void {
+  #giveUp(cause: string): void {
     this.#works = false;
     process.emitWarning(
-      'sock_diag(7) does not answer for UDP here (a sandbox, or a kernel without CONFIG_INET_UDP_DIAG). connectx never hands ' +
-        'out a 4-tuple that it could not check, so from now on a UDP port is used for one destination at a time.',
+      `${cause}. connectx never hands out a 4-tuple that it could not check, so from now on a UDP port is used for one ` +
+        'destination at a time.',
       { type: 'ConnectxWarning', code: 'CONNECTX_UDP_EXCLUSIVE' },
     );
   }
@@ -46,3 +57,40 @@ export function udpSharingOf(native: Native): UdpSharing {
   if (known?.native !== native) known = { native, sharing: new UdpSharing(native) };
   return known.sharing;
 }
+
+const SOCK_DGRAM = 2;
+const SOL_SOCKET = 1;
+const SO_BINDTOIFINDEX = 62;
+
+/**
+ * The index of the device that a new socket is bound to without having been asked (`ip vrf exec`, by a cgroup BPF program); 0: none.
+ * Undefined: that could not be seen. Before Linux 5.1 it is taken for none.
+ */
+export function deviceOfNewSockets(native: Native): number | undefined {
+  const fd = native.socket(AF_INET, SOCK_DGRAM, 0);
+  if (fd < 0) return undefined;
+  try {
+    const index = native.getsockopt(fd, SOL_SOCKET, SO_BINDTOIFINDEX, 4);
+    return typeof index === 'number' ? 0 : new Int32Array(Uint8Array.from(index).buffer)[0];
+  } finally {
+    native.close(fd);
+  }
+}
+
+/** Whether netlink itself was refused, as against: the kernel has answered, or could not even be asked (EMFILE, say). */
+export function isNetlinkRefused(native: Native, outcome: number): boolean {
+  return NETLINK_CALLS.has(syscallOf(native, outcome)) && REFUSED.has(errnoOf(outcome));
+}
+
+const NETLINK_CALLS: ReadonlySet<string> = new Set(['socket', 'send', 'recv', 'netlink']);
+
+/** What sandboxes and kernels without sock_diag for UDP answer. (EACCES may also be a route that prohibits.) */
+const REFUSED: ReadonlySet<number> = new Set([
+  errno.EPERM,
+  errno.EACCES,
+  errno.EPROTONOSUPPORT,
+  errno.EAFNOSUPPORT,
+  errno.EOPNOTSUPP,
+  errno.EINVAL,
+  errno.ENOSYS,
+]);

@@ -123,13 +123,13 @@ export class DgramTarget implements Target {
   }
 
   /** Tells dgram what the kernel knows: the descriptor is connected. `done` hears what dgram makes of it. */
-  take(lease: Lease, destination: { address: string; port: number }, done: (error?: Error) => void): UdpSocket {
+  take(lease: Lease, address: string, port: number, done: (error?: Error) => void): UdpSocket {
     const socket = this.socket as UdpSocket;
-    const { address, port } = this.peer ?? destination;
+    const peer = this.peer ?? { address, port };
     socket.settle(lease.ports, lease.localPort, this.family === 6 && this.isAdopted ? this.fd : -1);
     // The lookup answers at once, so connect(2) is made within this call, to the peer that the socket has already.
     // A BPF program that balances load could lead it to another one: only while the port is locked does that not matter.
-    socket.connect(port, address, done);
+    socket.connect(peer.port, peer.address, done);
     if (this.isLocked) unwrap(this.native, this.native.udpUnlock(this.fd));
     this.socket = undefined;
     return socket;

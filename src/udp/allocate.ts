@@ -1,6 +1,8 @@
 // Which ports are tried, in which order, and when to wait. A generator, so that the same loop serves a caller who blocks and one who
 // takes turns with the event loop (connect/steps.ts).
 import { constants } from 'node:os';
+import { performance } from 'node:perf_hooks';
+import * as timers from 'node:timers';
 import { parseAddress } from '../values/address';
 import { portLocked, UDP_TUPLE_IN_USE } from '../connect/explain';
 import { SocketState } from '../kernel/constants';
@@ -8,12 +10,17 @@ import type { PortsQuestion } from '../kernel/addon';
 import { ask, TURN, turnIsOver, type Work } from '../connect/steps';
 import { udpSocketCount } from '../kernel/sockstat';
 import type { Lease } from './adopt';
-import { exhaustedError, failureOf, refusalOf, StartOver, type UdpAttempt } from './attempt';
-import { findNotTaken, isTaken, type PortState, tryPort, tryPorts } from './port_lock';
+import { deniedError, exhaustedError, failureOf, refusalOf, StartOver, type UdpAttempt } from './attempt';
+import { LockHolder } from './lock_holder';
+import { findNotTaken, holderOf, isTaken, type PortState, tryPort, tryPorts } from './port_lock';
 import type { DestinationPorts } from './ports';
-import { sourceAddressOf } from './source_address';
+import { findAddresses } from './source_address';
 
 const { errno } = constants;
+
+// A program may have replaced clock and timers (tests do).
+const { clearTimeout, setTimeout } = timers;
+const now = performance.now.bind(performance);
 
 const IPPROTO_UDP = 17;
 
@@ -26,13 +33,16 @@ const WORTH_A_DUMP = QUESTIONS_A_TURN;
 /** A question takes as long as a dump takes for so many sockets that are others', or for five that are listed. */
 const SOCKETS_A_QUESTION = 16;
 
+/** A dump takes some ms. Who has waited for this long, in ms, asks for each port. */
+const DUMP_MS = 100;
+
 /** How often an explicit port that is locked is tried: for 60 ms when blocking, some 300 ms when not. */
 const PATIENCE = 64;
 
 /** The first try, which is mostly the last one, too. Undefined: {@link allocate} has to go on. */
 export function tryFirst(attempt: UdpAttempt): Lease | undefined {
   const { port } = attempt.request.source;
-  attempt.localAddress = sourceAddressOf(attempt);
+  findAddresses(attempt);
   try {
     if (port !== 0) return tryPort(attempt, port) === 'connected' ? { ports: undefined, localPort: port } : undefined;
     const ports = portsOf(attempt);
@@ -50,7 +60,7 @@ export function* allocate(attempt: UdpAttempt): Work<Lease> {
   let refusal = 0;
   // Only a change of the network namespace or the loss of sock_diag begins again, and neither goes on for ever.
   for (let again = 0; again < 4; again++) {
-    attempt.localAddress = sourceAddressOf(attempt);
+    findAddresses(attempt);
     try {
       return port === 0 ? yield* anyPort(attempt) : yield* onePort(attempt, port);
     } catch (error) {
@@ -62,13 +72,16 @@ export function* allocate(attempt: UdpAttempt): Work<Lease> {
 }
 
 function* onePort(attempt: UdpAttempt, port: number): Work<Lease> {
-  for (let tries = 1; tries <= PATIENCE; tries++) {
+  const holder = new LockHolder();
+  let mayLetGo = true;
+  for (let tries = 1; tries <= PATIENCE || mayLetGo; tries++) {
     const state = tryPort(attempt, port);
     if (state === 'connected') return { ports: undefined, localPort: port };
     // A contender is not connected yet; one that is connected with this very 4-tuple will not go away.
     if (state === 'taken' || isTaken(attempt, port)) {
       throw refusalOf(attempt, errno.EADDRINUSE, 'connect', UDP_TUPLE_IN_USE);
     }
+    if (tries === 1 || tries >= PATIENCE) mayLetGo = holder.mayLetGo(holderOf(attempt, port), now());
     yield pauseAfter(tries, Math.random);
   }
   throw refusalOf(attempt, errno.EADDRINUSE, 'bind', portLocked(port));
@@ -77,13 +90,13 @@ function* onePort(attempt: UdpAttempt, port: number): Work<Lease> {
 function* anyPort(attempt: UdpAttempt): Work<Lease> {
   const ports = portsOf(attempt);
   for (let round = 1; ;) {
-    for (const batch of [offered, noLongerTaken, unlocked]) {
+    for (const batch of [offered, noLongerTaken, unlocked, noLongerDenied]) {
       const lease = yield* batch(attempt, ports);
       if (lease !== undefined) return lease;
     }
     // While this one took turns, another connect of this thread may have released a port.
     if (ports.hasOffer()) continue;
-    if (!ports.mayUnlock(performance.now())) break;
+    if (!ports.mayUnlock(now()) && !(yield* mayBeLetGo(attempt, ports))) break;
     yield pauseAfter(round, Math.random);
     round++;
   }
@@ -94,7 +107,7 @@ function* anyPort(attempt: UdpAttempt): Work<Lease> {
     throw new StartOver();
   }
   if (cache.refresh()) throw new StartOver();
-  throw exhaustedError(attempt);
+  throw ports.areAllDenied() ? deniedError(attempt) : exhaustedError(attempt);
 }
 
 // What was never offered, and what was released.
@@ -143,13 +156,33 @@ function* unlocked(attempt: UdpAttempt, ports: DestinationPorts): Work<Lease | u
   for (let from = 0; from < locked.length;) {
     const some = locked.subarray(from, from + QUESTIONS_A_TURN - attempt.asked);
     const { state, place } = tryPorts(attempt, some);
-    for (let n = 0; n < place; n++) ports.markLocked(some[n] as number, performance.now());
+    for (let n = 0; n < place; n++) ports.markLocked(some[n] as number, now());
     const lease = learn(ports, some[place] as number, state);
     if (lease !== undefined) return lease;
     from += place + 1;
     yield* afterQuestions(attempt, place + 1);
   }
   return undefined;
+}
+
+// Privileges may have come, and the sysctl may have changed: one of them tells.
+function* noLongerDenied(attempt: UdpAttempt, ports: DestinationPorts): Work<Lease | undefined> {
+  const port = ports.takeDenied();
+  if (port === undefined) return undefined;
+  const state = tryPort(attempt, port);
+  if (state !== 'denied') ports.releaseDenied();
+  yield* afterQuestions(attempt, 1);
+  return learn(ports, port, state);
+}
+
+// A port that was locked for long is worth a wait only while its holder may be about to connect.
+function* mayBeLetGo(attempt: UdpAttempt, ports: DestinationPorts): Work<boolean> {
+  let may = false;
+  for (const port of ports.locked()) {
+    may = ports.mayLetGo(port, holderOf(attempt, port), now()) || may;
+    yield* afterQuestions(attempt, 4);
+  }
+  return may;
 }
 
 function* afterQuestions(attempt: UdpAttempt, count: number): Work<void> {
@@ -163,14 +196,19 @@ function* afterQuestions(attempt: UdpAttempt, count: number): Work<void> {
 function* dump(attempt: UdpAttempt, ports: DestinationPorts): Work<Uint16Array | undefined> {
   if (ports.takenCount <= WORTH_A_DUMP || !attempt.cache.shared || !isListedAsAnswered(attempt)) return undefined;
   const { native } = attempt;
-  const { address, port } = attempt.request.destination;
-  const { domain, localAddress } = attempt;
-  const question: PortsQuestion = [IPPROTO_UDP, SocketState.established, domain, localAddress, address, port];
+  const { port } = attempt.request.destination;
+  const { domain, localAddress, remoteAddress } = attempt;
+  const question: PortsQuestion = [IPPROTO_UDP, SocketState.established, domain, localAddress, remoteAddress, port];
   // An error is no answer: then the questions will tell.
   const unlistedIn = (listed: Uint16Array | number) =>
     typeof listed === 'number' ? undefined : ports.takenExcept(listed);
   return yield* ask({
-    later: () => ports.dump.join(async () => unlistedIn(await native.portsInState(...question)), attempt.signal),
+    // The threads of libuv may be busy with something else for long.
+    later: () =>
+      within(
+        DUMP_MS,
+        ports.dump.join(async () => unlistedIn(await native.portsInState(...question)), attempt.signal),
+      ),
     now: () => {
       // Where the sockets are not counted, there may be any number of them.
       const sockets = udpSocketCount(native) ?? Infinity;
@@ -180,12 +218,22 @@ function* dump(attempt: UdpAttempt, ports: DestinationPorts): Work<Uint16Array |
   });
 }
 
+/** Undefined where it takes longer. */
+function within<T>(ms: number, promise: Promise<T>): Promise<T | undefined> {
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(resolve, ms, undefined);
+    void promise.then(resolve, reject).finally(() => {
+      clearTimeout(timer);
+    });
+  });
+}
+
 // Whether a list of sockets says the same as questions for each of them do: not where a device or a zone tells them apart, nor
 // where sockets of both families have the same ends.
-function isListedAsAnswered({ request, localAddress }: UdpAttempt): boolean {
+function isListedAsAnswered({ request, cache, localAddress, remoteAddress }: UdpAttempt): boolean {
   const { destination, source } = request;
-  if (source.extras?.interface !== undefined) return false;
-  return [localAddress, destination.address].every((text) => {
+  if (source.extras?.interface !== undefined || cache.device !== 0) return false;
+  return [localAddress, remoteAddress].every((text) => {
     const address = parseAddress(text);
     if (address?.family !== destination.family || address.zone !== undefined) return false;
     return destination.family === 4 || address.scope !== 'link-local';
@@ -211,15 +259,17 @@ function learn(ports: DestinationPorts, port: number, state: PortState): Lease |
       ports.markTaken(port);
       return undefined;
     case 'locked':
-      ports.markLocked(port, performance.now());
+      ports.markLocked(port, now());
+      return undefined;
+    case 'denied':
+      ports.markDenied(port);
       return undefined;
   }
 }
 
-function portsOf({ cache, request, localAddress }: UdpAttempt): DestinationPorts {
-  const { address, port } = request.destination;
+function portsOf({ cache, request, localAddress, remoteAddress }: UdpAttempt): DestinationPorts {
   const { extras, range } = request.source;
-  return cache.portsTowards(`${localAddress} ${address} ${port} ${extras?.interface ?? ''}`, range);
+  return cache.portsTowards(localAddress, remoteAddress, request.destination.port, extras?.interface, range);
 }
 
 /** Waits shorter than a timer can measure come first: a lock is held for some 10 microseconds. */

@@ -1,7 +1,7 @@
 // One connect of one UDP socket: what it is about, and the error that it fails with.
 import { constants } from 'node:os';
 import { attemptError, type ConnectxError } from '../errors/connectx_error';
-import { type Explanation, explain, udpPortsExhausted } from '../connect/explain';
+import { type Explanation, explain, PRIVILEGED_PORT, udpPortsExhausted } from '../connect/explain';
 import { domainOf } from '../kernel/constants';
 import { errnoOf, syscallOf } from '../kernel/outcome';
 import type { Native } from '../kernel/addon';
@@ -21,6 +21,8 @@ export interface UdpAttempt {
   readonly domain: number;
   /** Empty while it is not known. */
   localAddress: string;
+  /** What the kernel makes of the destination: of an unspecified address, one of this machine. */
+  remoteAddress: string;
   /** Questions to the kernel since the event loop had a turn. */
   asked: number;
 }
@@ -33,7 +35,7 @@ export function attemptOf(
   signal?: AbortSignal,
 ): UdpAttempt {
   const domain = domainOf(request.destination.family);
-  return { native, cache, request, target, signal, domain, localAddress: '', asked: 0 };
+  return { native, cache, request, target, signal, domain, localAddress: '', remoteAddress: '', asked: 0 };
 }
 
 /** What was known of ports is void, or sock_diag has to be probed again: the connect begins again. */
@@ -81,4 +83,9 @@ export function refusalOf(
 export function exhaustedError(attempt: UdpAttempt): ConnectxError {
   const range = attempt.cache.rangeOf(attempt.request.source.range);
   return refusalOf(attempt, errno.EAGAIN, 'connect', udpPortsExhausted(range));
+}
+
+/** No port of the range may be bound by this process. */
+export function deniedError(attempt: UdpAttempt): ConnectxError {
+  return refusalOf(attempt, errno.EACCES, 'bind', PRIVILEGED_PORT);
 }

@@ -2,7 +2,7 @@
 import type * as dgram from 'node:dgram';
 import type { LookupAddress } from 'node:dns';
 import { isIP } from 'node:net';
-import { setImmediate } from 'node:timers/promises';
+import * as timers from 'node:timers';
 import type { Destination, Family } from '../values/address';
 import { invalidAddress, invalidValue } from '../errors/argument_errors';
 import { ConnectxError, noSource } from '../errors/connectx_error';
@@ -18,7 +18,10 @@ import { attemptOf, type UdpAttempt } from './attempt';
 import { connectFallback } from './fallback';
 import { familyOfType, type Plan, readOptions, type UdpConnectOptions, type UdpRequest } from './options';
 import { portCacheOf } from './port_cache';
-import { createSocket } from './socket';
+import { createSocket, peerOf, type UdpSocket } from './socket';
+
+// A program may have replaced the timers (tests do).
+const { setImmediate } = timers;
 
 /**
  * Opens a UDP socket that is bound and connected, and shares its local address and port with the sockets that are connected
@@ -67,12 +70,12 @@ export function connectUdpSync(options: UdpConnectOptions): dgram.Socket {
   const plan = readOptions(options);
   if (isIP(plan.host) === 0)
     throw invalidValue('options.host', plan.host, 'must be a numeric address for connectUdpSync');
-  if (plan.signal?.aborted === true) throw abortError(plan.signal);
   const trace = beginTrace('udp', plan.host, plan.port);
   try {
+    if (plan.signal?.aborted === true) throw abortError(plan.signal);
     const socket = connectNow(plan, plan.host, (error) => {
       if (error === undefined) return;
-      socket.close();
+      closeIfOpen(socket);
       socket.emit('error', error);
     });
     if (trace !== undefined) traceConnected(trace, plan, socket);
@@ -82,6 +85,15 @@ export function connectUdpSync(options: UdpConnectOptions): dgram.Socket {
     if (trace !== undefined) traceFailed(trace, plan, error);
     threw(trace, error);
     throw error;
+  }
+}
+
+// Somebody may have closed it before dgram calls back.
+function closeIfOpen(socket: UdpSocket): void {
+  try {
+    socket.close();
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ERR_SOCKET_DGRAM_NOT_RUNNING') throw error;
   }
 }
 
@@ -133,7 +145,7 @@ function noAddress({ host, port }: Plan): ConnectxError {
 type Done = (error?: Error) => void;
 
 /** Connects while the caller waits. `done` hears what dgram makes of the connected descriptor. */
-function connectNow(plan: Plan, address: string, done: Done): dgram.Socket {
+function connectNow(plan: Plan, address: string, done: Done): UdpSocket {
   const destination = destinationOf(plan, address);
   const sources = sourcesFor(plan.source, destination);
   for (;;) {
@@ -146,14 +158,15 @@ function connectNow(plan: Plan, address: string, done: Done): dgram.Socket {
   }
 }
 
-function connectOneNow(plan: Plan, request: UdpRequest, done: Done): dgram.Socket {
+function connectOneNow(plan: Plan, request: UdpRequest, done: Done): UdpSocket {
   const { native } = plan;
   const { destination } = request;
   if (native === undefined) return connectFallback(createSocket(plan, destination.family), request, done);
   const target = new DgramTarget(native, plan, destination.family);
   try {
     const attempt = attemptOf(native, portCacheOf(native), request, target);
-    return target.take(tryFirst(attempt) ?? runNow(allocate(attempt)), destination, done);
+    const lease = tryFirst(attempt) ?? runNow(allocate(attempt));
+    return target.take(lease, attempt.remoteAddress, destination.port, done);
   } catch (error) {
     target.discard();
     throw error;
@@ -161,18 +174,18 @@ function connectOneNow(plan: Plan, request: UdpRequest, done: Done): dgram.Socke
 }
 
 /** Connects in turns with the event loop. */
-async function connectInTurns(plan: Plan, address: string): Promise<dgram.Socket> {
+async function connectInTurns(plan: Plan, address: string): Promise<UdpSocket> {
   const destination = destinationOf(plan, address);
   const sources = sourcesFor(plan.source, destination);
   for (;;) {
     const request = nextRequest(plan, destination, sources);
-    let socket: dgram.Socket | undefined;
+    let socket: UdpSocket | undefined;
     try {
       socket = await connectOneInTurns(plan, request);
     } catch (error) {
       throwUnlessAnother(sources, error);
       // Each of them may have searched a whole range.
-      await setImmediate();
+      await nextTurn();
     }
     // It closes the socket, too: then 'close' has been emitted, which a lease of the source would wait for.
     plan.signal?.throwIfAborted();
@@ -180,7 +193,7 @@ async function connectInTurns(plan: Plan, address: string): Promise<dgram.Socket
   }
 }
 
-async function connectOneInTurns(plan: Plan, request: UdpRequest): Promise<dgram.Socket> {
+async function connectOneInTurns(plan: Plan, request: UdpRequest): Promise<UdpSocket> {
   const { native, signal } = plan;
   const { destination } = request;
   if (native === undefined) {
@@ -190,7 +203,7 @@ async function connectOneInTurns(plan: Plan, request: UdpRequest): Promise<dgram
   try {
     const attempt = attemptOf(native, portCacheOf(native), request, target, signal);
     const lease = tryFirst(attempt) ?? (await inTurns(attempt, signal));
-    return await whenDone((done) => target.take(lease, destination, done));
+    return await whenDone((done) => target.take(lease, attempt.remoteAddress, destination.port, done));
   } catch (error) {
     target.discard();
     throw error;
@@ -204,13 +217,19 @@ function inTurns(attempt: UdpAttempt, signal: AbortSignal | undefined): Promise<
   });
 }
 
+function nextTurn(): Promise<void> {
+  return new Promise((resolve) => {
+    setImmediate(resolve);
+  });
+}
+
 // dgram calls back in the next tick, with an error where it would not have the peer (sendBlockList).
-function whenDone(start: (done: Done) => dgram.Socket): Promise<dgram.Socket> {
+function whenDone(start: (done: Done) => UdpSocket): Promise<UdpSocket> {
   return new Promise((resolve, reject) => {
     const socket = start((error) => {
       if (error === undefined) resolve(socket);
       else {
-        socket.close();
+        closeIfOpen(socket);
         reject(error);
       }
     });
@@ -227,6 +246,8 @@ function nextRequest(plan: Plan, destination: Destination, sources: Sources | un
   const asked = familyOfType(type);
   if (asked !== undefined && asked !== destination.family) throw mismatch(destination, plan);
   const localAddress = sources === undefined ? resolveSource(source, destination) : sources.next();
+  // A source function or a strategy may have aborted.
+  if (plan.signal?.aborted === true) throw abortError(plan.signal);
   if (localAddress === undefined) throw sources?.exhaustedError() ?? mismatch(destination, plan);
   return { destination, localAddress, source, exclusive };
 }
@@ -245,13 +266,9 @@ function throwUnlessAnother(sources: Sources | undefined, error: unknown): void 
   throw error;
 }
 
-function leased(socket: dgram.Socket, sources: Sources | undefined): dgram.Socket {
+function leased(socket: UdpSocket, sources: Sources | undefined): UdpSocket {
   const lease = sources?.lease();
-  if (lease !== undefined) {
-    socket.once('close', () => {
-      lease.release();
-    });
-  }
+  if (lease !== undefined) socket.holdSource(lease);
   return socket;
 }
 
@@ -262,9 +279,11 @@ function techniqueOf({ native, exclusive }: Plan): TracedTechnique {
 
 function traceConnected(trace: ConnectTrace, plan: Plan, socket: dgram.Socket): void {
   const { address, port } = socket.address();
-  const remote = socket.remoteAddress();
+  // dgram has none where it would not have the peer (sendBlockList), and tells of that in the next tick.
+  const remote = peerOf(socket);
+  const host = remote?.address ?? plan.host;
   trace.source = { address, port };
-  trace.destination = { address: remote.address, port: remote.port, family: isIP(remote.address) as Family };
+  trace.destination = { address: host, port: plan.port, family: isIP(host) as Family };
   trace.technique = techniqueOf(plan);
   const { destination, technique } = trace;
   trace.attempts = [{ destination, localAddress: address, technique, reason: undefined }];

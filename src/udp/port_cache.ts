@@ -1,9 +1,14 @@
 // What one thread remembers between UDP connects: hints, all of them void when the thread changes its network namespace.
-import { udpSharingOf } from '../kernel/sock_diag';
+import { performance } from 'node:perf_hooks';
+import { canonicalAddress } from '../values/address';
+import { deviceOfNewSockets, udpSharingOf } from '../kernel/sock_diag';
 import { ephemeralRange, reservedPorts } from '../kernel/sysctl';
 import type { Native } from '../kernel/addon';
 import { formatRange, type PortRange, portsOf } from '../values/port_range';
 import { type DestinationPorts, PortTable } from './ports';
+
+// A program may have replaced the clock (tests do).
+const now = performance.now.bind(performance);
 
 /** How long a sysctl is believed, in ms; it is always read again before a range is called exhausted. */
 const BELIEVED_MS = 1000;
@@ -21,6 +26,7 @@ export class PortCache {
   #reserved: readonly PortRange[] = [];
   #sysctls = '';
   #readAt = Number.NEGATIVE_INFINITY;
+  #device = 0;
 
   constructor(native: Native) {
     this.#native = native;
@@ -41,29 +47,51 @@ export class PortCache {
     this.#inUse = worked ? 0 : this.#inUse + 1;
   }
 
+  /** The index of the device that sockets are born with here (`ip vrf exec`); 0: none. */
+  get device(): number {
+    if (this.#readAt === Number.NEGATIVE_INFINITY) this.refresh();
+    return this.#device;
+  }
+
   /** The ephemeral range, or the given one, in words. */
   rangeOf(range: PortRange | undefined): string {
     return formatRange(range ?? this.#range);
   }
 
-  /** The ports towards a destination; `key` names source, destination and interface. */
-  portsTowards(key: string, range: PortRange | undefined): DestinationPorts {
-    if (performance.now() - this.#readAt > BELIEVED_MS) this.refresh();
+  /** The ports from a source towards a destination, without one from which a socket would connect to itself. */
+  portsTowards(
+    local: string,
+    remote: string,
+    remotePort: number,
+    device: string | undefined,
+    range: PortRange | undefined,
+  ): DestinationPorts {
+    if (now() - this.#readAt > BELIEVED_MS) this.refresh();
     const bounds = range ?? this.#range;
-    const name = formatRange(bounds);
+    const isWithin = remotePort >= bounds.low && remotePort <= bounds.high;
+    const except = isWithin && canonicalAddress(local) === canonicalAddress(remote) ? remotePort : 0;
+    const name = except === 0 ? formatRange(bounds) : `${formatRange(bounds)} without ${except}`;
+    return this.#table.get(
+      `${local} ${remote} ${remotePort} ${device ?? ''} ${name}`,
+      this.#listOf(name, bounds, except),
+    );
+  }
+
+  #listOf(name: string, bounds: PortRange, except: number): Uint16Array {
     let list = this.#lists.get(name);
     if (list === undefined) {
-      list = Uint16Array.from(portsOf([bounds], this.#reserved));
+      list = Uint16Array.from(portsOf([bounds], this.#reserved)).filter((port) => port !== except);
       // Each range that was ever asked for would stay; a few are enough.
       if (this.#lists.size >= 16) this.#lists.clear();
       this.#lists.set(name, list);
     }
-    return this.#table.get(`${key} ${name}`, list);
+    return list;
   }
 
   /** Reads the sysctls. True when they have changed, and with them what may be used. */
   refresh(): boolean {
-    this.#readAt = performance.now();
+    this.#readAt = now();
+    this.#device = deviceOfNewSockets(this.#native) ?? this.#device;
     // Where it cannot be read just now (EMFILE, ENOMEM), what it was is the best guess.
     this.#range = ephemeralRange(this.#native) ?? this.#range;
     this.#reserved = reservedPorts(this.#native);

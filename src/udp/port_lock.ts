@@ -1,16 +1,21 @@
 // One port: locked, checked and connected, and what each answer of the kernel means. docs/udp.md tells how the lock works.
-import { SocketState, UdpFlag, UdpVerdict } from '../kernel/constants';
+import { constants } from 'node:os';
+import { parseAddress } from '../values/address';
+import { domainOf, SocketState, UdpFlag, UdpVerdict } from '../kernel/constants';
 import { errnoOf, syscallOf } from '../kernel/outcome';
-import { udpSharingOf } from '../kernel/sock_diag';
+import { isNetlinkRefused, udpSharingOf } from '../kernel/sock_diag';
 import { IN_USE } from './adopt';
 import { failureOf, StartOver, type UdpAttempt } from './attempt';
-import { isNetlinkRefused } from './source_address';
+
+const { errno } = constants;
+
+const IPPROTO_UDP = 17;
 
 /**
  * What became of a port. `taken`: a connected socket has the 4-tuple. `locked`: somebody does not share the port, for good or just for
- * the moment in which it connects.
+ * the moment in which it connects. `denied`: the process may not bind it.
  */
-export type PortState = 'connected' | 'taken' | 'locked';
+export type PortState = 'connected' | 'taken' | 'locked' | 'denied';
 
 /** The state of the last port that was tried, and the place of that port among those that were given. */
 export interface Tried {
@@ -20,7 +25,7 @@ export interface Tried {
 
 /** Connects the target from this port. Throws a ConnectxError, or StartOver. */
 export function tryPort(attempt: UdpAttempt, port: number): PortState {
-  const { native, cache, target, domain, localAddress } = attempt;
+  const { native, cache, target, domain, localAddress, remoteAddress } = attempt;
   const { destination, source } = attempt.request;
   let flags = flagsOf(attempt);
   // What it takes to share a port is not needed where nobody is on it. Options have to be set before.
@@ -34,22 +39,21 @@ export function tryPort(attempt: UdpAttempt, port: number): PortState {
     }
   }
   const fd = adopted(attempt);
-  const { address, port: remotePort } = destination;
   return stateOf(
     attempt,
-    native.udpConnect(fd, domain, localAddress, port, address, remotePort, flags, source.extras),
+    native.udpConnect(fd, domain, localAddress, port, remoteAddress, destination.port, flags, source.extras),
     flags,
   );
 }
 
 /** Port after port, as long as they are locked. */
 export function tryPorts(attempt: UdpAttempt, ports: Uint16Array): Tried {
-  const { native, domain, localAddress } = attempt;
+  const { native, domain, localAddress, remoteAddress } = attempt;
   const { destination, source } = attempt.request;
   const flags = flagsOf(attempt);
   const fd = adopted(attempt);
-  const { address, port } = destination;
-  const outcome = native.udpConnectFirst(fd, domain, localAddress, ports, address, port, flags, source.extras);
+  const { port } = destination;
+  const outcome = native.udpConnectFirst(fd, domain, localAddress, ports, remoteAddress, port, flags, source.extras);
   if (outcome < 0) return { state: stateOf(attempt, outcome, flags), place: 0 };
   return { state: stateOf(attempt, outcome & 15, flags), place: outcome >> 4 };
 }
@@ -57,22 +61,49 @@ export function tryPorts(attempt: UdpAttempt, ports: Uint16Array): Tried {
 /** Whether somebody is connected from this port. Asked without a lock: where the kernel does not say, the attempt itself will. */
 export function isTaken(attempt: UdpAttempt, port: number): boolean {
   if (!attempt.cache.shared) return false;
-  const { native, domain, localAddress } = attempt;
+  const { native, domain, localAddress, remoteAddress } = attempt;
   const { destination, source } = attempt.request;
-  const { address, port: remotePort } = destination;
-  const owner = native.udpOwner(domain, localAddress, port, address, remotePort, 0, source.extras);
+  const owner = native.udpOwner(domain, localAddress, port, remoteAddress, destination.port, 0, source.extras);
   return owner === SocketState.established;
 }
 
 /** Port after port, as long as somebody is connected from them: the place of the last one, and whether that is `taken`. */
 export function findNotTaken(attempt: UdpAttempt, ports: Uint16Array): { isTaken: boolean; place: number } {
   if (!attempt.cache.shared) return { isTaken: false, place: 0 };
-  const { native, domain, localAddress } = attempt;
+  const { native, domain, localAddress, remoteAddress } = attempt;
   const { destination, source } = attempt.request;
-  const { address, port } = destination;
-  const outcome = native.udpOwnerFirst(domain, localAddress, ports, address, port, 0, source.extras);
+  const { port } = destination;
+  const outcome = native.udpOwnerFirst(domain, localAddress, ports, remoteAddress, port, 0, source.extras);
   if (outcome < 0) return { isTaken: false, place: 0 };
   return { isTaken: (outcome & 15) === SocketState.established, place: outcome >> 4 };
+}
+
+/**
+ * Who is bound to this port and not connected: somebody who has it locked to connect, or a server. Undefined: nobody, or nobody can tell.
+ */
+export function holderOf(attempt: UdpAttempt, port: number): bigint | undefined {
+  if (!attempt.cache.shared) return undefined;
+  const { native, cache, localAddress, remoteAddress } = attempt;
+  const { destination, source } = attempt.request;
+  const name = source.extras?.interface;
+  const device = name === undefined ? cache.device : Math.max(native.interfaceIndex(name), 0);
+  const domain = domainOf(parseAddress(localAddress)?.family ?? 4);
+  const owner = native.diagLookup(
+    IPPROTO_UDP,
+    domain,
+    unmapped(localAddress),
+    port,
+    unmapped(remoteAddress),
+    destination.port,
+    device,
+  );
+  return typeof owner === 'object' && owner?.state === SocketState.closed ? owner.cookie : undefined;
+}
+
+/** An IPv4-mapped end lives in the table of IPv4. */
+function unmapped(address: string): string {
+  const parsed = parseAddress(address);
+  return parsed?.family === 4 ? parsed.ip : address;
 }
 
 function adopted(attempt: UdpAttempt): number {
@@ -82,9 +113,9 @@ function adopted(attempt: UdpAttempt): number {
 }
 
 function connectLocked(attempt: UdpAttempt, fd: number, flags: number): PortState {
-  const { native, domain, target } = attempt;
-  const { address, port } = attempt.request.destination;
-  const outcome = native.udpConnectLocked(fd, domain, address, port);
+  const { native, domain, target, remoteAddress } = attempt;
+  const { port } = attempt.request.destination;
+  const outcome = native.udpConnectLocked(fd, domain, remoteAddress, port);
   if (outcome !== UdpVerdict.connectedAlone) target.discard();
   else if ((flags & (UdpFlag.shared | UdpFlag.exclusive)) === UdpFlag.shared) target.unlockLater();
   return stateOf(attempt, outcome, flags);
@@ -94,15 +125,20 @@ function flagsOf({ cache, request }: UdpAttempt): number {
   return (
     (cache.shared ? UdpFlag.shared : 0) |
     (request.exclusive ? UdpFlag.exclusive : 0) |
-    (cache.shouldTryExclusive() ? UdpFlag.alone : 0)
+    (cache.shouldTryExclusive() ? UdpFlag.alone : 0) |
+    (request.source.port === 0 ? UdpFlag.automatic : 0)
   );
 }
 
 function stateOf(attempt: UdpAttempt, outcome: number, flags: number): PortState {
-  const { native, cache } = attempt;
+  const { native, cache, request } = attempt;
   if (outcome < 0) {
+    // Of several ports another one may do.
+    if (request.source.port === 0 && errnoOf(outcome) === errno.EACCES && syscallOf(native, outcome) === 'bind') {
+      return 'denied';
+    }
     // sock_diag is refused here, or is not there at all.
-    if (!cache.shared || !isNetlinkRefused(syscallOf(native, outcome), errnoOf(outcome))) {
+    if (!cache.shared || !isNetlinkRefused(native, outcome)) {
       throw failureOf(attempt, outcome);
     }
     udpSharingOf(native).recheck();

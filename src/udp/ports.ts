@@ -1,4 +1,5 @@
 // Policy: which port next, towards one UDP destination? Plain data. What is remembered is a hint; the kernel decides.
+import { LockHolder } from './lock_holder';
 import { SingleFlight } from './single_flight';
 
 /** How a port was found when it could not be had. */
@@ -7,9 +8,10 @@ interface Locked {
   times: number;
   /** When first, in ms. */
   readonly since: number;
+  readonly holder: LockHolder;
 }
 
-/** A port that was locked this often, over this long, is locked for good and not by somebody who is just connecting. */
+/** A port that was locked this often, over this long, is mostly locked for good. Who holds it tells. */
 const LOCKED_TIMES = 10;
 const LOCKED_MS = 20;
 
@@ -29,6 +31,7 @@ export class DestinationPorts {
   #freedFrom = 0;
   readonly #taken = new Set<number>();
   readonly #locked = new Map<number, Locked>();
+  readonly #denied = new Set<number>();
   /** Dumps of who has them, shared by concurrent connects. */
   readonly dump = new SingleFlight<Uint16Array | undefined>();
 
@@ -78,7 +81,7 @@ export class DestinationPorts {
   /** Somebody does not share the port, or has it locked just now. `now` in ms. */
   markLocked(port: number, now: number): void {
     const before = this.#locked.get(port);
-    if (before === undefined) this.#locked.set(port, { times: 1, since: now });
+    if (before === undefined) this.#locked.set(port, { times: 1, since: now, holder: new LockHolder() });
     else before.times++;
   }
 
@@ -113,6 +116,36 @@ export class DestinationPorts {
   markFree(port: number): void {
     this.#taken.delete(port);
     this.#locked.delete(port);
+  }
+
+  /** The holder of a locked port is this socket, undefined where it is none that is bound and not connected. Says whether to wait for it. */
+  mayLetGo(port: number, cookie: bigint | undefined, now: number): boolean {
+    return this.#locked.get(port)?.holder.mayLetGo(cookie, now) ?? false;
+  }
+
+  /** The process may not bind this port. */
+  markDenied(port: number): void {
+    this.#denied.add(port);
+  }
+
+  /** One of the ports that were denied, to be tried again; undefined: there is none. */
+  takeDenied(): number | undefined {
+    for (const port of this.#denied) {
+      this.#denied.delete(port);
+      return port;
+    }
+    return undefined;
+  }
+
+  /** Whether none was usable because all were denied. */
+  areAllDenied(): boolean {
+    return this.#denied.size > 0 && this.#denied.size === this.#ports.length;
+  }
+
+  /** The process may bind them by now: all are offered again. */
+  releaseDenied(): void {
+    for (const port of this.#denied) this.release(port);
+    this.#denied.clear();
   }
 
   /** Whether some port may be locked only for a moment. */

@@ -6,6 +6,7 @@ import { isIP } from 'node:net';
 import type { Family } from '../values/address';
 import { nativeFor } from '../kernel/load';
 import { unwrap } from '../kernel/outcome';
+import type { PoolLease } from '../source/picker';
 import type { Plan } from './options';
 import type { DestinationPorts } from './ports';
 
@@ -19,6 +20,9 @@ const kLocalPort = Symbol('connectx.localPort');
 const kPeer = Symbol('connectx.peer');
 const kFd6 = Symbol('connectx.fd6');
 const kBindError = Symbol('connectx.bindError');
+const kSource = Symbol('connectx.source');
+const kGiveBack = Symbol('connectx.giveBack');
+const kReleasePort = Symbol('connectx.releasePort');
 
 interface Peer {
   readonly address: string;
@@ -42,6 +46,8 @@ export class UdpSocket extends DgramSocket {
   declare [kFd6]: number;
   /** Why {@link bindNow} has failed. Null while it runs: core tells of a failure by an event, before bind() returns. */
   declare [kBindError]: unknown;
+  /** Of a source that came from a pool: in use until the socket is closed. */
+  declare [kSource]: PoolLease | undefined;
 
   constructor(options: dgram.SocketOptions) {
     super(options);
@@ -50,6 +56,7 @@ export class UdpSocket extends DgramSocket {
     this[kPeer] = undefined;
     this[kFd6] = -1;
     this[kBindError] = undefined;
+    this[kSource] = undefined;
   }
 
   /** Binds without SO_REUSEADDR, at once. Returns what has failed, undefined when nothing has. */
@@ -72,21 +79,36 @@ export class UdpSocket extends DgramSocket {
     this[kFd6] = fd6;
   }
 
+  /** The source is in use until the socket is closed. */
+  holdSource(lease: PoolLease): void {
+    this[kSource] = lease;
+  }
+
   /** @internal */
   override emit(event: string | symbol, ...args: unknown[]): boolean {
     // The kernel may queue a datagram behind connect(2) for which it had found this socket before. Only in that instant, but
     // such a datagram is a stranger's.
-    if (event === 'message' && this[kPeer] !== null) {
-      const { address, port } = args[1] as dgram.RemoteInfo;
-      const peer = (this[kPeer] ??= peerOf(this));
-      if (peer !== null && (peer.port !== port || peer.address !== address)) return false;
-    }
+    if (event === 'message' && this[kPeer] !== null && isStranger((this[kPeer] ??= peerOf(this)), args[1]))
+      return false;
     if (event === 'error' && this[kBindError] === null) {
       this[kBindError] = args[0];
       return true;
     }
+    // However it was closed, and whoever listens: not by close() of this class, if by core's own.
+    if (event === 'close') this[kGiveBack]();
     // dgram.Socket has no emit() of its own to be typed by.
     return super.emit(event as 'message', ...(args as [Buffer, dgram.RemoteInfo]));
+  }
+
+  [kGiveBack](): void {
+    this[kReleasePort]();
+    this[kSource]?.release();
+    this[kSource] = undefined;
+  }
+
+  [kReleasePort](): void {
+    this[kPorts]?.release(this[kLocalPort]);
+    this[kPorts] = undefined;
   }
 
   override setTTL(ttl: number): number {
@@ -110,14 +132,22 @@ export class UdpSocket extends DgramSocket {
   override disconnect(): void {
     super.disconnect();
     this[kPeer] = null;
+    // The 4-tuple is free, and the socket may be connected elsewhere next. While it is not, the kernel tells that the port is held.
+    this[kReleasePort]();
   }
 
   override close(callback?: () => void): this {
     super.close(callback);
-    this[kPorts]?.release(this[kLocalPort]);
-    this[kPorts] = undefined;
+    this[kGiveBack]();
     return this;
   }
+}
+
+/** Whether a datagram came from somebody else than the peer. A program may emit whatever it likes. */
+function isStranger(peer: Peer | null, sender: unknown): boolean {
+  if (peer === null || typeof sender !== 'object' || sender === null) return false;
+  const { address, port } = sender as Partial<dgram.RemoteInfo>;
+  return peer.port !== port || peer.address !== address;
 }
 
 function setOption6(fd: number, name: number, value: number): void {
@@ -126,7 +156,8 @@ function setOption6(fd: number, name: number, value: number): void {
   unwrap(native, native.setsockopt(fd, IPPROTO_IPV6, name, value));
 }
 
-function peerOf(socket: dgram.Socket): Peer | null {
+/** Null where dgram knows of none. */
+export function peerOf(socket: dgram.Socket): Peer | null {
   try {
     return socket.remoteAddress();
   } catch {

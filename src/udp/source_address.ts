@@ -1,9 +1,13 @@
-// The source address that the kernel would take: rtnetlink is asked, which needs no free port. Where it may not be, a socket is.
+// The ends that the kernel would give this very socket. rtnetlink is asked, which needs no free port. Where it may not be asked, or
+// cannot be asked the same question, a socket is connected and asked.
 import { constants } from 'node:os';
-import { isMapped, parseAddress, toMapped } from '../values/address';
+import { isMapped, mayBeginWithZero, parseAddress, toMapped } from '../values/address';
 import { addressNotLocal, MISSING_ZONE, udpPortsExhausted } from '../connect/explain';
 import { AF_INET } from '../kernel/constants';
-import { errnoOf, syscallOf } from '../kernel/outcome';
+import { errnoOf } from '../kernel/outcome';
+import { isNetlinkRefused } from '../kernel/sock_diag';
+import type { Endpoint } from '../kernel/addon';
+import type { Source } from '../source/options';
 import { lacksZone } from '../source/resolve';
 import { failureOf, refusalOf, type UdpAttempt } from './attempt';
 
@@ -11,25 +15,47 @@ const { errno } = constants;
 
 const SOCK_DGRAM = 2;
 const SOL_SOCKET = 1;
+const IPPROTO_IP = 0;
+const IPPROTO_IPV6 = 41;
+const IPV6_V6ONLY = 26;
 const SO_BINDTODEVICE = 25;
 const SO_MARK = 36;
 const IPPROTO_UDP = 17;
 
-/** The address to bind, with its zone. Throws where there is none. */
-export function sourceAddressOf(attempt: UdpAttempt): string {
-  const { localAddress, source } = attempt.request;
-  if (localAddress === null) return askRoute(attempt);
-  if (!lacksZone(source, localAddress)) return localAddress;
-  throw refusalOf(attempt, errno.EINVAL, 'bind', MISSING_ZONE);
+/** Sets both addresses of the attempt. Throws where there is no source. */
+export function findAddresses(attempt: UdpAttempt): void {
+  const { destination, localAddress, source } = attempt.request;
+  attempt.remoteAddress = destination.address;
+  if (localAddress === null) {
+    if (isUnspecified(destination.address) || !canAskRoute(source)) askSocket(attempt);
+    else askRoute(attempt);
+    return;
+  }
+  if (lacksZone(source, localAddress)) throw refusalOf(attempt, errno.EINVAL, 'bind', MISSING_ZONE);
+  attempt.localAddress = localAddress;
+  // As connect(2) does it (ip_route_output_key_hash_rcu, __ip6_datagram_connect).
+  if (isUnspecified(destination.address)) {
+    attempt.remoteAddress = parseAddress(destination.address)?.family === 6 ? '::1' : localAddress;
+  }
 }
 
-function askRoute(attempt: UdpAttempt): string {
+function isUnspecified(address: string): boolean {
+  return mayBeginWithZero(address) && parseAddress(address)?.scope === 'unspecified';
+}
+
+/** Not of TOS, UNICAST_IF, address preferences, and what else there is at these levels. */
+function canAskRoute({ extras }: Source): boolean {
+  const options = extras?.socketOptions ?? [];
+  return options.every(({ level, name }) => (level === IPPROTO_IPV6 ? name === IPV6_V6ONLY : level !== IPPROTO_IP));
+}
+
+function askRoute(attempt: UdpAttempt): void {
   const { native } = attempt;
   const { destination, source } = attempt.request;
   const mapped = destination.family === 6 && isMapped(destination.address);
   const target = mapped ? (parseAddress(destination.address)?.ip ?? '') : destination.address;
   const name = source.extras?.interface;
-  const index = name === undefined ? 0 : native.interfaceIndex(name);
+  const index = name === undefined ? attempt.cache.device : native.interfaceIndex(name);
   const domain = mapped ? AF_INET : attempt.domain;
   const ask = (remembered: boolean) =>
     native.routeLookup(
@@ -46,54 +72,73 @@ function askRoute(attempt: UdpAttempt): string {
   // Answered for a network namespace that the thread may have left, which only the attempt that follows would show.
   if (typeof route === 'number' || route.source === undefined) route = ask(false);
   if (typeof route === 'number') {
-    if (isNetlinkRefused(syscallOf(native, route), errnoOf(route))) return askSocket(attempt);
-    throw failureOf(attempt, route, 'connect');
+    if (!isNetlinkRefused(native, route)) throw failureOf(attempt, route, 'connect');
+    askSocket(attempt);
+    return;
   }
   if (route.source === undefined) throw refusalOf(attempt, errno.EADDRNOTAVAIL, 'connect', addressNotLocal(null));
-  if (mapped) return toMapped(route.source);
-  if (destination.family !== 6 || parseAddress(route.source)?.scope !== 'link-local') return route.source;
-  // An address of this machine is routed over the loopback interface, and yet its zone is the one it was asked for with.
-  return `${route.source}%${name ?? parseAddress(destination.address)?.zone ?? route.interface}`;
-}
-
-// A socket is connected to the destination and asked where from. It needs a port for that moment, one that nobody else is on, so
-// it cannot overshadow anybody.
-function askSocket(attempt: UdpAttempt): string {
-  const { native, domain } = attempt;
-  const { destination, source } = attempt.request;
-  const must = (outcome: number): number => {
-    if (outcome >= 0) return outcome;
-    if (errnoOf(outcome) !== errno.EAGAIN) throw failureOf(attempt, outcome);
-    throw refusalOf(attempt, errno.EAGAIN, 'connect', udpPortsExhausted(attempt.cache.rangeOf(undefined)));
-  };
-  const fd = must(native.socket(domain, SOCK_DGRAM, 0));
-  try {
-    const { interface: name, mark } = source.extras ?? {};
-    if (name !== undefined) must(native.setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, Buffer.from(name)));
-    if (mark !== undefined) must(native.setsockopt(fd, SOL_SOCKET, SO_MARK, mark));
-    must(native.connect(fd, domain, destination.address, destination.port));
-    const local = native.getsockname(fd);
-    if (typeof local === 'number') throw failureOf(attempt, local);
-    return local.scope === undefined ? local.address : `${local.address}%${local.scope}`;
-  } finally {
-    native.close(fd);
+  if (mapped) attempt.localAddress = toMapped(route.source);
+  else if (destination.family !== 6 || parseAddress(route.source)?.scope !== 'link-local') {
+    attempt.localAddress = route.source;
+  } else {
+    // An address of this machine is routed over the loopback interface, and yet its zone is the one it was asked for with.
+    const zone = name ?? parseAddress(destination.address)?.zone ?? route.interface;
+    attempt.localAddress = `${route.source}%${zone}`;
   }
 }
 
-/** Whether it looks as if netlink itself was refused. (EACCES may also be a route that prohibits.) */
-export function isNetlinkRefused(syscall: string, code: number): boolean {
-  return NETLINK_CALLS.has(syscall) && REFUSED.has(code);
+/** So many ports are tried for a socket that is only asked. */
+const TRIES = 64;
+
+// With the same options, connected to the destination. It has a port that nobody else is on, so it cannot overshadow anybody: not one
+// of the ephemeral range, of which there may be none left.
+function askSocket(attempt: UdpAttempt): void {
+  const { native, domain } = attempt;
+  const { destination } = attempt.request;
+  for (let tries = 0; tries < TRIES; tries++) {
+    const fd = native.socket(domain, SOCK_DGRAM, 0);
+    if (fd < 0) throw failureOf(attempt, fd);
+    try {
+      setOptions(attempt, fd);
+      const bound = native.bind(fd, domain, domain === AF_INET ? '0.0.0.0' : '::', randomPort());
+      if (bound < 0) {
+        if (BUSY.has(errnoOf(bound))) continue;
+        throw failureOf(attempt, bound);
+      }
+      const connected = native.connect(fd, domain, destination.address, destination.port);
+      if (connected < 0) throw failureOf(attempt, connected);
+      attempt.localAddress = textOf(attempt, native.getsockname(fd));
+      if (isUnspecified(destination.address)) {
+        attempt.remoteAddress = textOf(attempt, native.getpeername(fd));
+      }
+      return;
+    } finally {
+      native.close(fd);
+    }
+  }
+  throw refusalOf(attempt, errno.EAGAIN, 'connect', udpPortsExhausted('1024-65535'));
 }
 
-const NETLINK_CALLS: ReadonlySet<string> = new Set(['socket', 'send', 'recv', 'netlink']);
+/** Somebody is on the port, or it is below `net.ipv4.ip_unprivileged_port_start`. */
+const BUSY: ReadonlySet<number> = new Set([errno.EADDRINUSE, errno.EACCES]);
 
-/** What sandboxes and kernels without sock_diag for UDP answer. */
-const REFUSED: ReadonlySet<number> = new Set([
-  errno.EPERM,
-  errno.EACCES,
-  errno.EPROTONOSUPPORT,
-  errno.EAFNOSUPPORT,
-  errno.EOPNOTSUPP,
-  errno.EINVAL,
-  errno.ENOSYS,
-]);
+function randomPort(): number {
+  return 1024 + Math.floor(Math.random() * (65536 - 1024));
+}
+
+function setOptions(attempt: UdpAttempt, fd: number): void {
+  const { native } = attempt;
+  const { interface: name, mark, socketOptions = [] } = attempt.request.source.extras ?? {};
+  const set = (level: number, option: number, value: number | Uint8Array): void => {
+    const outcome = native.setsockopt(fd, level, option, value);
+    if (outcome < 0) throw failureOf(attempt, outcome);
+  };
+  if (name !== undefined) set(SOL_SOCKET, SO_BINDTODEVICE, Buffer.from(name));
+  if (mark !== undefined) set(SOL_SOCKET, SO_MARK, mark);
+  for (const { level, name: option, value } of socketOptions) set(level, option, value);
+}
+
+function textOf(attempt: UdpAttempt, end: Endpoint | number): string {
+  if (typeof end === 'number') throw failureOf(attempt, end);
+  return end.scope === undefined ? end.address : `${end.address}%${end.scope}`;
+}

@@ -1,7 +1,7 @@
 // How one UDP socket is connected, against a kernel that says what it is told to say.
 import { constants } from 'node:os';
 import { describe, expect, test, vi } from 'vitest';
-import type { Native, Route, TcpExtras } from '../../src/kernel/addon';
+import type { Native, Route, SocketOwner, TcpExtras } from '../../src/kernel/addon';
 import type { PortRange } from '../../src/values/port_range';
 import { TURN } from '../../src/connect/steps';
 import { IN_USE, type Lease, NOT_BOUND, type Target } from '../../src/udp/adopt';
@@ -28,8 +28,9 @@ const ESTABLISHED = 1;
 const SHARED = 1;
 const EXCLUSIVE = 2;
 const TRY_ALONE = 4;
+const AUTOMATIC = 8;
 
-const SYSCALLS = ['', 'socket', 'netlink', 'connect', 'recv'];
+const SYSCALLS = ['', 'socket', 'netlink', 'connect', 'recv', 'bind'];
 const fails = (syscall: string, code: number) => -(code + 4096 * SYSCALLS.indexOf(syscall));
 
 type Answer = number | ((port: number, flags: number) => number);
@@ -89,6 +90,8 @@ class Kernel {
   connects: Answer[] = [CONNECTED];
   /** What udpOwner says. */
   owner: (port: number) => number = () => 0;
+  /** What diagLookup says. */
+  holder: (port: number) => SocketOwner | null = () => null;
   /** What udpProbe says. */
   probe = 1;
   route: Route | number = { type: 1, interface: 1, source: '192.0.2.1' };
@@ -114,6 +117,8 @@ class Kernel {
   /** Scratch sockets that are open, and what their connect(2) says. */
   scratch = 0;
   scratchConnect = 0;
+  /** What its bind(2) says, in turn; then that it is bound. */
+  scratchBinds: number[] = [];
 
   readonly native = {
     syscalls: SYSCALLS,
@@ -167,6 +172,7 @@ class Kernel {
       this.probes++;
       return this.probe;
     },
+    diagLookup: (_protocol: number, _family: number, _local: string, port: number) => this.holder(port),
     routeLookup: () => this.route,
     interfaceIndex: () => 1,
     socket: () => {
@@ -178,6 +184,8 @@ class Kernel {
       return 0;
     },
     setsockopt: () => 0,
+    getsockopt: () => fails('socket', errno.ENOPROTOOPT),
+    bind: () => this.scratchBinds.shift() ?? 0,
     connect: () => this.scratchConnect,
     getsockname: () => ({ family: 'IPv4', address: '192.0.2.1', port: 1 }),
   } as unknown as Native;
@@ -427,7 +435,7 @@ describe('where core can bind', () => {
     const target = new Bound();
     target.answers = [NOT_BOUND];
     expect(run(kernel.attempt({ target })).error).toMatchObject({ code: 'ENETUNREACH', syscall: 'connect' });
-    expect(kernel.flags).toEqual([SHARED | TRY_ALONE]);
+    expect(kernel.flags).toEqual([SHARED | TRY_ALONE | AUTOMATIC]);
   });
 
   test('not with options, which are to be set before', () => {
@@ -772,12 +780,13 @@ describe.each([{ port: 0 }, { port: 50001 }])('port $port', ({ port }) => {
     );
 
     test.each([
-      { code: 'ENETUNREACH', reason: undefined },
-      { code: 'EAGAIN', reason: 'ports-exhausted' },
-    ] as const)('and a scratch socket cannot be connected: $code', ({ code, reason }) => {
+      { code: 'ENETUNREACH', reason: undefined, binds: [] },
+      { code: 'EAGAIN', reason: 'ports-exhausted', binds: Array<number>(64).fill(fails('bind', errno.EADDRINUSE)) },
+    ] as const)('and a scratch socket cannot be connected: $code', ({ code, reason, binds }) => {
       const kernel = new Kernel();
       kernel.route = fails('socket', errno.EPERM);
-      kernel.scratchConnect = fails('connect', errno[code]);
+      kernel.scratchConnect = fails('connect', errno.ENETUNREACH);
+      kernel.scratchBinds = [...binds];
       const { error } = run(kernel.attempt({ port, source: null }));
       expect(error).toMatchObject({ code, syscall: 'connect' });
       expect((error as { reason?: string }).reason).toBe(reason);
