@@ -186,7 +186,9 @@ function shown(value: unknown): unknown {
 /** What programs look at in an error. */
 function errorShape(error: Error): Record<string, unknown> {
   const { localAddress, localPort, ...fields } = error as ConnectionError;
-  const shape: Record<string, unknown> = { ...fields, name: error.name, message: anyPort(error.message) };
+  // Of a source that was asked for, connectx says that the route from it is missing (docs/errors.md).
+  const message = error.message.replace(/( - Local \([^)]*\))?; the destination cannot be reached from .*$/, '');
+  const shape: Record<string, unknown> = { ...fields, name: error.name, message: anyPort(message) };
   if (localAddress !== undefined) shape.localEnd = [localAddress, anyPort(localPort)];
   if (error instanceof AggregateError) shape.errors = error.errors.map(shown);
   return shape;
