@@ -60,7 +60,10 @@ export function routeTo(
   { address, family, extras, flow, remembered = false }: RouteQuestion,
 ): Route | number {
   const mapped = isMappedDestination(address, family);
-  const target = mapped ? (parseAddress(address)?.ip ?? address) : address;
+  const parsed = parseAddress(address);
+  let target = mapped ? (parsed?.ip ?? address) : address;
+  // connect(2) takes it as an address of this machine.
+  if (parsed?.scope === 'unspecified') target = parsed.family === 4 ? '127.0.0.1' : '::1';
   const domain = mapped ? AF_INET : domainOf(family);
   const { protocol = 0, port = 0, localPort = 0 } = flow ?? {};
   const device = interfaceOf(native, extras);
@@ -92,7 +95,8 @@ export function sourceToBind(native: Native, question: RouteQuestion): string | 
 
 /** Whether the destination is an address of this machine. Where nobody can tell, the kernel's own behaviour is to stand: true. */
 export function isOnThisMachine(native: Native, question: RouteQuestion): boolean {
-  if (parseAddress(question.address)?.scope === 'loopback') return true;
+  const scope = parseAddress(question.address)?.scope;
+  if (scope === 'loopback' || scope === 'unspecified') return true;
   const route = routeTo(native, question);
   return typeof route === 'number' || route.type === RTN_LOCAL;
 }

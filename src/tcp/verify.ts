@@ -1,7 +1,7 @@
 // Is the connection what was asked for? Some requests connect(2) takes, and then does something else. Where that cannot be, the kernel is
 // not asked.
 import { constants } from 'node:os';
-import { type Destination, groupsOf, hexDigit } from '../values/address';
+import { type Destination, groupsOf, hexDigit, mayBeginWithZero } from '../values/address';
 import { type Explanation, otherAddress, otherPort, SELF_CONNECT } from '../connect/explain';
 import type { ConnectRequest } from './core_handle';
 import { fail, type Failing } from './fail';
@@ -22,6 +22,8 @@ const clock = performance;
 
 const NO_RANGE: PortRange = { low: 0, high: 0 };
 const NOTHING_TO_ADD: Explanation = { reason: undefined, advice: '' };
+
+const UNSPECIFIED = '0.0.0.0';
 
 const SOL_SOCKET = 1;
 const SO_LINGER = 13;
@@ -52,7 +54,10 @@ export function mayDiffer(
   if (source.extras !== null || source.range !== undefined || source.port !== 0) return true;
   if (technique.kind !== 'assign') return true;
   if (localAddress === null) return mayBeAssigned(native, port, now);
-  const maybeSame = family === 4 ? localAddress === address : mayBeSame(localAddress, address);
+  const maybeSame =
+    family === 4
+      ? localAddress === address || address === UNSPECIFIED
+      : mayBeSame(localAddress, address) || mayBeUnspecified(address);
   return maybeSame || kept.get(localAddress, now) === undefined;
 }
 
@@ -154,6 +159,11 @@ function mayBeSame(a: string, b: string): boolean {
   const [lastOfA, lastOfB] = [lastDigit(a), lastDigit(b)];
   if (lastOfA !== undefined && lastOfB !== undefined && lastOfA !== lastOfB) return false;
   return lastGroup(a) === lastGroup(b);
+}
+
+// In whatever spelling. The kernel connects to this machine then, and maybe to the very source address.
+function mayBeUnspecified(address: string): boolean {
+  return mayBeginWithZero(address) && lastGroup(address) === 0;
 }
 
 // Undefined: there is none at the end, or it may be a decimal one, or one of a zone.

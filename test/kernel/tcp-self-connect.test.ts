@@ -42,6 +42,34 @@ describeIsolated('self-connect', () => {
       await until(() => descriptorCount() === before);
     });
 
+    test('an unspecified destination, which the kernel takes as this machine', async () => {
+      // (source, 20000-) --> (unspecified, port) --> # ERR, in every spelling, and also where a name has led there
+      sysctl('ipv4.ip_local_port_range', '20000 20001');
+      const loopback = version === 6 ? '::1' : source;
+      const spellings = version === 6 ? ['::', '0:0::0'] : ['0.0.0.0', '::ffff:0.0.0.0', '::ffff:0:0'];
+      for (const host of spellings) {
+        const lookup: net.LookupFunction = (_name, _options, callback) =>
+          process.nextTick(callback, null, [{ address: host, family: net.isIP(host) }]);
+        for (const options of [{ localAddress: loopback }, {}, { localAddress: loopback, localPort: 20001 }]) {
+          for (const named of [{ host }, { host: 'sinkholed.example', lookup, autoSelectFamily: true }]) {
+            for (let n = 0; n < 4; n++) {
+              const error = await failure(connect({ ...named, port: 20001, ...options }));
+              expect(error, `${host} ${JSON.stringify(options)}`).toMatchObject({ code: 'ECONNREFUSED', port: 20001 });
+            }
+          }
+        }
+      }
+      expect(tcpStates()).toEqual([]);
+    });
+
+    test('an unspecified destination where somebody listens', async () => {
+      await echoServer(20001, any);
+      for (const options of [{}, { localPort: 30000 }, { localPort: 30001 }]) {
+        const host = version === 6 ? '::' : '0.0.0.0';
+        await assertEcho(await connected(connect({ host, port: 20001, ...options })));
+      }
+    });
+
     test('the exact local port, with and without the source address', async () => {
       // (source, port) --> (source, port) --> # ERR, in the ephemeral range and outside of it
       for (const port of [20001, 30000]) {
