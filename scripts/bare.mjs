@@ -79,7 +79,9 @@ try {
   }
   execFileSync('git', ['clone', '--quiet', root, clone], { stdio: 'inherit' });
   // What leads to the package registry stays. CI=true would forbid what is left out.
-  const kept = Object.entries(process.env).filter(([name]) => /(proxy|CERT|CA_BUNDLE|registry|CONNECTX_TEST_SLOWNESS)/i.test(name));
+  const kept = Object.entries(process.env).filter(([name]) =>
+    /(proxy|CERT|CA_BUNDLE|registry|CONNECTX_TEST_SLOWNESS)/i.test(name),
+  );
   const env = { ...Object.fromEntries(kept), HOME: home, PATH: bin, NO_COLOR: '1' };
   for (const command of COMMANDS) {
     const begun = performance.now();
