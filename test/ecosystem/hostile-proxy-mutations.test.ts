@@ -164,7 +164,8 @@ describeIsolated('examples/forward-proxy and damaged requests', () => {
       expect(strange).toEqual([]);
       const [, warm, ...later] = measured;
       expect(Math.max(...later.map(({ descriptors }) => descriptors))).toBeLessThan((warm?.descriptors ?? 0) + 20);
-      expect(Math.max(...later.map(({ memory }) => memory))).toBeLessThan((warm?.memory ?? 0) + 50);
+      // The heap grows up to some 110 MB and stays there, after 40,000 requests as after 10,000; 10 kB kept of each would be 80 MB.
+      expect(Math.max(...later.map(({ memory }) => memory))).toBeLessThan((warm?.memory ?? 0) + 80);
       const started = performance.now();
       expect(await proxy.end('SIGTERM')).toEqual(CLEAN_END);
       expect(performance.now() - started).toBeLessThan(500 + 2500 * slowness);

@@ -47,7 +47,8 @@ describeIsolated('examples/udp-relay and damaged datagrams', () => {
       // Flows, ports that rest, and what it had at its start.
       expect(after.descriptors).toBeLessThan(limits.flows + limits.resting + 50);
       expect(stats.dropped.exhausted).toBe(0);
-      expect(after.memory).toBeLessThan(before.memory + 30);
+      // It stays at some 100 MB, after 60,000 datagrams as after 20,000; 10 kB kept of each would be 70 MB.
+      expect(after.memory).toBeLessThan(before.memory + 60);
       for (const { name, heard } of clients) {
         // A damaged copy of its own is its own; the name of another one is not.
         expect(
