@@ -21,7 +21,11 @@ int LLVMFuzzerTestOneInput(const uint8_t* bytes, size_t length) {
   MUST(address.family() == family && address.port() == port);
   MUST(address.length() == (family == AF_INET ? sizeof(sockaddr_in) : sizeof(sockaddr_in6)));
   MUST(family == AF_INET6 || address.scope() == 0);
-  MUST((text.find('%') < std::strlen(text.c_str())) == (address.scope() != 0));
+  // A zone is kept of an address that has a scope, and of no other.
+  const bool has_zone = text.find('%') < std::strlen(text.c_str());
+  const bool link_local = family == AF_INET6 && address.ip()[0] == 0xfe && (address.ip()[1] & 0xc0) == 0x80;
+  MUST(address.scope() == 0 || has_zone);
+  MUST(!link_local || has_zone == (address.scope() != 0));
 
   Address again;
   MUST(Address::Parse(family, address.Text().c_str(), port, &again).ok());

@@ -19,6 +19,8 @@ int LLVMFuzzerTestOneInput(const uint8_t* bytes, size_t length) {
   RouteQuery query;
   query.destination = again;
   query.interface = answer.interface;
+  query.protocol = bytes[0];
+  query.local_port = query.remote_port = static_cast<uint16_t>(length);
   MUST(EncodeRouteQuery(query, kSequence).size() % 4 == 0);
   return 0;
 }

@@ -4,6 +4,7 @@
 
 #include "address.h"
 #include "fuzz.h"
+#include "netlink/diag_dump.h"
 
 using namespace connectx;
 
@@ -19,5 +20,11 @@ int LLVMFuzzerTestOneInput(const uint8_t* bytes, size_t length) {
   Address again;
   MUST(Address::Parse(address.family(), address.Text().c_str(), address.port(), &again).ok());
   MUST(again.SameIp(address) && again.port() == address.port());
+  // As the socket table tells of it, and back.
+  const Address told_of = AddressOf(IpOf(address), address.port(), address.family());
+  MUST(told_of.SameIp(address) && told_of.port() == address.port());
+  // Nobody connects to what is unspecified.
+  const Address reached = ReachedFrom(address, again);
+  MUST(reached.port() == again.port() && (!reached.IsUnspecified() || address.IsUnspecified()));
   return 0;
 }
