@@ -18,10 +18,12 @@
  *   TIES_VARY              equally good sockets are found in no fixed order (SO_INCOMING_CPU)
  *   DEVICE_BLIND           with DEVICE: those without a device look up without one
  *   IMPATIENT              with SETTLE: a loser tries again at once instead of outwaiting the winner
+ *   NO_VERIFY              with REWRITE: nobody looks where the kernel has connected the socket
  *
  * and these change the question:
  *
  *   DEVICE                 contender 0 is bound to a device
+ *   REWRITE                connect may lead to the other destination than the one that was asked for
  *   SETTLE                 for livelock: nobody starts afresh, so that every endless run is one
  */
 
@@ -100,6 +102,9 @@ inline remove() {
   :: else -> i = 0; break
   od;
   owners[peer[me]] = owners[peer[me]] - established[me];
+#ifdef REWRITE
+  given[me] = false;
+#endif
   hashed[me] = false;
   peer[me] = 0;
   established[me] = false
@@ -108,6 +113,15 @@ inline remove() {
 /* ---------------------------------------------------------------------------------------------------- what is asked of it */
 
 byte owners[3]; /* by destination: how many connected sockets there are on its 4-tuple */
+
+#ifdef REWRITE
+bool given[N]; /* the socket is its owner's */
+
+#define twin(s) ((s) != me && established[s] && peer[s] == peer[me])
+#define has_twin (twin(0) || twin(1) || twin(2))
+#define same(a, b) (given[a] && given[b] && peer[a] == peer[b])
+#define given_twice (same(0, 1) || same(0, 2) || same(1, 2)) /* two owners of one 4-tuple */
+#endif
 
 #define unlocked(s) (!hashed[s] || (established[s] && reuse[s]))
 
@@ -197,6 +211,9 @@ inline look_up() {
 proctype contender(byte me) {
   byte dst, i, pass;
   bool alone; /* binds where nobody may be */
+#ifdef REWRITE
+  bool lone; /* nobody else can be on the port */
+#endif
 
 fresh: /* socket */
   atomic {
@@ -237,7 +254,11 @@ binding:
       i = 0;
       chain_lock = NOBODY;
       if
+#ifdef REWRITE
+      :: alone -> alone = false; lone = true; goto locked_alone
+#else
       :: alone -> alone = false; goto locked_alone
+#endif
       :: !alone -> break
       fi
     }
@@ -287,13 +308,31 @@ locked_alone: /* No barrier and no lookup: since the kernel found nobody here, n
 connecting: /* connect */
   if
   :: peer[me] = dst
+#ifdef REWRITE
+  :: peer[me] = 3 - dst /* a BPF program on the cgroup has it so */
+#endif
   OR_KILLED
   fi;
   atomic {
     established[me] = true;
-    owners[dst]++;
+    owners[peer[me]]++;
+#ifndef REWRITE
     assert(owners[dst] <= 1)
+#endif
   }
+
+#ifdef REWRITE
+  /* verify: is somebody else connected there? Nobody can be where nobody else was on the port. */
+  if
+#ifdef NO_VERIFY
+  :: atomic { given[me] = true; assert(!given_twice) }
+#else
+  :: atomic { lone || !has_twin -> lone = false; given[me] = true; assert(!given_twice) }
+  :: atomic { !lone && has_twin -> goto contended }
+#endif
+  OR_KILLED
+  fi;
+#endif
 
 #ifndef NO_UNLOCK
   /* SO_REUSEADDR = 1 */
@@ -331,6 +370,9 @@ gone: /* close: the 4-tuple is in use, the owner is done with it, or the process
     best[me] = NOBODY;
     pass = 0;
     dst = 0;
+#ifdef REWRITE
+    lone = false;
+#endif
     if
     :: hashed[me] -> remove()
     :: else

@@ -2,8 +2,8 @@
 // takes turns with the event loop (connect/steps.ts).
 import { constants } from 'node:os';
 import { performance } from 'node:perf_hooks';
-import * as timers from 'node:timers';
 import { parseAddress } from '../values/address';
+import { clearTimeout, setTimeout } from '../values/timers';
 import { portLocked, UDP_TUPLE_IN_USE } from '../connect/explain';
 import { SocketState } from '../kernel/constants';
 import type { PortsQuestion } from '../kernel/addon';
@@ -18,8 +18,7 @@ import { findAddresses } from './source_address';
 
 const { errno } = constants;
 
-// A program may have replaced clock and timers (tests do).
-const { clearTimeout, setTimeout } = timers;
+// A program may have replaced the clock (tests do).
 const now = performance.now.bind(performance);
 
 const IPPROTO_UDP = 17;

@@ -2,14 +2,14 @@
 import type * as dgram from 'node:dgram';
 import type { LookupAddress } from 'node:dns';
 import { isIP } from 'node:net';
-import * as timers from 'node:timers';
 import type { Destination, Family } from '../values/address';
+import { setImmediate } from '../values/timers';
 import { invalidAddress, invalidValue } from '../errors/argument_errors';
 import { ConnectxError, noSource } from '../errors/connectx_error';
 import { type Sources, sourcesFor } from '../connect/candidates';
 import { familyMismatch } from '../connect/explain';
 import { runNow } from '../connect/steps';
-import { beginTrace, type ConnectTrace, finished, returned, threw, type TracedTechnique } from '../connect/trace';
+import { beginTrace, finished, returned, threw } from '../connect/trace';
 import { resolveSource } from '../source/resolve';
 import { abortable, abortError, inTurnsUntilAborted } from './abort';
 import { DgramTarget, type Lease } from './adopt';
@@ -18,10 +18,8 @@ import { attemptOf, type UdpAttempt } from './attempt';
 import { connectFallback } from './fallback';
 import { familyOfType, type Plan, readOptions, type UdpConnectOptions, type UdpRequest } from './options';
 import { portCacheOf } from './port_cache';
-import { createSocket, peerOf, type UdpSocket } from './socket';
-
-// A program may have replaced the timers (tests do).
-const { setImmediate } = timers;
+import { createSocket, type UdpSocket } from './socket';
+import { traceConnected, traceFailed } from './traced';
 
 /**
  * Opens a UDP socket that is bound and connected, and shares its local address and port with the sockets that are connected
@@ -270,32 +268,4 @@ function leased(socket: UdpSocket, sources: Sources | undefined): UdpSocket {
   const lease = sources?.lease();
   if (lease !== undefined) socket.holdSource(lease);
   return socket;
-}
-
-function techniqueOf({ native, exclusive }: Plan): TracedTechnique {
-  if (native === undefined) return 'core';
-  return exclusive || !portCacheOf(native).shared ? 'exclusive' : 'shared';
-}
-
-function traceConnected(trace: ConnectTrace, plan: Plan, socket: dgram.Socket): void {
-  const { address, port } = socket.address();
-  // dgram has none where it would not have the peer (sendBlockList), and tells of that in the next tick.
-  const remote = peerOf(socket);
-  const host = remote?.address ?? plan.host;
-  trace.source = { address, port };
-  trace.destination = { address: host, port: plan.port, family: isIP(host) as Family };
-  trace.technique = techniqueOf(plan);
-  const { destination, technique } = trace;
-  trace.attempts = [{ destination, localAddress: address, technique, reason: undefined }];
-}
-
-function traceFailed(trace: ConnectTrace, plan: Plan, error: unknown): void {
-  trace.error = error;
-  const failures = error instanceof ConnectxError ? (error.errors ?? [error]) : [];
-  trace.attempts = failures.map(({ address = plan.host, port = plan.port, localAddress, reason }) => ({
-    destination: { address, port, family: isIP(address) as Family },
-    localAddress,
-    technique: techniqueOf(plan),
-    reason,
-  }));
 }

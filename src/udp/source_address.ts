@@ -16,11 +16,11 @@ const { errno } = constants;
 const SOCK_DGRAM = 2;
 const SOL_SOCKET = 1;
 const IPPROTO_IP = 0;
+const IPPROTO_UDP = 17;
 const IPPROTO_IPV6 = 41;
 const IPV6_V6ONLY = 26;
 const SO_BINDTODEVICE = 25;
 const SO_MARK = 36;
-const IPPROTO_UDP = 17;
 
 /** Sets both addresses of the attempt. Throws where there is no source. */
 export function findAddresses(attempt: UdpAttempt): void {

@@ -51,7 +51,9 @@ describeIsolated('callbacks', () => {
       test('an abort in a subscriber to the trace', async () => {
         const controller = new AbortController();
         const { signal } = controller;
-        const abort = () => void controller.abort();
+        const abort = () => {
+          controller.abort();
+        };
         diagnostics.subscribe('tracing:connectx:connect:start', abort);
         try {
           expect(await errorOf(async () => open({ ...to, localAddress: source, signal }))).toMatchObject(ABORTED);

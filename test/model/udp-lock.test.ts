@@ -39,6 +39,7 @@ async function search({ define = [], compile = [], verify = [] }: Search): Promi
 }
 
 const OWNERS = 'assertion violated (owners[dst]<=1)';
+const GIVEN_TWICE = /assertion violated .*given\[0\]&&given\[1\]/;
 const ENDS_UNLOCKED = /assertion violated .*hashed\[0\].*established\[0\]&&reuse\[0\]/;
 const REFUSED_RIGHTLY = 'assertion violated (peer[best[me]]==dst)';
 const LIVELOCK = 'non-progress cycle (at depth';
@@ -50,8 +51,9 @@ describe.concurrent(missing.length === 0 ? title : `${title} [left out: ${missin
   check.each([
     { asked: 'never two owners, never locked for good', ...assertions },
     { asked: 'the same with one of them bound to a device', ...assertions, define: ['DEVICE'] },
+    { asked: 'the same where connect(2) may lead elsewhere', ...assertions, define: ['REWRITE'] },
     { asked: 'no livelock when losers outwait winners', ...livelock, define: ['SETTLE'] },
-  ])('holds in every state: $asked', { timeout: 120_000 }, async (given) => {
+  ])('holds in every state: $asked', { timeout: 400_000 }, async (given) => {
     const report = await search({ ...given, compile: ['-O1', ...given.compile] });
     expect(report).toContain('Full statespace search for:');
     expect(report).toMatch(/errors: 0\n/);
@@ -73,6 +75,7 @@ describe.concurrent(missing.length === 0 ? title : `${title} [left out: ${missin
     { define: ['ALONE_SHARES'], violated: OWNERS, ...assertions },
     { define: ['ALONE_UNLOCKS'], violated: OWNERS, ...assertions },
     { define: ['NO_UNLOCK'], violated: ENDS_UNLOCKED, ...assertions },
+    { define: ['REWRITE', 'NO_VERIFY'], violated: GIVEN_TWICE, ...assertions },
     { define: ['TRUST_STATE'], violated: REFUSED_RIGHTLY, ...assertions },
     { define: ['SETTLE', 'IMPATIENT'], violated: LIVELOCK, ...fairLivelock },
   ])('is found wrong with $define', { timeout: 120_000 }, async ({ violated, ...given }) => {
