@@ -140,7 +140,14 @@ function withLookup(options: PinnedOptions, args: readonly unknown[], before: ()
     before();
     (lookup ?? dnsLookup())(...question);
   };
-  return [Object.create(options, { lookup: { value, enumerable: true } }), ...list.slice(1)];
+  return [withOther(options, value), ...list.slice(1)];
+}
+
+// Its own properties are all there: other wrappers of connect() copy these. What a class has in its prototype stays there.
+function withOther(options: PinnedOptions, lookup: net.LookupFunction): PinnedOptions {
+  const own = { ...Object.getOwnPropertyDescriptors(options) };
+  const value = { value: lookup, enumerable: true, configurable: true, writable: true };
+  return Object.create(Object.getPrototypeOf(options) as object | null, { ...own, lookup: value }) as PinnedOptions;
 }
 
 class Hook implements Registry {
@@ -190,9 +197,12 @@ class Hook implements Registry {
         return connectPinned(this, options, args);
       },
     }.connect;
+    if (!Reflect.set(prototype, 'connect', hook)) {
+      this.#broken('net.Socket.prototype is frozen');
+      return;
+    }
     this.#core = core;
     this.#hook = hook;
-    prototype.connect = hook;
   }
 
   // Where somebody has put another one over it, it stays below, and lets everything pass.
@@ -208,7 +218,7 @@ class Hook implements Registry {
   }
 
   #connectPinned(core: Connect, socket: net.Socket, options: PinnedOptions, args: readonly unknown[]): net.Socket {
-    const take = () => takeOver(socket, this.#native, this.#broken);
+    const take = () => takeOver(socket, this.#native, this.#unknown);
     const { host } = options;
     // A lookup may call back at once, and then core binds before it returns.
     const isLookedUp = host === undefined || isIP(host) === 0;
@@ -218,11 +228,15 @@ class Hook implements Registry {
     return result;
   }
 
+  readonly #unknown = (what: string): void => {
+    this.#broken(`it does not know Node ${process.versions.node} well enough (${what})`);
+  };
+
   readonly #broken = (what: string): void => {
     if (this.#isBroken) return;
     this.#isBroken = true;
     this.#update();
-    warn(`it does not know Node ${process.versions.node} well enough (${what})`);
+    warn(what);
   };
 }
 

@@ -114,7 +114,7 @@ export class Attempt {
   /** Completes core's error of this attempt, if that is what it is. */
   complete(error: Error): void {
     if (this.failure !== undefined) complete(error, this, this.failure);
-    else if (!('localAddress' in error)) {
+    else if (!('localAddress' in error) && !error.message.includes(' - Local (')) {
       const end = this.localEnd();
       if (end !== undefined) addLocalEnd(error, end.address, end.port);
     }
