@@ -16,8 +16,8 @@ namespace {
 
 constexpr size_t kFileBytes = 4096;
 
-// All that JavaScript may have read. Node's permission model does not see what an addon opens, so whoever gets at this function
-// must not get at files by it.
+// All that JavaScript may have read. Node's permission model does not see what an addon opens, so whoever gets at this
+// function must not get at files by it.
 constexpr const char* kReadable[] = {
     "/proc/sys/net/ipv4/ip_local_port_range", "/proc/sys/net/ipv4/ip_local_reserved_ports",
     "/proc/sys/net/ipv4/tcp_timestamps",      "/proc/sys/net/ipv4/tcp_tw_reuse",
