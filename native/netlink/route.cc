@@ -67,7 +67,9 @@ Result DecodeRouteAnswer(const uint8_t* bytes, size_t length, uint32_t sequence,
   AttributeReader attribute(message, sizeof route);
   while (attribute.Next()) {
     if (attribute.type() == RTA_PREFSRC) {
-      if (!ToAddress(family, attribute.data(), attribute.size(), &out->source.emplace())) return BadMessage();
+      Address source;
+      if (!ToAddress(family, attribute.data(), attribute.size(), &source)) return BadMessage();
+      out->source = source;
     } else if (attribute.type() == RTA_OIF) {
       if (!attribute.Read(&out->interface)) return BadMessage();
     }

@@ -90,6 +90,8 @@ void Finish(Program* program, const std::vector<size_t>& jumps) {
   program->push_back(Instruction(BPF_JMP | BPF_EXIT, 0, 0, 0, 0));
 }
 
+// NOLINTBEGIN(misc-redundant-expression): some of the kernel's codes are 0, and say what is meant.
+
 // connect(2) to the service goes to the two backends in turn.
 Program Connect(int family, int counter, const Ip& service, const Ip (&backends)[2]) {
   Program program = {Move(BPF_REG_6, BPF_REG_1)};
@@ -121,6 +123,8 @@ Program Connect(int family, int counter, const Ip& service, const Ip (&backends)
   Finish(&program, jumps);
   return program;
 }
+
+// NOLINTEND(misc-redundant-expression)
 
 // getpeername(2) and recvmsg(2) call a backend by the name of the service.
 Program Rename(int family, const Ip& service, const Ip& backend) {
