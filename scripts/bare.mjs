@@ -10,8 +10,23 @@ import { root } from './lib.mjs';
 
 const COMMANDS = ['npm run demo', 'npm test'];
 
-// README.md asks for these; `as` and `ld` are g++'s, and Node's build files want flock of util-linux, which unshare is of.
-const ASKED = ['node', 'npm', 'npx', 'make', 'g++', 'as', 'ld', 'ar', 'python3', 'git', 'ip', 'unshare', 'flock'];
+// README.md asks for these; `as`, `ld` and `readelf` are g++'s, and Node's build files want flock of util-linux, which unshare is of.
+const ASKED = [
+  'node',
+  'npm',
+  'npx',
+  'make',
+  'g++',
+  'as',
+  'ld',
+  'ar',
+  'readelf',
+  'python3',
+  'git',
+  'ip',
+  'unshare',
+  'flock',
+];
 const SHELL = [
   ...[
     'sh',
@@ -31,6 +46,7 @@ const SHELL = [
     'echo',
     'printf',
     'test',
+    'mkfifo',
   ],
   ...[
     'true',

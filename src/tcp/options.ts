@@ -21,9 +21,11 @@ export type ConnectionListener = () => void;
 export function sourceFor(
   options: ConnectOptions,
   own: (SocketOptions & { handle?: unknown }) | undefined,
-  ownSource: Source,
+  known?: Source,
 ): Source {
-  const source = own === options ? ownSource : readSource(own === undefined ? options : mergeSource(own, options));
+  const source =
+    known ??
+    readSource(own === undefined || (own as unknown) === null || own === options ? options : mergeSource(own, options));
   // Core then connects that very descriptor.
   if (!isPlain(source) && own && (own.fd !== undefined || own.handle)) {
     throw invalidValue('options', options, 'must not have source options beside fd or handle');

@@ -89,14 +89,19 @@ export class Socket extends CoreSocket {
 
 type CoreConnect = (this: net.Socket, options: object, listener: ConnectionListener | undefined) => unknown;
 
-function start(socket: Socket, options: ConnectArguments['options'], listener: ConnectionListener | undefined): void {
+function start(
+  socket: Socket,
+  options: ConnectArguments['options'],
+  listener: ConnectionListener | undefined,
+  known?: Source,
+): void {
   const coreConnect = CoreSocket.prototype.connect as CoreConnect;
   if (options.path) {
     socket[kConnection] = undefined;
     coreConnect.call(socket, options, listener);
     return;
   }
-  const source = sourceFor(options, socket[kOptions], socket[kSource]);
+  const source = sourceFor(options, socket[kOptions], known);
   const connection = connectionFrom(source);
   // What went on here before is over, or fails now.
   socket[kConnection] = connection;
@@ -159,7 +164,8 @@ export function connect(...args: unknown[]): Socket {
   const socket = new Socket(options);
   if (netConnectAnnounces && clientSockets.hasSubscribers) clientSockets.publish({ socket });
   if (options.timeout) socket.setTimeout(options.timeout);
-  start(socket, options, listener);
+  // The constructor has just read it.
+  start(socket, options, listener, socket[kSource]);
   return socket;
 }
 

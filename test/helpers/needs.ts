@@ -1,6 +1,6 @@
 // Programs of the machine that a test needs, beyond those that README.md asks for.
 import { spawnSync } from 'node:child_process';
-import { getCurrentTest } from 'vitest/suite';
+import { TestRunner } from 'vitest';
 import { plainEnvironment } from './environment.js';
 
 const known = new Map<string, boolean>();
@@ -19,7 +19,7 @@ export function need(...commands: string[]): void {
   const missing = commands.filter((command) => !has(command));
   if (missing.length === 0) return;
   const why = `${missing.join(' and ')} is not installed`;
-  const running = getCurrentTest();
+  const running = TestRunner.getCurrentTest();
   if (running === undefined) throw new Error(why);
   running.context.skip(why);
 }
