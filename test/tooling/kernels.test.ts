@@ -4,7 +4,10 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'nod
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { COVERED, keep } from '../../scripts/kernels/keep.mjs';
+import * as kernels from '../../scripts/kernels/keep.mjs';
+
+const COVERED: readonly string[] = kernels.COVERED;
+const keep: (paths: readonly string[]) => string[] = kernels.keep;
 
 const scripts = join(import.meta.dirname, '../../scripts/kernels');
 
@@ -32,7 +35,7 @@ describe('what a guest puts back', () => {
 
   test('is what init covers, and after it has covered it', () => {
     const init = readFileSync(join(scripts, 'init'), 'utf8');
-    const covered = [...init.matchAll(/^mount -t tmpfs tmpfs \/root(\/.*)$/gm)].map(([, folder]) => folder);
+    const covered = [...init.matchAll(/^mount -t tmpfs tmpfs \/root(\/.*)$/gm)].map(([, folder = '']) => folder);
     expect(covered.sort()).toEqual([...COVERED].sort());
     expect(init.indexOf('/put-back')).toBeGreaterThan(init.lastIndexOf('mount -t tmpfs'));
   });
