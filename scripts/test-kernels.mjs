@@ -1,14 +1,16 @@
 // Runs tests under other kernels, each in a virtual machine: `npm run test:kernels [-- 5.10 6.1 6.12 newest arm64] [-- files]`.
 // A kernel is a release that Debian has; `newest` is that of the backports, and `arm64` the newest stable one on that
 // architecture. What came of it goes to reports/.
-import { existsSync, readFileSync } from 'node:fs';
-import { join, relative } from 'node:path';
+import { existsSync, readFileSync, realpathSync } from 'node:fs';
+import { dirname, join, relative } from 'node:path';
 import { arm64 } from './kernels/arm64.mjs';
+import { keep } from './kernels/keep.mjs';
 import { kernel } from './kernels/kernel.mjs';
 import { boot } from './kernels/machine.mjs';
 import { report, root, works } from './lib.mjs';
 
-const HERE = { root: '/', project: root, node: process.execPath };
+const HERE = { root: '/', project: root, node: realpathSync(process.execPath) };
+const neededOf = ({ project, node }) => keep([project, dirname(dirname(node))]);
 
 // What depends on the kernel. On the other architecture a part of it has to do: there is no compiler and no Python in that guest,
 // which sys.test.ts uses.
@@ -45,6 +47,12 @@ const missing = [
   ['/sbin/depmod', 'kmod'],
   ...(wanted.includes('arm64') ? forArm64 : []),
 ].filter(([command]) => !works(command, ['--version']));
+try {
+  neededOf(HERE);
+} catch (error) {
+  console.error(`${error.message} Clone the project elsewhere.`);
+  process.exit(1);
+}
 if (missing.length > 0) {
   console.error(`This needs Debian's packages ${missing.map(([, name]) => name).join(', ')}.`);
   process.exit(1);
@@ -76,8 +84,10 @@ echo $? >/run/guest/status
 function resultsIn(folder, project) {
   const read = (name) => {
     const file = join(folder, name);
-    if (!existsSync(file)) throw new Error(`the guest left no ${name}: see what it printed`);
-    return JSON.parse(readFileSync(file, 'utf8'));
+    const text = existsSync(file) ? readFileSync(file, 'utf8') : '';
+    // A program that did not even start leaves it empty.
+    if (text === '') throw new Error(`the guest left no ${name}: see what it printed`);
+    return JSON.parse(text);
   };
   const { machine, capabilities } = read('machine.json');
   const rows = read('report.json').testResults.map(({ name, assertionResults, message }) => {
@@ -110,6 +120,7 @@ for (const name of wanted) {
       kernel: linux,
       architecture,
       root: place.root,
+      kept: neededOf(place),
       script: script(place, files.length > 0 ? files : usual),
       seconds: SECONDS,
     },

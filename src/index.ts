@@ -1,5 +1,6 @@
 export type { Destination } from './values/address';
 export { type Capabilities, capabilities } from './kernel/capabilities';
+export type { Runtime } from './kernel/runtime';
 export { type ListenerConflict, listenerConflicts } from './usage/conflicts';
 export { ConnectxError, type ErrorDetails, type Reason } from './errors/connectx_error';
 export type { SocketOption } from './kernel/addon';

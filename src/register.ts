@@ -5,6 +5,7 @@ import { BlockList, isIP, Socket as CoreSocket } from 'node:net';
 import { parseAddress } from './values/address';
 import { invalidType, invalidValue } from './errors/argument_errors';
 import { load } from './kernel/load';
+import { refusalOf, runtime } from './kernel/runtime';
 import type { Native } from './kernel/addon';
 import { dnsLookup } from './connect/dns';
 import { takeOver } from './tcp/takeover';
@@ -99,8 +100,10 @@ function fromEnvironment(): Sources {
 function createRegistry(): Registry {
   const loaded = load();
   const { native } = loaded;
-  if (native !== undefined) return new Hook(native);
-  if (loaded.error !== undefined) warn(loaded.error.message);
+  const refusal = refusalOf('tcp', runtime);
+  if (native !== undefined && refusal === undefined) return new Hook(native);
+  if (refusal !== undefined) warn(refusal.message);
+  else if (native === undefined && loaded.error !== undefined) warn(loaded.error.message);
   return { register: () => () => undefined };
 }
 

@@ -9,14 +9,19 @@ const MODULES = ['virtio_pci', 'virtio_mmio', '9pnet_virtio', '9p', 'overlay'];
 
 const decompress = { xz: ['xz', '-dc'], zst: ['zstd', '-qdc'] };
 
-/** Makes the initramfs for the kernel, with this busybox (linked statically), and gives the path of its file. */
-export function initramfs(kernel, busybox, folder) {
+/**
+ * Makes the initramfs for the kernel, with this busybox (linked statically), and gives the path of its file. `kept`: the folders that init
+ * puts back.
+ */
+export function initramfs(kernel, busybox, kept, folder) {
   const tree = join(folder, 'initramfs');
   rmSync(tree, { recursive: true, force: true });
   for (const name of ['bin', 'modules']) mkdirSync(join(tree, name), { recursive: true });
   cpSync(busybox, join(tree, 'bin/busybox'), { dereference: true });
   copyFileSync(join(import.meta.dirname, 'init'), join(tree, 'init'));
   chmodSync(join(tree, 'init'), 0o755);
+  copyFileSync(join(import.meta.dirname, 'put-back'), join(tree, 'put-back'));
+  writeFileSync(join(tree, 'keep'), kept.map((path) => `${path}\n`).join(''));
   const order = moduleFiles(kernel, MODULES).map((file) => {
     const [name, packed] = /^(.*\.ko)(?:\.(xz|zst))?$/.exec(basename(file)).slice(1);
     const [command, ...args] = packed === undefined ? ['cat'] : decompress[packed];

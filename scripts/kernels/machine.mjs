@@ -77,11 +77,12 @@ async function run({ program, cpu }, args, architecture, seconds) {
 }
 
 /**
- * Boots the kernel with `root` (a folder of the host, read-only) as its root, and runs the shell script in it. Resolves with what
+ * Boots the kernel with `root` (a folder of the host, read-only) as its root, and runs the shell script in it. The folders `kept` are there,
+ * too, where the guest has its own. Resolves with what
  * `read` makes of how it was run (`KVM`, `TCG`) and of the folder with whatever the script left in /run/guest. Throws when
  * the guest does not come up, or takes longer than `seconds`.
  */
-export async function boot({ kernel, architecture, root, script, seconds }, read) {
+export async function boot({ kernel, architecture, root, kept, script, seconds }, read) {
   const folder = mkdtempSync(join(tmpdir(), 'connectx-guest-'));
   try {
     const files = join(folder, 'guest');
@@ -96,7 +97,7 @@ export async function boot({ kernel, architecture, root, script, seconds }, read
     const args = [
       ...['-machine', qemu.machine, '-smp', '2', '-m', '4096', '-nic', 'none', '-nodefaults', '-no-reboot'],
       ...['-display', 'none', '-serial', 'stdio'],
-      ...['-kernel', kernel.image, '-initrd', initramfs(kernel, busybox(architecture), folder)],
+      ...['-kernel', kernel.image, '-initrd', initramfs(kernel, busybox(architecture), kept, folder)],
       ...['-append', `console=${qemu.console} quiet loglevel=3 panic=-1 mitigations=off init_on_alloc=0`],
       ...shares.flatMap(([tag, path, readonly]) => [
         '-virtfs',

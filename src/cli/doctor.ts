@@ -3,7 +3,9 @@ import { capabilities } from '../kernel/capabilities';
 import { type Check, endpoint } from './text';
 import { conflictsWithin, type ListenerConflict } from '../usage/conflicts';
 import type { Native } from '../kernel/addon';
+import { kernelOf } from '../kernel/kernel';
 import { nativeOrFallback } from '../kernel/load';
+import { udpSharingOf } from '../kernel/sock_diag';
 import { portUsage } from '../usage/port_usage';
 import { formatRange, type PortRange, portsOf } from '../values/port_range';
 import { assignablePorts, sysctl } from '../kernel/sysctl';
@@ -69,18 +71,15 @@ function timeWaitChecks(native: Native): Check[] {
   return checks;
 }
 
-function kernelChecks(): Check[] {
-  const { bindAddressNoPort, localPortRange, udpShared } = capabilities();
+// The kernel's own, whatever the runtime makes of it.
+function kernelChecks(native: Native): Check[] {
+  const { hasNoPort, hasPortRange } = kernelOf(native);
+  const udpShared = udpSharingOf(native).works;
   const check = (name: string, has: boolean, level: 'note' | 'finding', without: string): Check =>
     has ? { name, level: 'ok', message: `${name}: yes` } : { name, level, message: `${name}: no; ${without}` };
   return [
-    check(
-      'IP_BIND_ADDRESS_NO_PORT',
-      bindAddressNoPort,
-      'finding',
-      'a pinned source cannot share its ports (Linux 4.2)',
-    ),
-    check('IP_LOCAL_PORT_RANGE', localPortRange, 'note', 'connects slow down above 50 % (Linux 6.3)'),
+    check('IP_BIND_ADDRESS_NO_PORT', hasNoPort, 'finding', 'a pinned source cannot share its ports (Linux 4.2)'),
+    check('IP_LOCAL_PORT_RANGE', hasPortRange, 'note', 'connects slow down above 50 % (Linux 6.3)'),
     check('shared UDP ports', udpShared, 'finding', 'a UDP port serves one destination at a time'),
   ];
 }
@@ -109,7 +108,7 @@ export async function examine(range: PortRange | undefined): Promise<Check[]> {
     return [{ name: 'addon', level: 'finding', message: (error as Error).message }];
   }
   if (native === undefined) return [{ name: 'addon', level: 'finding', message: 'no addon: this is not Linux' }];
-  const checks: Check[] = [...rangeChecks(native, range), ...timeWaitChecks(native), ...kernelChecks()];
+  const checks: Check[] = [...rangeChecks(native, range), ...timeWaitChecks(native), ...kernelChecks(native)];
   if (!capabilities().portUsage) {
     const message = 'the kernel does not answer over sock_diag: nothing can be said of ports in use and of listeners';
     return [

@@ -1,6 +1,7 @@
 import { tcpFeatures } from './kernel';
 import { AF_INET, TcpFeature } from './constants';
 import { load } from './load';
+import { carries, runtime, type Runtime } from './runtime';
 import { ephemeralRange } from './sysctl';
 import { udpSharingOf } from './sock_diag';
 
@@ -8,7 +9,15 @@ const IPPROTO_TCP = 6;
 
 /** What this platform, kernel and process can do. */
 export interface Capabilities {
-  /** Whether the native addon is in use. False off Linux; then connections behave as with `net.connect`. */
+  /** The runtime, and its own version: `{ name: 'bun', version: '1.4.5' }`. */
+  runtime: Runtime;
+  /** Whether `connect`, `Socket`, the agents and `buildConnector` take a source here. False on Bun and Deno, and with a `nativeError`. */
+  tcp: boolean;
+  /** Whether `connectUdp` works here. False on Deno, and with a `nativeError`. */
+  udp: boolean;
+  /** Whether `connectUdpSync` works here. False on Bun and Deno, and with a `nativeError`. */
+  udpSync: boolean;
+  /** Whether the native addon is loaded. False off Linux; then connections behave as with `net.connect`. */
   native: boolean;
   /** Why the addon is not in use on a Linux where it should be. */
   nativeError: Error | undefined;
@@ -44,7 +53,13 @@ export interface Capabilities {
 export function capabilities(): Capabilities {
   const loaded = load();
   const { native } = loaded;
+  const { error } = { error: undefined, ...loaded };
   const nothing = {
+    runtime: { ...runtime },
+    tcp: error === undefined && carries('tcp'),
+    // Without the addon, a socket is bound within the call.
+    udp: error === undefined && carries('udp') && (native !== undefined || carries('udpSync')),
+    udpSync: error === undefined && carries('udpSync'),
     platform: process.platform,
     bindAddressNoPort: false,
     localPortRange: false,
@@ -53,8 +68,9 @@ export function capabilities(): Capabilities {
     portUsage: false,
     ephemeralRange: undefined,
   };
-  if (native === undefined) return { ...nothing, native: false, nativeError: loaded.error };
-  const features = tcpFeatures(native);
+  if (native === undefined) return { ...nothing, native: false, nativeError: error };
+  // On a runtime without TCP from a source, nothing makes use of what the kernel has for it.
+  const features = carries('tcp') ? tcpFeatures(native) : 0;
   return {
     ...nothing,
     native: true,
@@ -62,7 +78,7 @@ export function capabilities(): Capabilities {
     bindAddressNoPort: (features & TcpFeature.bindAddressNoPort) !== 0,
     localPortRange: (features & TcpFeature.localPortRange) !== 0,
     fastOpen: (features & TcpFeature.fastOpenConnect) !== 0,
-    udpShared: udpSharingOf(native).works,
+    udpShared: nothing.udp && udpSharingOf(native).works,
     // Whatever the answer is.
     portUsage: typeof native.diagLookup(IPPROTO_TCP, AF_INET, '127.0.0.1', 0, '127.0.0.1', 0, 0) !== 'number',
     ephemeralRange: ephemeralRange(native),

@@ -2,6 +2,7 @@
 import { join } from 'node:path';
 import { isError, unsupported } from '../errors/connectx_error';
 import type { Native } from './addon';
+import { runtime, titleOf } from './runtime';
 
 /** How the addon came to be here, or why it did not. */
 export type Loaded = { readonly native: Native } | { readonly native: undefined; readonly error: Error | undefined };
@@ -38,7 +39,7 @@ const ADDONS_DISABLED =
   'connectx is an addon, and Node was told not to load any. With --permission, add --allow-addons; otherwise leave out --no-addons';
 
 function loadAddon(root: string): Native {
-  const here = `${process.platform}-${process.arch}, Node ${process.versions.node}`;
+  const here = `${process.platform}-${process.arch}, ${titleOf(runtime)}`;
   let path: string;
   try {
     path = (require('node-gyp-build') as NodeGypBuild).resolve(root);

@@ -11,7 +11,8 @@ import { tcpFeatures } from '../kernel/kernel';
 import type { Native } from '../kernel/addon';
 import { nativeOrFallback } from '../kernel/load';
 import { TcpFeature } from '../kernel/constants';
-import type { Source } from '../source/options';
+import { carries, requireWay, runtime, titleOf } from '../kernel/runtime';
+import { isPlain, type Source } from '../source/options';
 import { type ConnectTrace, finished, type TracedAttempt, type TracedTechnique } from '../connect/trace';
 
 type AnyAttempt = Attempt | FallbackAttempt;
@@ -131,8 +132,13 @@ export class Connection {
   }
 }
 
-/** Throws when the source asks for something that cannot be had here. */
-export function connectionFrom(source: Source): Connection {
+/**
+ * Undefined where core is to connect by itself: without a source, on a runtime whose sockets take none. Throws when the source asks for
+ * something that cannot be had here.
+ */
+export function connectionFrom(source: Source): Connection | undefined {
+  if (isPlain(source) && !carries('tcp')) return undefined;
+  requireWay('tcp');
   const native = nativeOrFallback();
   if (native === undefined) refuseOnFallback(source);
   else if (source.extras?.fastOpen === true) requireFastOpen(native);
@@ -149,7 +155,7 @@ export function handleOf(socket: net.Socket): Partial<TcpHandle> | null {
 }
 
 export function hookIsGone(): ConnectxError {
-  const why = `Node ${process.versions.node} does not announce its connection attempts, which connectx relies on`;
+  const why = `${titleOf(runtime)} does not announce its connection attempts, which connectx relies on`;
   return unsupported('connectionAttempt', why);
 }
 
@@ -168,7 +174,7 @@ export function assertHandle(socket: net.Socket): void {
   if (handle === null || socket.destroyed) return;
   const missing = missingMethod(handle);
   if (missing === undefined) return;
-  socket.destroy(unsupported('tcp-handle', `the TCP handles of Node ${process.versions.node} have no ${missing}()`));
+  socket.destroy(unsupported('tcp-handle', `the TCP handles of ${titleOf(runtime)} have no ${missing}()`));
 }
 
 function traced(attempt: AnyAttempt): TracedAttempt {

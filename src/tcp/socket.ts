@@ -105,6 +105,10 @@ function start(
   const connection = connectionFrom(source);
   // What went on here before is over, or fails now.
   socket[kConnection] = connection;
+  if (connection === undefined) {
+    coreConnect.call(socket, forCore(options, source), listener);
+    return;
+  }
   const trace = beginTrace('tcp', options.host, options.port);
   connection.trace = trace;
   try {
@@ -123,8 +127,12 @@ function start(
  * (see {@link forCoreToOpen}), and must not have attempted an address yet, as it does not before the next tick as long as the lookup
  * does not answer at once (see {@link notAtOnce}).
  */
-export function attach(socket: net.Socket, connection: Connection, where: { host?: unknown; port?: unknown }): void {
-  if (socket.destroyed) return;
+export function attach(
+  socket: net.Socket,
+  connection: Connection | undefined,
+  where: { host?: unknown; port?: unknown },
+): void {
+  if (connection === undefined || socket.destroyed) return;
   if (!socket.connecting || (handleOf(socket)?.fd ?? -1) >= 0) {
     socket.destroy(hookIsGone());
     return;

@@ -14,9 +14,12 @@ export async function abortable<T>(promise: Promise<T>, signal: AbortSignal | un
   if (signal === undefined) return promise;
   let ignore = (): void => undefined;
   const aborted = new Promise<never>((_resolve, reject) => {
-    ignore = onAbort(signal, () => {
+    const abort = (): void => {
       reject(abortError(signal));
-    });
+    };
+    // Of one that is aborted already there is no event any more.
+    if (signal.aborted) abort();
+    else ignore = onAbort(signal, abort);
   });
   try {
     return await Promise.race([promise, aborted]);

@@ -36,7 +36,7 @@ import { traceConnected, traceFailed } from './traced';
  * socket.send(query);
  */
 export function connectUdp(options: UdpConnectOptions): Promise<dgram.Socket> {
-  const plan = readOptions(options);
+  const plan = readOptions(options, 'udp');
   const trace = beginTrace('udp', plan.host, plan.port);
   const connecting = connectByName(plan);
   if (trace === undefined) return connecting;
@@ -65,7 +65,7 @@ export function connectUdp(options: UdpConnectOptions): Promise<dgram.Socket> {
  * const socket = connectUdpSync({ host: '192.0.2.53', port: 53, localAddress: '192.0.2.7', localPort: 40000 });
  */
 export function connectUdpSync(options: UdpConnectOptions): dgram.Socket {
-  const plan = readOptions(options);
+  const plan = readOptions(options, 'udpSync');
   if (isIP(plan.host) === 0)
     throw invalidValue('options.host', plan.host, 'must be a numeric address for connectUdpSync');
   const trace = beginTrace('udp', plan.host, plan.port);
@@ -201,7 +201,11 @@ async function connectOneInTurns(plan: Plan, request: UdpRequest): Promise<UdpSo
   try {
     const attempt = attemptOf(native, portCacheOf(native), request, target, signal);
     const lease = tryFirst(attempt) ?? (await inTurns(attempt, signal));
-    return await whenDone((done) => target.take(lease, attempt.remoteAddress, destination.port, done));
+    // Where dgram connects later (Bun), an abort closes the socket, and nobody calls back.
+    return await abortable(
+      whenDone((done) => target.take(lease, attempt.remoteAddress, destination.port, done)),
+      signal,
+    );
   } catch (error) {
     target.discard();
     throw error;

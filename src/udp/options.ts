@@ -8,6 +8,7 @@ import { dnsLookup } from '../connect/dns';
 import { refuseOnFallback } from '../connect/without_addon';
 import type { Native, SocketOption } from '../kernel/addon';
 import { nativeOrFallback } from '../kernel/load';
+import { requireWay } from '../kernel/runtime';
 import { readSource, type Source, type SourceOptions } from '../source/options';
 
 const SOL_SOCKET = 1;
@@ -78,7 +79,7 @@ function refuseLockOptions(options: readonly SocketOption[] | undefined): void {
 }
 
 /** Throws one of Node's argument errors when an option is wrong. */
-export function readOptions(options: UdpConnectOptions): Plan {
+export function readOptions(options: UdpConnectOptions, way: 'udp' | 'udpSync'): Plan {
   if (typeof options !== 'object' || (options as unknown) === null)
     throw invalidType('options', 'of type object', options);
   const { host, port, type, exclusive, lookup, signal, recvBufferSize, sendBufferSize, ipv6Only } = options;
@@ -100,7 +101,10 @@ export function readOptions(options: UdpConnectOptions): Plan {
   for (const name of TCP_ONLY) {
     if ((options as SourceOptions)[name]) throw invalidValue(`options.${name}`, true, 'is for TCP only');
   }
+  requireWay(way);
   const native = nativeOrFallback();
+  // Then the socket is bound within the call, whichever it is.
+  if (native === undefined) requireWay('udpSync');
   const plain = readSource(options);
   refuseLockOptions(plain.extras?.socketOptions);
   const source = withSocketOptions(plain, { recvBufferSize, sendBufferSize, ipv6Only }, native);

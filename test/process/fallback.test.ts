@@ -45,6 +45,10 @@ const fallback = load('1');
 test('both are what they are taken for', () => {
   expect(native.capabilities()).toMatchObject({ native: true, nativeError: undefined });
   expect(fallback.capabilities()).toEqual({
+    runtime: { name: 'node', version: process.versions.node },
+    tcp: true,
+    udp: true,
+    udpSync: true,
     native: false,
     nativeError: undefined,
     platform: process.platform,

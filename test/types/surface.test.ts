@@ -196,9 +196,14 @@ describe('connectx', () => {
     expectTypeOf<connectx.PortMonitor>().toExtend<AsyncDisposable>();
   });
 
-  test('capabilities, Capabilities', () => {
+  test('capabilities, Capabilities, Runtime', () => {
     expectTypeOf(connectx.capabilities).toEqualTypeOf<() => connectx.Capabilities>();
+    expectTypeOf<connectx.Runtime>().toEqualTypeOf<{ name: 'node' | 'bun' | 'deno'; version: string }>();
     expectTypeOf<connectx.Capabilities>().toEqualTypeOf<{
+      runtime: connectx.Runtime;
+      tcp: boolean;
+      udp: boolean;
+      udpSync: boolean;
       native: boolean;
       nativeError: Error | undefined;
       platform: NodeJS.Platform;
