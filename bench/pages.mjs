@@ -1,4 +1,4 @@
-// Makes the charts and the generated parts of README.md, docs/benchmarks.md and docs/million.md.
+// Makes the charts and the generated parts of README.md, docs/benchmarks.md, docs/comparison.md and docs/million.md.
 //
 //   node bench/pages.mjs                  of docs/figures.json
 //   node bench/pages.mjs RESULTS.json...  of these results of a run as well, whose figures go to docs/figures.json first

@@ -29,6 +29,30 @@ export type HttpsConnectionOptions = Omit<https.RequestOptions, keyof SourceOpti
   Omit<ConnectionOptions, keyof https.RequestOptions> &
   SourceOptions;
 
+/** Options of `http.request()` and `http.get()` with an {@link HttpAgent}: those of core, and the source options for this request. */
+export type HttpRequestOptions = Omit<http.RequestOptions, keyof SourceOptions | 'agent'> &
+  SourceOptions & { agent: HttpAgent };
+
+/** Options of `https.request()` and `https.get()` with an {@link HttpsAgent}: those of core, and the source options for this request. */
+export type HttpsRequestOptions = Omit<https.RequestOptions, keyof SourceOptions | 'agent'> &
+  SourceOptions & { agent: HttpsAgent };
+
+type ResponseListener = (response: http.IncomingMessage) => void;
+
+// With one of these agents a request may have any source option, with another agent only those that core knows.
+declare module 'http' {
+  function request(options: HttpRequestOptions, callback?: ResponseListener): http.ClientRequest;
+  function request(url: string | URL, options: HttpRequestOptions, callback?: ResponseListener): http.ClientRequest;
+  function get(options: HttpRequestOptions, callback?: ResponseListener): http.ClientRequest;
+  function get(url: string | URL, options: HttpRequestOptions, callback?: ResponseListener): http.ClientRequest;
+}
+declare module 'https' {
+  function request(options: HttpsRequestOptions, callback?: ResponseListener): http.ClientRequest;
+  function request(url: string | URL, options: HttpsRequestOptions, callback?: ResponseListener): http.ClientRequest;
+  function get(options: HttpsRequestOptions, callback?: ResponseListener): http.ClientRequest;
+  function get(url: string | URL, options: HttpsRequestOptions, callback?: ResponseListener): http.ClientRequest;
+}
+
 /** What core's agents call among themselves. */
 interface AgentMethods {
   addRequest(request: http.ClientRequest, options: object): void;

@@ -8,7 +8,7 @@ import { pageOf } from './parts.mjs';
 const root = new URL('../../', import.meta.url);
 const at = (path) => new URL(path, root);
 const FIGURES = 'docs/figures.json';
-const PAGES = ['README.md', 'docs/benchmarks.md', 'docs/million.md'];
+const PAGES = ['README.md', 'docs/benchmarks.md', 'docs/comparison.md', 'docs/million.md'];
 
 export const readFigures = () => JSON.parse(readFileSync(at(FIGURES), 'utf8'));
 

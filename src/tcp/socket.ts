@@ -4,6 +4,7 @@ import type * as net from 'node:net';
 import { connect as coreConnect, Socket as CoreSocket } from 'node:net';
 import { standBeside } from './beside';
 import { assertHandle, type Connection, connectionFrom, handleOf, hookIsGone } from './connection';
+import type { ErrorDetails } from '../errors/connectx_error';
 import { readSource, type Source } from '../source/options';
 import {
   type ConnectArguments,
@@ -22,6 +23,21 @@ const kOptions = Symbol('connectx.options');
 const kSource = Symbol('connectx.source');
 const kConnection = Symbol('connectx.connection');
 
+type ErrorListener = (error: Error & Partial<ErrorDetails>) => void;
+
+/** What the listeners for `'error'` of a {@link Socket} get, in TypeScript: whatever Node's sockets fail with, and a `reason` where connectx knows one. */
+interface ErrorListeners {
+  addListener(event: 'error', listener: ErrorListener): this;
+  on(event: 'error', listener: ErrorListener): this;
+  once(event: 'error', listener: ErrorListener): this;
+  prependListener(event: 'error', listener: ErrorListener): this;
+  prependOnceListener(event: 'error', listener: ErrorListener): this;
+}
+
+// net.Socket itself, with these overloads before its own: declared in the class they would hide its own.
+const ErrorTypedSocket = CoreSocket as Pick<typeof CoreSocket, keyof typeof CoreSocket> &
+  (new (options?: net.SocketConstructorOpts) => ErrorListeners & net.Socket);
+
 /**
  * A `net.Socket` whose `connect()` honours the source options, given to the constructor or to `connect()`.
  *
@@ -29,7 +45,7 @@ const kConnection = Symbol('connectx.connection');
  * const socket = new Socket({ localAddress: '192.0.2.7' });
  * socket.connect(443, 'example.org');
  */
-export class Socket extends CoreSocket {
+export class Socket extends ErrorTypedSocket {
   /** @internal */
   declare [kOptions]: (SocketOptions & { handle?: unknown }) | undefined;
   /**

@@ -1,4 +1,5 @@
-// Every block of code in the documentation is run, or its page says how else it is checked, and that is checked here.
+// Every block of code in the documentation is run, or its page says how else it is checked, and that is checked here. Its types are
+// checked by docs-types.test.ts.
 import { execFile } from 'node:child_process';
 import * as dgram from 'node:dgram';
 import { once } from 'node:events';
@@ -6,16 +7,15 @@ import { existsSync, mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import * as http from 'node:http';
 import { basename, delimiter, dirname, join } from 'node:path';
 import { promisify } from 'node:util';
-import ts from 'typescript';
 import { beforeEach, describe, expect, test } from 'vitest';
 import { doctorText, plain, usageTable } from '../../src/cli/text.js';
 import type { PortUsage } from '../../src/usage/usage.js';
-import { type Block, blocks, examples, pages, read, root } from '../helpers/documents.js';
+import { type Block, blocks, pages, read, root } from '../helpers/documents.js';
 import { libraryFolder } from '../helpers/libraries.js';
 import { need } from '../helpers/needs.js';
 import { describeIsolated, useNetwork } from '../helpers/netns.js';
 import { folderWith } from '../helpers/programs.js';
-import { recipesOf } from '../helpers/recipes.js';
+import { javaScriptOf, recipesOf } from '../helpers/recipes.js';
 import { track } from '../helpers/sockets.js';
 
 const LANGUAGES = ['js', 'ts', 'diff', 'sh', 'text', 'json', 'mermaid'];
@@ -35,7 +35,7 @@ const socket = net.connect({ host: '203.0.113.10', port: 80, localAddress: '192.
   socket.destroy();
 });
 `;
-const PACKAGES = ['@types/node', 'prom-client', 'undici'];
+const PACKAGES = ['prom-client', 'undici'];
 
 /** A folder in which `connectx` is installed as it is for a user. */
 function project(files: Record<string, string>): string {
@@ -103,10 +103,8 @@ describeIsolated('the examples', () => {
   });
 
   test.each(runnable('ts'))('ts: %s', async (_, block) => {
-    const { outputText } = ts.transpileModule(block.code, {
-      compilerOptions: { module: ts.ModuleKind.ESNext, target: ts.ScriptTarget.ES2022, verbatimModuleSyntax: true },
-    });
-    expectPromised(block, await run(project({ 'example.mjs': outputText }), process.execPath, 'example.mjs'));
+    const files = { 'example.mjs': javaScriptOf(block.code) };
+    expectPromised(block, await run(project(files), process.execPath, 'example.mjs'));
   });
 
   // Both the program before the change and the one after it.
@@ -129,60 +127,6 @@ describeIsolated('the examples', () => {
     writeFileSync(program, `#!/bin/sh\nexec node ${join(root, 'dist/cli.js')} "$@"\n`, { mode: 0o755 });
     expectPromised(block, await run(folder, 'sh', '-eu', 'example.sh'));
   });
-});
-
-// What surrounds the example of a docstring: what it uses and does not say where it comes from.
-const SURROUNDINGS: Readonly<Record<string, string>> = {
-  http: "import http from 'node:http';",
-  https: "import https from 'node:https';",
-  Agent: "import { Agent } from 'undici';",
-  fetch: "import { fetch } from 'undici';",
-  fd: 'declare const fd: number;',
-  query: 'declare const query: Buffer;',
-  respondWith: 'declare function respondWith(status: number): void;',
-  'socket.on': "declare const socket: import('node:net').Socket;",
-};
-
-/** The example of a docstring is a part of a program: with what surrounds it. */
-async function completed({ code, page }: Block): Promise<string> {
-  if (code.includes('import ')) return code;
-  const uses = (name: string) =>
-    new RegExp(`(?<![\\w.'])${name}\\b`).test(code) && !new RegExp(`const ${name.split('.')[0]}\\b`).test(code);
-  // The entries of the package are in src/ itself, and what is below is exported by the main one.
-  const isEntry = dirname(page) === 'src' && page !== 'src/index.ts';
-  const modules = isEntry ? [`connectx/${basename(page, '.ts')}`, 'connectx'] : ['connectx'];
-  const taken = new Set<string>();
-  const imports = [];
-  for (const name of modules) {
-    const names = Object.keys((await import(name)) as object).filter((one) => uses(one) && !taken.has(one));
-    for (const one of names) taken.add(one);
-    if (names.length > 0) imports.push(`import { ${names.join(', ')} } from '${name}';`);
-  }
-  const others = Object.entries(SURROUNDINGS).filter(([name]) => uses(name));
-  return [...imports, ...others.map(([, line]) => line), 'export {};', code].join('\n');
-}
-
-test('the TypeScript examples compile, strictly, and so do those of docstrings', async () => {
-  const inPages = blocksIn('ts').map(([, { code }]) => code);
-  const sources = [...inPages, ...(await Promise.all(examples.map(completed)))];
-  expect(inPages).not.toEqual([]);
-  expect(examples.length).toBeGreaterThan(15);
-  const files = sources.map((code, index) => [`example${index}.mts`, code] as const);
-  const folder = project(Object.fromEntries(files));
-  const program = ts.createProgram({
-    rootNames: files.map(([name]) => join(folder, name)),
-    options: {
-      noEmit: true,
-      strict: true,
-      exactOptionalPropertyTypes: true,
-      module: ts.ModuleKind.NodeNext,
-      target: ts.ScriptTarget.ES2022,
-      types: ['node'],
-      typeRoots: [join(folder, 'node_modules/@types')],
-      skipLibCheck: true,
-    },
-  });
-  expect(ts.formatDiagnostics(ts.getPreEmitDiagnostics(program), ts.createCompilerHost({}))).toBe('');
 });
 
 describe('what is not run here', () => {

@@ -10,6 +10,20 @@ import { anchorsOf, blocks, codeIn, pages, read, root, tableBelow } from '../hel
 import { describeIsolated, useNetwork } from '../helpers/netns.js';
 import { connected, echoServer, exhaust } from '../helpers/sockets.js';
 
+test('the first 40 lines of README.md have what it is, a picture, the installation, the change, no change, and TypeScript', () => {
+  const screen = read('README.md').split('\n').slice(0, 40).join('\n');
+  const [, what = ''] = /^# connectx\n\n(.*?)\n\n/s.exec(screen) ?? [];
+  expect(what.match(/\.(?= |\n|$)/g)).toHaveLength(2);
+  const parts = [
+    /^!\[.+\]\(.+\.svg\)$/m,
+    /npm install /,
+    /^-.*\n\+.*'connectx'/m,
+    /^node --import connectx\/register /m,
+  ];
+  for (const part of parts) expect(screen).toMatch(part);
+  expect(screen).toMatch(/^```ts\n.*?^```$/ms);
+});
+
 test('every npm script that is mentioned exists', () => {
   const { scripts } = JSON.parse(read('package.json')) as { scripts: Record<string, string> };
   const mentioned = pages.flatMap((page) => [...read(page).matchAll(/\bnpm run ([\w:]+)/g)].map(([, name]) => name));

@@ -9,6 +9,7 @@ import { families } from '../helpers/families.js';
 import { libraryFolder } from '../helpers/libraries.js';
 import { describeIsolated, useNetwork } from '../helpers/netns.js';
 import { folderWith } from '../helpers/programs.js';
+import { javaScriptOf } from '../helpers/recipes.js';
 import { runProgram, serveGrpc } from '../helpers/registered.js';
 
 const root = join(import.meta.dirname, '../..');
@@ -63,7 +64,7 @@ const examples = new Map(
     .slice(1)
     .map((part) => [
       part.slice(0, part.indexOf('\n')),
-      [...part.matchAll(/^```js\n(.*?)^```$/gms)].map(([, code = '']) => code),
+      [...part.matchAll(/^```ts\n(.*?)^```$/gms)].map(([, code = '']) => code),
     ]),
 );
 
@@ -102,7 +103,10 @@ function write({ library, package: name }: Recipe, instead?: string): string {
     .replace("import 'connectx/register';\n", '')
     .replace('localAddress: authority', instead === FROM_ANYWHERE ? '' : 'localAddress: authority');
   if (!code.includes("'connectx")) throw new Error(`the recipe for ${library} does not use connectx`);
-  const folder = folderWith({ 'recipe.mjs': instead === undefined ? code : without, 'instead.mjs': instead ?? '' });
+  const folder = folderWith({
+    'recipe.mjs': javaScriptOf(instead === undefined ? code : without),
+    'instead.mjs': instead ?? '',
+  });
   mkdirSync(join(folder, 'node_modules/@grpc'), { recursive: true });
   symlinkSync(root, join(folder, 'node_modules/connectx'));
   symlinkSync(libraryFolder(name), join(folder, 'node_modules', name));

@@ -3,6 +3,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdirSync, readFileSync, symlinkSync } from 'node:fs';
 import { dirname, join } from 'node:path';
+import ts from 'typescript';
 import { libraryFolder } from './libraries.js';
 import { need } from './needs.js';
 import { folderWith } from './programs.js';
@@ -22,9 +23,15 @@ export function recipesOf(section: string): Recipe[] {
   const text = page.split(/^## /m).find((part) => part.startsWith(`${section}\n`)) ?? '';
   return text.split(/^### /m).flatMap((part) => {
     const [library = ''] = part.split('\n');
-    const blocks = [...part.matchAll(/^```js\n(.*?)^```$/gms)];
+    const blocks = [...part.matchAll(/^```[jt]s\n(.*?)^```$/gms)];
     return blocks.map(({ 1: code = '' }, n) => ({ name: n === 0 ? library : `${library}, ${n + 1}`, code }));
   });
+}
+
+/** The program without its types. */
+export function javaScriptOf(code: string): string {
+  const compilerOptions = { module: ts.ModuleKind.ESNext, target: ts.ScriptTarget.ES2022, verbatimModuleSyntax: true };
+  return ts.transpileModule(code, { compilerOptions }).outputText;
 }
 
 /** A replacement in a program: what must be there, and what comes in its place. */
@@ -58,7 +65,7 @@ export interface RunOptions {
 
 /** Starts the program in a folder in which the packages that it imports are installed; killed after the test. */
 export function start({ code }: Recipe, { args = [], hosts = '', packages = {}, env = {} }: RunOptions = {}): Run {
-  const folder = folderWith({ 'recipe.mjs': code, hosts: `127.0.0.1 localhost\n${hosts}\n` });
+  const folder = folderWith({ 'recipe.mjs': javaScriptOf(code), hosts: `127.0.0.1 localhost\n${hosts}\n` });
   const imported = [...code.matchAll(/ from '((?:@[\w-]+\/)?[\w-]+)(?:\/[\w-]+)?'/g)].map(([, name = '']) => name);
   for (const name of new Set(imported)) {
     const target = name === 'connectx' ? root : libraryFolder(packages[name] ?? name);

@@ -2,8 +2,8 @@
 import type * as dgram from 'node:dgram';
 import type { EventEmitter } from 'node:events';
 import { readFileSync } from 'node:fs';
-import type * as http from 'node:http';
-import type * as https from 'node:https';
+import * as http from 'node:http';
+import * as https from 'node:https';
 import { join } from 'node:path';
 import type * as net from 'node:net';
 import type * as promClient from 'prom-client';
@@ -42,8 +42,23 @@ describe('connectx', () => {
     expectTypeOf(connectx.Socket).toBeConstructibleWith();
     expectTypeOf(connectx.Socket).toBeConstructibleWith({ localAddress: '192.0.2.7', allowHalfOpen: true });
     expectTypeOf<connectx.Socket['connect']>().toBeCallableWith(1, 'a');
-    const listen = (socket: connectx.Socket) =>
-      socket.on('error', (error) => expectTypeOf(error).toEqualTypeOf<Error>());
+    const listen = (socket: connectx.Socket) => {
+      type Failure = Error & Partial<connectx.ErrorDetails>;
+      for (const name of ['on', 'once', 'addListener', 'prependListener', 'prependOnceListener'] as const) {
+        const listening = socket[name]('error', (error) => expectTypeOf(error).toEqualTypeOf<Failure>());
+        expectTypeOf(listening).toEqualTypeOf<connectx.Socket>();
+      }
+      socket.on('error', ({ code, reason }) => {
+        expectTypeOf(code).toEqualTypeOf<string | undefined>();
+        expectTypeOf(reason).toEqualTypeOf<connectx.Reason | undefined>();
+      });
+      socket
+        .on('error', (error: Error) => uncalled(error))
+        .on('error', (error: NodeJS.ErrnoException) => uncalled(error));
+      // The other events are those of net.Socket.
+      socket.on('data', (data) => expectTypeOf(data).toExtend<Uint8Array>());
+      expectTypeOf(socket.on('close', (hadError) => uncalled(hadError))).toEqualTypeOf<connectx.Socket>();
+    };
     uncalled(listen);
     expectTypeOf<connectx.SocketOptions>().toEqualTypeOf<net.SocketConstructorOpts & connectx.SourceOptions>();
     expectTypeOf<connectx.ConnectOptions>().toEqualTypeOf<
@@ -270,6 +285,33 @@ test('connectx/http: HttpAgent, HttpsAgent and their options', () => {
   expectTypeOf<adapter.HttpAgent['createConnection']>().returns.toEqualTypeOf<net.Socket>();
   // @ts-expect-error a port is a number
   uncalled(() => new adapter.HttpAgent({ localPort: '7' }));
+});
+
+test('connectx/http: HttpRequestOptions, HttpsRequestOptions: source options for one request, with an agent of ours only', () => {
+  const pool = new connectx.SourcePool(['192.0.2.7']);
+  const [agent, tlsAgent] = [new adapter.HttpAgent(), new adapter.HttpsAgent()];
+  expectTypeOf<adapter.HttpRequestOptions>().toExtend<connectx.SourceOptions & { agent: adapter.HttpAgent }>();
+  expectTypeOf<adapter.HttpsRequestOptions>().toExtend<connectx.SourceOptions & { agent: adapter.HttpsAgent }>();
+  uncalled((url: URL) => [
+    http.get({ host: 'a', agent, localAddress: pool }, (response) =>
+      expectTypeOf(response).toEqualTypeOf<http.IncomingMessage>(),
+    ),
+    http.get('http://a/', { agent, localPortRange: [1024, 2047] }),
+    http.request({ host: 'a', agent, localAddress: () => '192.0.2.7' }),
+    http.request(url, { agent, localAddress: pool, method: 'POST' }),
+    https.get({ host: 'a', agent: tlsAgent, localAddress: pool, rejectUnauthorized: false }),
+    https.get(url, { agent: tlsAgent, localAddress: pool }),
+    https.request({ host: 'a', agent: tlsAgent, interface: 'eth0' }),
+    https.request('https://a/', { agent: tlsAgent, localAddress: { ipv4: '192.0.2.7' } }),
+    // As before:
+    http.get('http://a/', () => {}),
+    http.get({ host: 'a', agent, localAddress: '192.0.2.7' }),
+    https.request(url, { agent: tlsAgent, localAddress: '192.0.2.7' }),
+  ]);
+  // @ts-expect-error core's agents know an address only
+  uncalled(() => http.get({ host: 'a', localAddress: pool }));
+  // @ts-expect-error core's agents know an address only
+  uncalled(() => https.get({ host: 'a', agent: new https.Agent(), localAddress: pool }));
 });
 
 test('connectx/undici: buildConnector and its options', () => {
