@@ -23,20 +23,41 @@ const kOptions = Symbol('connectx.options');
 const kSource = Symbol('connectx.source');
 const kConnection = Symbol('connectx.connection');
 
-type ErrorListener = (error: Error & Partial<ErrorDetails>) => void;
-
-/** What the listeners for `'error'` of a {@link Socket} get, in TypeScript: whatever Node's sockets fail with, and a `reason` where connectx knows one. */
-interface ErrorListeners {
-  addListener(event: 'error', listener: ErrorListener): this;
-  on(event: 'error', listener: ErrorListener): this;
-  once(event: 'error', listener: ErrorListener): this;
-  prependListener(event: 'error', listener: ErrorListener): this;
-  prependOnceListener(event: 'error', listener: ErrorListener): this;
+/** What the listeners of a {@link Socket} get: as in `net.Socket`, but an error may also have a `reason`. */
+interface Events {
+  close: [hadError: boolean];
+  connect: [];
+  connectionAttempt: [ip: string, port: number, family: number];
+  connectionAttemptFailed: [ip: string, port: number, family: number, error: Error & Partial<ErrorDetails>];
+  connectionAttemptTimeout: [ip: string, port: number, family: number];
+  data: [data: Buffer];
+  drain: [];
+  end: [];
+  error: [error: Error & Partial<ErrorDetails>];
+  lookup: [error: Error | null, address: string, family: number | string | null, host: string];
+  ready: [];
+  timeout: [];
 }
 
-// net.Socket itself, with these overloads before its own: declared in the class they would hide its own.
-const ErrorTypedSocket = CoreSocket as Pick<typeof CoreSocket, keyof typeof CoreSocket> &
-  (new (options?: net.SocketConstructorOpts) => ErrorListeners & net.Socket);
+// eslint-disable-next-line @typescript-eslint/no-explicit-any -- as Node's own types have it for events that they do not know
+type AnyListener = (...args: any[]) => void;
+
+// An interface between the two classes, not an intersection: the compiler and linters still see that a Socket is a net.Socket.
+interface TypedSocket extends net.Socket {
+  addListener<E extends keyof Events>(event: E, listener: (...args: Events[E]) => void): this;
+  addListener(event: string | symbol, listener: AnyListener): this;
+  on<E extends keyof Events>(event: E, listener: (...args: Events[E]) => void): this;
+  on(event: string | symbol, listener: AnyListener): this;
+  once<E extends keyof Events>(event: E, listener: (...args: Events[E]) => void): this;
+  once(event: string | symbol, listener: AnyListener): this;
+  prependListener<E extends keyof Events>(event: E, listener: (...args: Events[E]) => void): this;
+  prependListener(event: string | symbol, listener: AnyListener): this;
+  prependOnceListener<E extends keyof Events>(event: E, listener: (...args: Events[E]) => void): this;
+  prependOnceListener(event: string | symbol, listener: AnyListener): this;
+}
+
+const BaseSocket = CoreSocket as Pick<typeof CoreSocket, keyof typeof CoreSocket> &
+  (new (options?: net.SocketConstructorOpts) => TypedSocket);
 
 /**
  * A `net.Socket` whose `connect()` honours the source options, given to the constructor or to `connect()`.
@@ -45,7 +66,7 @@ const ErrorTypedSocket = CoreSocket as Pick<typeof CoreSocket, keyof typeof Core
  * const socket = new Socket({ localAddress: '192.0.2.7' });
  * socket.connect(443, 'example.org');
  */
-export class Socket extends ErrorTypedSocket {
+export class Socket extends BaseSocket {
   /** @internal */
   declare [kOptions]: (SocketOptions & { handle?: unknown }) | undefined;
   /**
