@@ -3,7 +3,8 @@
 import type { Family } from '../values/address';
 import { domainOf } from '../kernel/constants';
 import type { Endpoint, Native } from '../kernel/addon';
-import { unwrap } from '../kernel/outcome';
+import { attemptError } from '../errors/connectx_error';
+import { errnoOf, syscallOf } from '../kernel/outcome';
 import type { Plan } from './options';
 import type { DestinationPorts } from './ports';
 import { createSocket, type UdpSocket } from './socket';
@@ -130,7 +131,12 @@ export class DgramTarget implements Target {
     // The lookup answers at once, so connect(2) is made within this call, to the peer that the socket has already.
     // A BPF program that balances load could lead it to another one: only while the port is locked does that not matter.
     socket.connect(peer.port, peer.address, done);
-    if (this.isLocked) unwrap(this.native, this.native.udpUnlock(this.fd));
+    const unlocked = this.isLocked ? this.native.udpUnlock(this.fd) : 0;
+    if (unlocked < 0) {
+      const attempt = { destination: peer, localAddress: null, localPort: lease.localPort };
+      const syscall = syscallOf(this.native, unlocked);
+      throw attemptError(attempt, { errno: errnoOf(unlocked), syscall, reason: undefined, advice: '' });
+    }
     this.socket = undefined;
     return socket;
   }

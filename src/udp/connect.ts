@@ -228,7 +228,11 @@ function nextTurn(): Promise<void> {
 // dgram calls back in the next tick, with an error where it would not have the peer (sendBlockList).
 function whenDone(start: (done: Done) => UdpSocket): Promise<UdpSocket> {
   return new Promise((resolve, reject) => {
-    const socket = start((error) => {
+    const made: { socket?: UdpSocket } = {};
+    made.socket = start((error) => {
+      const { socket } = made;
+      // start() has thrown, and whoever called it has closed the socket: core calls back all the same.
+      if (socket === undefined) return;
       if (error === undefined) resolve(socket);
       else {
         closeIfOpen(socket);
