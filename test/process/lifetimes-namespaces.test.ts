@@ -56,7 +56,11 @@ describeIsolated('an interface', () => {
     async function underWay(command: string) {
       const sockets = [net.connect(options), connect(options)].map(track);
       const ended: unknown[] = [undefined, undefined];
-      for (const [n, socket] of sockets.entries()) socket.on('error', ({ message }) => (ended[n] = message));
+      for (const [n, socket] of sockets.entries()) {
+        socket.on('error', (error: Error) => {
+          ended[n] = error.message;
+        });
+      }
       await Promise.all(
         sockets.map(async (socket) => new Promise((resolve) => socket.once('connectionAttempt', resolve))),
       );
