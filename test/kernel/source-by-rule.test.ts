@@ -66,7 +66,7 @@ describeIsolated('the source by rule', () => {
       expect(ours).toEqual([OF_D1[version], OF_D1[version], OF_D1[version]]);
       expect(sharing).toBe(true);
       // Shared over destinations.
-      expect(ports).toEqual([20005, 20005, 20005]);
+      expect(ports).toEqual([25005, 25005, 25005]);
     },
   );
 });
