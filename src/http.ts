@@ -31,11 +31,17 @@ export type HttpsConnectionOptions = Omit<https.RequestOptions, keyof SourceOpti
 
 /** Options of `http.request()` and `http.get()` with an {@link HttpAgent}: those of core, and the source options for this request. */
 export type HttpRequestOptions = Omit<http.RequestOptions, keyof SourceOptions | 'agent'> &
-  SourceOptions & { agent: HttpAgent };
+  SourceOptions & {
+    /** The agent that reads the source options. */
+    agent: HttpAgent;
+  };
 
 /** Options of `https.request()` and `https.get()` with an {@link HttpsAgent}: those of core, and the source options for this request. */
 export type HttpsRequestOptions = Omit<https.RequestOptions, keyof SourceOptions | 'agent'> &
-  SourceOptions & { agent: HttpsAgent };
+  SourceOptions & {
+    /** The agent that reads the source options. */
+    agent: HttpsAgent;
+  };
 
 type ResponseListener = (response: http.IncomingMessage) => void;
 

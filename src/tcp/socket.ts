@@ -44,15 +44,25 @@ type AnyListener = (...args: any[]) => void;
 
 // An interface between the two classes, not an intersection: the compiler and linters still see that a Socket is a net.Socket.
 interface TypedSocket extends net.Socket {
+  /** Adds a listener; that of `'error'` gets what an error of connectx can tell. */
   addListener<E extends keyof Events>(event: E, listener: (...args: Events[E]) => void): this;
+  /** Adds a listener, of any other event. */
   addListener(event: string | symbol, listener: AnyListener): this;
+  /** Adds a listener; that of `'error'` gets what an error of connectx can tell. */
   on<E extends keyof Events>(event: E, listener: (...args: Events[E]) => void): this;
+  /** Adds a listener, of any other event. */
   on(event: string | symbol, listener: AnyListener): this;
+  /** Adds a listener for one time; that of `'error'` gets what an error of connectx can tell. */
   once<E extends keyof Events>(event: E, listener: (...args: Events[E]) => void): this;
+  /** Adds a listener for one time, of any other event. */
   once(event: string | symbol, listener: AnyListener): this;
+  /** Adds a listener before the others; that of `'error'` gets what an error of connectx can tell. */
   prependListener<E extends keyof Events>(event: E, listener: (...args: Events[E]) => void): this;
+  /** Adds a listener before the others, of any other event. */
   prependListener(event: string | symbol, listener: AnyListener): this;
+  /** Adds a listener for one time, before the others; that of `'error'` gets what an error of connectx can tell. */
   prependOnceListener<E extends keyof Events>(event: E, listener: (...args: Events[E]) => void): this;
+  /** Adds a listener for one time, before the others, of any other event. */
   prependOnceListener(event: string | symbol, listener: AnyListener): this;
 }
 
