@@ -54,8 +54,9 @@ Napi::Value SocketJs(const Napi::CallbackInfo& info) {
   return ToJs(info, os::Socket(Int(info, 0), Int(info, 1), Int(info, 2)));
 }
 
-// Refuses a descriptor that is no socket: a wrong number must not close somebody's file or pipe. Where the kernel does not
-// say what it is (a sandbox may forbid the question), it is closed: a socket must not stay open for want of an answer.
+// Refuses a descriptor that is no socket: a wrong number must not close somebody's file or pipe. Where the kernel does
+// not say what it is (a sandbox may forbid the question), it is closed: a socket must not stay open for want of an
+// answer.
 Napi::Value CloseJs(const Napi::CallbackInfo& info) {
   const int error = CheckIsSocket(Int(info, 0)).error;
   const bool is_socket = error != ENOTSOCK && error != EBADF;
