@@ -16,7 +16,7 @@ export const parts = {
     what: 'clients and servers that the tests use',
     megabytes: 37,
   },
-  package: { folder: 'scripts/package', what: 'package managers and linters of packages', megabytes: 228 },
+  package: { folder: 'scripts/package', what: 'package managers and linters of packages', megabytes: 326 },
   zig: { folder: 'scripts/zig', what: 'Zig, which compiles for every target', megabytes: 395 },
 };
 
