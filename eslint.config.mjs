@@ -1,5 +1,6 @@
 import eslint from '@eslint/js';
 import tseslint from 'typescript-eslint';
+import house from './scripts/house-rules.mjs';
 import { layerRules } from './scripts/layers.mjs';
 
 export default tseslint.config(
@@ -46,6 +47,16 @@ export default tseslint.config(
     },
   },
   ...layerRules,
+  {
+    files: ['src/**'],
+    plugins: { house },
+    rules: {
+      'max-lines': ['error', 300],
+      'house/mutable-fields': ['error', 5],
+      'house/no-circle': 'error',
+    },
+  },
+  { files: ['src/udp/**'], rules: { 'house/mutable-fields': ['error', 6] } },
   {
     // V8 stops a worker thread that is being terminated wherever a function of JavaScript is entered. A descriptor that is open by then, and
     // has not been adopted, stays open until the process ends.

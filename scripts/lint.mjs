@@ -2,7 +2,7 @@
 // are Debian's clang-format and clang-tidy; without them the C++ is left out, which CI does not allow.
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { readdirSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import { root, run, works } from './lib.mjs';
@@ -19,6 +19,15 @@ const cxx = ['native', 'test/native', 'test/fuzz', 'bench/native'].flatMap((fold
     .filter((name) => /\.(c|cc|h)$/.test(name) && !name.startsWith('build/'))
     .map((name) => join(folder, name)),
 );
+
+// As eslint sees to it for src/.
+const long = cxx
+  .filter((name) => name.startsWith('native/'))
+  .filter((name) => readFileSync(join(root, name), 'utf8').split('\n').length > 301);
+if (long.length > 0) {
+  console.error(`More than 300 lines: ${long.join(', ')}`);
+  process.exit(1);
+}
 
 function leftOut(what, tool) {
   console.log(`left out: ${what}, for want of ${tool}`);

@@ -1,33 +1,12 @@
-// One attempt to connect one net.Socket handle to one address: prepares a descriptor, and lets Node's core connect it. This is what
-// each connection costs beyond core, so it has no more steps, and takes no more memory, than most of them need; the rest is
-// the slow path's.
-import { constants } from 'node:os';
-import { type Destination, type Family, mayBeginWithZero } from '../values/address';
-import { openAndAdopt } from './adopt';
+// One attempt to connect one net.Socket handle to one address: what is known of it. fast_path.ts makes it, slow_path.ts where that is
+// not enough. There is one for each connection, so it takes no more memory than most of them need.
+import type { Destination, Family } from '../values/address';
 import { callConnect, callConnect6, type ConnectRequest, type HandleOwner, type TcpHandle } from './core_handle';
 import { addLocalEnd, complete } from '../errors/connectx_error';
 import type { Failure } from '../connect/failure';
-import { fail, failWith } from './fail';
-import { kernelOf } from '../kernel/kernel';
 import type { Native } from '../kernel/addon';
-import { netDenial } from '../kernel/permission';
-import { planPorts, type Technique } from './port_plan';
-import { connectSlowly } from './slow_path';
+import type { Technique } from './port_plan';
 import type { Source } from '../source/options';
-import { isPool } from '../source/pool';
-import { lacksZone, resolveSource } from '../source/resolve';
-import { connected } from './verify';
-
-const { errno } = constants;
-
-const kAttempt = Symbol('connectx.attempt');
-
-type Shadowed = TcpHandle & { [kAttempt]?: Attempt | undefined };
-
-// Not a closure of each attempt: it would take as much memory as the attempt.
-function connectAttempted(this: Shadowed, request: ConnectRequest): number {
-  return (this[kAttempt] as Attempt).connect(request);
-}
 
 export class Attempt {
   /** The source address that was bound, null where the kernel was to choose. */
@@ -38,8 +17,9 @@ export class Attempt {
   /** How the port was got, or would have been. */
   technique: Technique | undefined = undefined;
 
-  readonly handle: Shadowed;
-  private readonly coreConnect: TcpHandle['connect'];
+  readonly handle: TcpHandle;
+  /** What `handle.connect` (or `connect6`) is while nobody shadows it. */
+  readonly coreConnect: TcpHandle['connect'];
 
   constructor(
     readonly native: Native,
@@ -58,45 +38,6 @@ export class Attempt {
   get destination(): Destination {
     const { address, port, family } = this;
     return { address, port, family };
-  }
-
-  /**
-   * To be called when core announces that it will connect the handle. When it then does (a listener or a block list may
-   * prevent it), the handle gets a descriptor with the source bound first.
-   */
-  begin(): void {
-    const { handle } = this;
-    handle[kAttempt] = this;
-    if (this.family === 6) handle.connect6 = connectAttempted;
-    else handle.connect = connectAttempted;
-  }
-
-  /** 0 or a negative errno, as everything that answers core. */
-  connect(request: ConnectRequest): number {
-    const { native, source, handle, family } = this;
-    // Back to core's own, so that the handle does not keep the attempt alive.
-    handle[kAttempt] = undefined;
-    if (family === 6) handle.connect6 = this.coreConnect;
-    else handle.connect = this.coreConnect;
-    const denial = netDenial(native);
-    if (denial !== undefined) {
-      this.failure = { ...NOTHING_KNOWN, thrown: { error: denial } };
-      return -errno.EACCES;
-    }
-    const local = localOf(source, this);
-    if (local === undefined) return connectSlowly(this, request);
-    const kernel = kernelOf(native);
-    const plan = planPorts(source, local !== null, kernel);
-    const [technique] = plan;
-    if (technique?.kind !== 'assign') return connectSlowly(this, request);
-    this.localAddress = local;
-    this.technique = technique;
-    const outcome = openAndAdopt(this, local, 0, technique.range);
-    if (outcome < 0) return failWith(this, outcome);
-    const status = this.callCore(request);
-    if (status === -errno.EADDRNOTAVAIL && plan.length > 1) return connectSlowly(this, request, plan);
-    if (status !== 0) return fail(this, -status, 'connect');
-    return connected(this, request, technique);
   }
 
   /** Core's connect of the handle. */
@@ -129,17 +70,4 @@ export class Attempt {
     const end = this.native.getsockname(this.handle.fd);
     return typeof end === 'number' ? undefined : { address: this.localAddress, port: end.port };
   }
-}
-
-const NOTHING_KNOWN: Failure = { errno: errno.EACCES, syscall: 'connect', reason: undefined, advice: '' };
-
-/** The source address of this destination, null where the kernel is to choose; undefined where the slow path has to see to that. */
-function localOf(source: Source, destination: Destination): string | null | undefined {
-  const { address, port, range } = source;
-  if (port !== 0 || range !== undefined) return undefined;
-  if (address === undefined) return null;
-  if (typeof address === 'function' || isPool(address)) return undefined;
-  const local = resolveSource(source, destination);
-  if (destination.family === 4 || local === null || local === undefined) return local;
-  return mayBeginWithZero(local) || lacksZone(source, local) ? undefined : local;
 }

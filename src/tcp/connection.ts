@@ -3,6 +3,7 @@
 import type * as net from 'node:net';
 import type { Family } from '../values/address';
 import { Attempt } from './attempt';
+import { begin } from './fast_path';
 import type { HandleOwner, TcpHandle } from './core_handle';
 import { ConnectxError, errorsIn, isError, unsupported } from '../errors/connectx_error';
 import { refuseOnFallback } from '../connect/without_addon';
@@ -75,13 +76,14 @@ export class Connection {
     if (handle.fd >= 0) return;
     const { native, source } = this;
     const owner = socket as unknown as HandleOwner;
-    const attempt =
-      native === undefined
-        ? new FallbackAttempt(source, owner, { address, port, family })
-        : new Attempt(native, source, owner, address, port, family);
     if (this.attempt !== undefined) this.earlier = this.attempts();
-    this.attempt = attempt;
-    attempt.begin();
+    if (native === undefined) {
+      this.attempt = new FallbackAttempt(source, owner, { address, port, family });
+      this.attempt.begin();
+    } else {
+      this.attempt = new Attempt(native, source, owner, address, port, family);
+      begin(this.attempt);
+    }
   }
 
   private attempts(): readonly AnyAttempt[] {

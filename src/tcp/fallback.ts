@@ -30,7 +30,7 @@ export class FallbackAttempt {
     this.localPort = source.port;
   }
 
-  /** As that of `Attempt`. */
+  /** As that of fast_path.ts. */
   begin(): void {
     const { handle } = this;
     const name = this.destination.family === 6 ? 'connect6' : 'connect';

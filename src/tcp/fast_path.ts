@@ -1,0 +1,81 @@
+// How most connections are made: one descriptor, prepared by one call of the addon, and Node's core connects it. This is what each
+// connection costs beyond core, so it has no more steps than most of them need; the rest is the slow path's.
+import { constants } from 'node:os';
+import { type Destination, mayBeginWithZero } from '../values/address';
+import { openAndAdopt } from './adopt';
+import type { Attempt } from './attempt';
+import type { ConnectRequest, TcpHandle } from './core_handle';
+import type { Failure } from '../connect/failure';
+import { fail, failWith } from './fail';
+import { kernelOf } from '../kernel/kernel';
+import { netDenial } from '../kernel/permission';
+import { planPorts } from './port_plan';
+import { connectSlowly } from './slow_path';
+import type { Source } from '../source/options';
+import { isPool } from '../source/pool';
+import { lacksZone, resolveSource } from '../source/resolve';
+import { connected } from './verify';
+
+const { errno } = constants;
+
+const NOTHING_KNOWN: Failure = { errno: errno.EACCES, syscall: 'connect', reason: undefined, advice: '' };
+
+const kAttempt = Symbol('connectx.attempt');
+
+type Shadowed = TcpHandle & { [kAttempt]?: Attempt | undefined };
+
+/**
+ * To be called when core announces that it will connect the handle. When it then does (a listener or a block list may
+ * prevent it), the handle gets a descriptor with the source bound first.
+ */
+export function begin(attempt: Attempt): void {
+  const handle: Shadowed = attempt.handle;
+  handle[kAttempt] = attempt;
+  if (attempt.family === 6) handle.connect6 = connectAttempted;
+  else handle.connect = connectAttempted;
+}
+
+// Not a closure of each attempt: it would take as much memory as the attempt.
+function connectAttempted(this: Shadowed, request: ConnectRequest): number {
+  const attempt = this[kAttempt] as Attempt;
+  // Back to core's own, so that the handle does not keep the attempt alive.
+  this[kAttempt] = undefined;
+  if (attempt.family === 6) this.connect6 = attempt.coreConnect;
+  else this.connect = attempt.coreConnect;
+  return connect(attempt, request);
+}
+
+/** 0 or a negative errno, as everything that answers core. */
+function connect(attempt: Attempt, request: ConnectRequest): number {
+  const { native, source } = attempt;
+  const denial = netDenial(native);
+  if (denial !== undefined) {
+    attempt.failure = { ...NOTHING_KNOWN, thrown: { error: denial } };
+    return -errno.EACCES;
+  }
+  const local = localOf(source, attempt);
+  if (local === undefined) return connectSlowly(attempt, request);
+  const kernel = kernelOf(native);
+  const plan = planPorts(source, local !== null, kernel);
+  const [technique] = plan;
+  if (technique?.kind !== 'assign') return connectSlowly(attempt, request);
+  attempt.localAddress = local;
+  attempt.technique = technique;
+  const outcome = openAndAdopt(attempt, local, 0, technique.range);
+  if (outcome < 0) return failWith(attempt, outcome);
+  const status = attempt.callCore(request);
+  if (status === -errno.EADDRNOTAVAIL && plan.length > 1) return connectSlowly(attempt, request, plan);
+  if (status !== 0) return fail(attempt, -status, 'connect');
+  return connected(attempt, request, technique);
+}
+
+/** The source address of this destination, null where the kernel is to choose; undefined where the slow path has to see to that. */
+function localOf(source: Source, destination: Destination): string | null | undefined {
+  const { address, port, range } = source;
+  if (port !== 0 || range !== undefined) return undefined;
+  if (address === undefined) return null;
+  if (typeof address === 'function' || isPool(address)) return undefined;
+  const local = resolveSource(source, destination);
+  if (destination.family === 4 || local === null || local === undefined) return local;
+  return mayBeginWithZero(local) || lacksZone(source, local) ? undefined : local;
+}
