@@ -1,4 +1,4 @@
-// Loads the prebuilt binaries, as far as this machine can: `npm run prebuild:try`. x64 in this Node; arm64 in npm's Node for it,
+// Loads the prebuilt binaries, as far as this machine can: `npm run prebuild:try [-- linux-x64 ...]`. x64 in this Node; arm64 in npm's Node for it,
 // emulated by qemu (which knows neither every socket option nor sock_diag's dumps, so no more is tried than to connect); musl
 // in a small program, for there is no Node for it to be had. What is left out is named, and with CI=true not allowed.
 import { spawnSync } from 'node:child_process';
@@ -57,7 +57,13 @@ function inProgram({ arch, file }) {
   return compiled.failed ? compiled : attempt(load, [join(prebuilds, file)]);
 }
 
-const rows = targets.map((target) => {
+const given = process.argv.slice(2);
+const chosen = given.length === 0 ? targets : targets.filter(({ name }) => given.includes(name));
+if (chosen.length < given.length) {
+  console.error(`The targets are ${targets.map(({ name }) => name).join(', ')}.`);
+  process.exit(2);
+}
+const rows = chosen.map((target) => {
   const { said, failed = false, leftOut } = target.libc === 'musl' ? inProgram(target) : inNode(target);
   const detail = leftOut === undefined ? said : `left out: ${leftOut}`;
   console.log(`${target.name}: ${failed ? 'FAILED: ' : ''}${detail}`);

@@ -214,7 +214,7 @@ const identities = new WeakMap<object, number>();
 let lastIdentity = 0;
 
 // Undefined for what core's name has. Functions and pools count by identity; what only holds two addresses does not, because
-// it may be written anew for each request.
+// each request may have an object of its own.
 function addressKey(value: SourceOptions['localAddress']): unknown {
   if (typeof value !== 'function' && (typeof value !== 'object' || (value as unknown) === null)) return undefined;
   const prototype: unknown = Object.getPrototypeOf(value);

@@ -161,7 +161,7 @@ export function hookIsGone(): ConnectxError {
   return unsupported('connectionAttempt', why);
 }
 
-// Each by its name: in a loop over the names, V8 would look each of them up anew.
+// Each by its name: V8 keeps where it found a property that the code names, and not one that a loop variable names.
 function missingMethod({ open, bind, bind6, connect, connect6 }: Partial<TcpHandle>): string | undefined {
   if (typeof open !== 'function') return 'open';
   if (typeof bind !== 'function') return 'bind';

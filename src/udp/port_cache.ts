@@ -81,7 +81,7 @@ export class PortCache {
     let list = this.#lists.get(name);
     if (list === undefined) {
       list = Uint16Array.from(portsOf([bounds], this.#reserved)).filter((port) => port !== except);
-      // Each range that was ever asked for would stay; a few are enough.
+      // Without a bound, each range that a program names once would stay.
       if (this.#lists.size >= 16) this.#lists.clear();
       this.#lists.set(name, list);
     }

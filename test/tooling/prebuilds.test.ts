@@ -9,8 +9,8 @@ import { defects, defectsOf, targets } from '../../scripts/prebuilds.mjs';
 import { BUILT_ADDON, isPrebuilt, npmInstall, pack, PREBUILT, type Packed, type Project } from '../helpers/package.js';
 
 const root = join(import.meta.dirname, '../..');
-/** Whether `npm run prebuild` has made all of them, of the sources as they are. */
-const areBuilt = targets.every(({ file }) => newest(join(root, 'prebuilds', file)) > newest(join(root, 'native')));
+/** Those that `npm run prebuild` has made of the sources as they are: .ci/run has it make some. */
+const built = targets.filter(({ file }) => newest(join(root, 'prebuilds', file)) > newest(join(root, 'native')));
 const here = isPrebuilt ? '' : ' [with the addon of this machine, for `npm run prebuild` was not run]';
 
 describe(`npm install --ignore-scripts of the tarball, without a compiler${here}`, () => {
@@ -140,10 +140,10 @@ describe('what is asked of a binary', () => {
     }
   });
 
-  test.skipIf(!areBuilt)(
-    `those of npm run prebuild pass it${areBuilt ? '' : ' [left out: they were not built]'}`,
+  test.skipIf(built.length === 0)(
+    `those of npm run prebuild pass it${built.length === 0 ? ' [left out: none was built]' : ''}`,
     () => {
-      expect(defectsOf(join(root, 'prebuilds'))).toEqual([]);
+      expect(defectsOf(join(root, 'prebuilds'), built)).toEqual([]);
     },
   );
 });
