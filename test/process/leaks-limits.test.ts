@@ -4,11 +4,11 @@ import * as net from 'node:net';
 import { promisify } from 'node:util';
 import { describe, expect, test } from 'vitest';
 import { families, SERVER, smallNetwork } from '../helpers/families.js';
+import { CALLS } from '../helpers/leaks.js';
 import { describeIsolated, useNetwork } from '../helpers/netns.js';
 import { fixture, runUnprivileged } from '../helpers/run.js';
 import { track } from '../helpers/sockets.js';
 
-const CALLS = 10_000;
 const { source, remote } = families[0] ?? { source: '', remote: '' };
 
 interface Left {
