@@ -1,9 +1,10 @@
 // Compiles the addon out of what the package has for it, with any compiler, and leaves build/ as it is.
+import { spawnSync } from 'node:child_process';
 import { cpSync, existsSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
-import { root, run } from './lib.mjs';
+import { root } from './lib.mjs';
 
 /**
  * Compiles the addon for `arch` and puts it into the file `to`. `environment(tool)`: variables such as CXX; `tool(name, command)` makes a
@@ -27,12 +28,20 @@ export function compile({ arch, to, environment }) {
     const nodedir = existsSync(join(prefix, 'include/node/node_api.h')) ? [`--nodedir=${prefix}`] : [];
     const nodeGyp = createRequire(import.meta.url).resolve('node-gyp/bin/node-gyp.js');
     const args = ['rebuild', '-C', 'native', `--arch=${arch}`, '--loglevel=warn', '--jobs=max', ...nodedir];
-    run(process.execPath, [nodeGyp, ...args], {
+    // make tells of each file on its standard output. Zig, which builds its C++ library meanwhile, warns of that library 14,000 times;
+    // this project's own code is compiled with -Werror.
+    const { status, error, stderr } = spawnSync(process.execPath, [nodeGyp, ...args], {
       cwd: folder,
       env: { ...process.env, ...environment(tool) },
-      // make tells of each file on its standard output.
-      stdio: ['ignore', 'ignore', 'inherit'],
+      stdio: ['ignore', 'ignore', 'pipe'],
+      encoding: 'utf8',
+      maxBuffer: 2 ** 28,
     });
+    if (error) throw error;
+    if (status !== 0) {
+      console.error(stderr);
+      process.exit(status ?? 1);
+    }
     mkdirSync(dirname(to), { recursive: true });
     cpSync(join(folder, 'build/Release/connectx.node'), to);
   } finally {

@@ -67,8 +67,10 @@ function build(wanted) {
     (entry) => wanted === targets && entry.isDirectory(),
   );
   for (const { name } of old) rmSync(join(prebuilds, name), { recursive: true });
-  console.log(`Building ${wanted.length === 1 ? 'one binary' : `${wanted.length} binaries`}: a minute each`);
-  for (const { arch, zig: triple, file } of wanted) {
+  for (const { name, arch, zig: triple, file } of wanted) {
+    console.log(
+      `Building ${name}: two minutes the first time, when Zig builds its C++ library for it; then 20 seconds`,
+    );
     // Zig's default are the checks of UndefinedBehaviorSanitizer where there is no -O.
     const flags = ['-target', triple, '-fno-sanitize=undefined'].join(' ');
     compile({
