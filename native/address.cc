@@ -103,6 +103,8 @@ bool Address::IsUnspecified() const {
   return std::memcmp(plain.ip(), kNone, plain.ip_length()) == 0;
 }
 
+bool Address::IsLinkLocal() const { return family() == AF_INET6 && IN6_IS_ADDR_LINKLOCAL(&v6()->sin6_addr); }
+
 Address Address::Unmapped() const {
   if (family() != AF_INET6 || !IN6_IS_ADDR_V4MAPPED(&v6()->sin6_addr)) return *this;
   sockaddr_storage storage = {};

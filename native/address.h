@@ -36,6 +36,8 @@ class Address {
   bool SameIp(const Address& other) const;
   // 0.0.0.0, :: or ::ffff:0.0.0.0.
   bool IsUnspecified() const;
+  // fe80::/10.
+  bool IsLinkLocal() const;
   // An IPv4-mapped IPv6 address as the IPv4 address that it stands for; any other one as it is.
   Address Unmapped() const;
   // Without the zone.

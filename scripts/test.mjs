@@ -38,6 +38,7 @@ const { status, error } = spawnSync(file, args, {
     CONNECTX_TEST_SUMMARY: summary,
     CONNECTX_TEST_NAMESPACE: namespaces ? '1' : '',
     CONNECTX_TEST_CGROUPS: cgroups.path ?? '',
+    CONNECTX_TEST_SK_LOOKUP: cgroups.skLookup ?? '',
     CONNECTX_TEST_CGROUPS_MISSING: cgroups.reason ?? '',
   },
 });

@@ -28,6 +28,15 @@ void PutIp(__be32 (&words)[4], const Address& address) {
   std::memcpy(static_cast<void*>(words), address.ip(), address.ip_length());
 }
 
+// The bytes of a socket's address, as those of the family of the question.
+const uint8_t* BytesAs(int family, uint8_t found, const std::array<uint8_t, 16>& ip) {
+  if (found == family) return ip.data();
+  in6_addr mapped;
+  std::memcpy(&mapped, ip.data(), sizeof mapped);
+  const bool is_mapped = found == AF_INET6 && (IN6_IS_ADDR_V4MAPPED(&mapped) || IN6_IS_ADDR_UNSPECIFIED(&mapped));
+  return is_mapped ? ip.data() + 12 : nullptr;
+}
+
 }  // namespace
 
 std::array<uint8_t, kDiagQuerySize> EncodeDiagQuery(const DiagQuery& query, uint32_t sequence) {
@@ -77,6 +86,8 @@ Result DecodeDiagAnswer(const uint8_t* bytes, size_t length, uint32_t sequence, 
   out->cookie = static_cast<uint64_t>(body.id.idiag_cookie[1]) << 32 | body.id.idiag_cookie[0];
   // Here nothing is swapped: the destination is the remote end.
   out->family = body.idiag_family;
+  out->local_port = ntohs(body.id.idiag_sport);
+  std::memcpy(out->local_ip.data(), static_cast<const void*>(body.id.idiag_src), out->local_ip.size());
   out->remote_port = ntohs(body.id.idiag_dport);
   std::memcpy(out->remote_ip.data(), static_cast<const void*>(body.id.idiag_dst), out->remote_ip.size());
   out->interface = body.id.idiag_if;
@@ -87,11 +98,16 @@ Result DecodeDiagAnswer(const uint8_t* bytes, size_t length, uint32_t sequence, 
 
 bool DiagAnswer::IsConnectedTo(const Address& remote) const {
   if (!found || state != kEstablished || remote_port != remote.port()) return false;
-  if (family == remote.family()) return std::memcmp(remote_ip.data(), remote.ip(), remote.ip_length()) == 0;
-  if (family != AF_INET6) return false;
-  in6_addr found_ip;
-  std::memcpy(&found_ip, remote_ip.data(), sizeof found_ip);
-  return IN6_IS_ADDR_V4MAPPED(&found_ip) && std::memcmp(found_ip.s6_addr + 12, remote.ip(), remote.ip_length()) == 0;
+  const uint8_t* ip = BytesAs(remote.family(), family, remote_ip);
+  return ip != nullptr && std::memcmp(ip, remote.ip(), remote.ip_length()) == 0;
+}
+
+bool DiagAnswer::IsAt(const Address& local) const {
+  static constexpr uint8_t kEvery[16] = {};
+  if (!found || local_port != local.port()) return false;
+  const uint8_t* ip = BytesAs(local.family(), family, local_ip);
+  if (ip == nullptr) return false;
+  return std::memcmp(ip, local.ip(), local.ip_length()) == 0 || std::memcmp(ip, kEvery, local.ip_length()) == 0;
 }
 
 Result SockDiag::Ask(const DiagQuery& query, DiagAnswer* out) {

@@ -27,9 +27,11 @@ struct DiagAnswer {
   // (include/net/tcp_states.h).
   uint8_t state = 0;
   uint64_t cookie = 0;  // SO_COOKIE
-  // The remote end that the found socket is connected to. An AF_INET question may find an AF_INET6 socket, of which the
-  // address is IPv4-mapped.
+  // The local end of the found socket, and the remote one that it is connected to. An AF_INET question may find an
+  // AF_INET6 socket, of which the addresses are IPv4-mapped.
   uint8_t family = 0;
+  uint16_t local_port = 0;
+  std::array<uint8_t, 16> local_ip = {};
   uint16_t remote_port = 0;
   std::array<uint8_t, 16> remote_ip = {};
   uint32_t interface = 0;
@@ -39,6 +41,8 @@ struct DiagAnswer {
   // Connected, and to this remote end: a socket may have been found unconnected and be connected elsewhere by the time
   // the kernel writes the answer.
   bool IsConnectedTo(const Address& remote) const;
+  // Bound to this port, and to this address or to every one. False for a socket that an sk_lookup program has named.
+  bool IsAt(const Address& local) const;
 };
 
 constexpr uint8_t kEstablished = 1;

@@ -10,6 +10,9 @@ namespace connectx {
 
 Result HeldWithOtherDevice(NamespaceSockets* sockets, int fd, const Address& local, const Address& remote,
                            uint32_t interface) {
+  // It binds its socket to its link: whoever has the same one has the same device, which the kernel minds by itself,
+  // and on another link it is another address.
+  if (local.IsLinkLocal()) return Result::Ok(0);
   if (fd >= 0) sockets->MovedTo(fd);
   const Address reached = ReachedFrom(local, remote);
   Result result = sockets->links.Towards(reached, &sockets->interfaces);

@@ -29,7 +29,7 @@ DiagQuery QueryOf(const UdpPlan& plan) {
   return query;
 }
 
-// Who is connected from one local 2-tuple, and to where.
+// Who is on one local 2-tuple, and connected to where.
 class PeersSink : public DumpSink {
  public:
   PeersSink(uint64_t cookie, Ip local) : cookie_(cookie), local_(local) {}
@@ -40,20 +40,31 @@ class PeersSink : public DumpSink {
   void Add(const DumpedSocket& socket) override {
     if (socket.cookie == cookie_) {
       own_ = socket;
-    } else if (socket.state == kEstablished && socket.local == local_) {
+    } else if (socket.local == local_) {
       others_.push_back(socket);
     }
   }
   const std::optional<DumpedSocket>& own() const { return own_; }
-  // A socket that gets, or loses, datagrams of our peer.
-  bool IsShared() const {
-    return std::any_of(others_.begin(), others_.end(), [this](const DumpedSocket& other) {
-      const bool same_device = other.interface == 0 || own_->interface == 0 || other.interface == own_->interface;
-      return same_device && other.remote == own_->remote && other.remote_port == own_->remote_port;
+  // A socket that gets, or loses, datagrams of this peer.
+  bool IsTaken(const Ip& remote, uint16_t port) const {
+    return Any([&](const DumpedSocket& other) {
+      return other.state == kEstablished && other.remote == remote && other.remote_port == port;
     });
+  }
+  // A socket that may be about to connect.
+  bool IsContended() const {
+    return Any([](const DumpedSocket& other) { return other.state == kClosed; });
   }
 
  private:
+  template <typename Is>
+  bool Any(Is is) const {
+    return std::any_of(others_.begin(), others_.end(), [&](const DumpedSocket& other) {
+      const bool same_device = other.interface == 0 || own_->interface == 0 || other.interface == own_->interface;
+      return same_device && is(other);
+    });
+  }
+
   uint64_t cookie_;
   Ip local_;
   std::optional<DumpedSocket> own_;
@@ -61,15 +72,27 @@ class PeersSink : public DumpSink {
 };
 
 // The whole table is looked through: rare, and the one way when all that is known is the cookie.
-Result FindPeers(const UdpPlan& plan, PeersSink* peers) {
+Result FindPeers(const UdpPlan& plan, uint32_t states, PeersSink* peers) {
   Result opened = OpenNetlink(NETLINK_SOCK_DIAG, 0);
   if (!opened.ok()) return opened;
   const Fd fd(opened.value);
   DumpQuestion question;
   question.protocol = IPPROTO_UDP;
-  question.states = StateBit(kEstablished);
+  question.states = states;
   question.low = question.high = plan.source.port();
   return DumpSockets(fd.get(), question, peers);
+}
+
+// UdpInspect() where an sk_lookup program gives to another socket, or to nobody, what is for one that is not connected:
+// a look-up finds neither our own nor one that is about to connect.
+Result InspectAll(const UdpPlan& plan, const UdpSelf& self) {
+  PeersSink peers(self.cookie, IpOf(plan.source));
+  Result result = FindPeers(plan, StateBit(kEstablished) | StateBit(kClosed), &peers);
+  if (!result.ok()) return result;
+  if (!peers.own().has_value()) return Verdict(UdpVerdict::kUnseen);
+  const Address remote = RemoteOf(plan);
+  if (peers.IsTaken(IpOf(remote), remote.port())) return Verdict(UdpVerdict::kTupleInUse);
+  return Verdict(peers.IsContended() ? UdpVerdict::kContended : UdpVerdict::kConnected);
 }
 
 // value is 1 when the socket is connected to where the plan says.
@@ -98,9 +121,10 @@ Result UdpInspect(NamespaceSockets* sockets, const UdpPlan& plan, const UdpSelf&
     DiagAnswer answer;
     result = sockets->diag.Ask(query, &answer);
     if (!result.ok()) return result;
-    if (!answer.found) return Verdict(UdpVerdict::kUnseen);
-    if (answer.cookie == self.cookie) continue;
-    return Verdict(answer.IsConnectedTo(query.remote) ? UdpVerdict::kTupleInUse : UdpVerdict::kContended);
+    if (answer.found && answer.cookie == self.cookie) continue;
+    if (answer.IsConnectedTo(query.remote)) return Verdict(UdpVerdict::kTupleInUse);
+    if (!answer.IsAt(query.local)) return InspectAll(plan, self);
+    return Verdict(UdpVerdict::kContended);
   }
   return Verdict(UdpVerdict::kConnected);
 }
@@ -117,18 +141,22 @@ Result UdpVerify(NamespaceSockets* sockets, const UdpPlan& plan, const UdpSelf& 
   Result result = IsConnectedAsAsked(sockets, plan, self);
   if (!result.ok() || result.value == 1) return result.ok() ? Verdict(UdpVerdict::kConnected) : result;
   PeersSink peers(self.cookie, IpOf(plan.source));
-  result = FindPeers(plan, &peers);
+  result = FindPeers(plan, StateBit(kEstablished), &peers);
   if (!result.ok()) return result;
   if (!peers.own().has_value()) return Verdict(UdpVerdict::kUnseen);
   *peer = AddressOf(peers.own()->remote, peers.own()->remote_port, plan.remote.family());
   const bool itself = peer->port() == plan.source.port() && peer->SameIp(plan.source);
-  if (itself || peers.IsShared()) return Verdict(UdpVerdict::kTupleInUse);
+  const DumpedSocket& own = *peers.own();
+  if (itself || peers.IsTaken(own.remote, own.remote_port)) return Verdict(UdpVerdict::kTupleInUse);
   return Verdict(UdpVerdict::kConnectedElsewhere);
 }
 
 Result UdpOwner(NamespaceSockets* sockets, const UdpPlan& plan) {
   DiagQuery query = QueryOf(plan);
-  Result result = Interfaces(sockets, plan.interface != 0 ? plan.interface : sockets->BornDevice(), query.remote);
+  // A link-local source binds its socket to its link: on another one it is another address.
+  uint32_t device = plan.interface != 0 ? plan.interface : plan.source.scope();
+  if (device == 0) device = sockets->BornDevice();
+  Result result = Interfaces(sockets, device, query.remote);
   if (!result.ok()) return result;
   int state = 0;
   for (uint32_t interface : sockets->interfaces) {
@@ -136,7 +164,8 @@ Result UdpOwner(NamespaceSockets* sockets, const UdpPlan& plan) {
     DiagAnswer answer;
     result = sockets->diag.Ask(query, &answer);
     if (!result.ok()) return result;
-    if (!answer.found || state == kEstablished) continue;
+    // A socket that an sk_lookup program has named gets what no connected one gets, whoever is on the port.
+    if (!answer.IsAt(query.local) || state == kEstablished) continue;
     // Established elsewhere is as good as not connected.
     state = answer.IsConnectedTo(query.remote) ? kEstablished : kClosed;
   }

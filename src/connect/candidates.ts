@@ -73,7 +73,10 @@ export class Sources {
     const { errno = 0, syscall = 'connect' } = last;
     const alike = this.#unreachable === this.#failed && this.#errors.every(({ code }) => code === last.code);
     // The destination's fault: more sources would not help.
-    if (alike) return { errno: -errno, syscall, ...unreachable(-errno, this.#failed), errors: this.#errors };
+    if (alike) {
+      const { localAddress = null } = last;
+      return { errno: -errno, syscall, ...unreachable(-errno, localAddress, this.#failed), errors: this.#errors };
+    }
     return { errno: -errno, syscall, ...poolExhausted(this.#failed), errors: this.#errors };
   }
 

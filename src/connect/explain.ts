@@ -51,7 +51,7 @@ export function explain(of: Circumstances): Explanation {
   // What IPv4 says by itself; see LOOPBACK_SOURCE for IPv6.
   if (of.errno === errno.EINVAL && of.syscall === 'connect' && isLoopback(of.localAddress)) return LOOPBACK_SOURCE;
   // Of a connect that pins nothing, core's error says all there is to say.
-  return of.syscall === 'connect' && of.localAddress !== null ? unreachable(of.errno) : NOTHING;
+  return of.syscall === 'connect' && of.localAddress !== null ? unreachable(of.errno, of.localAddress) : NOTHING;
 }
 
 const ROUTE_ADVICE: ReadonlyMap<number, string> = new Map([
@@ -68,12 +68,21 @@ export function isUnreachable({ code, syscall }: { readonly code: string; readon
   return syscall === 'connect' && ROUTE_CODES.has(code);
 }
 
-/** What connect(2) means by these errnos: the route, and neither the ports nor the source address. */
-export function unreachable(code: number, sources = 1): Explanation {
+/** What connect(2) means by these errnos: the route, and neither the ports nor the source address, of which so many were tried. */
+export function unreachable(code: number, localAddress: string | null, sources = 1): Explanation {
   const why = ROUTE_ADVICE.get(code);
   if (why === undefined) return NOTHING;
   const from = sources === 1 ? 'this source' : `any of the ${sources} sources that were tried`;
-  return { reason: undefined, advice: `the destination cannot be reached from ${from}: ${why}` };
+  const zone = sources === 1 && localAddress !== null ? zoneOf(localAddress) : undefined;
+  return { reason: undefined, advice: `the destination cannot be reached from ${from}: ${zone ?? why}` };
+}
+
+// bind(2) has bound the socket to the link of a link-local address, and it routes over no other one.
+function zoneOf(localAddress: string): string | undefined {
+  const parsed = parseAddress(localAddress);
+  if (parsed?.scope !== 'link-local' || parsed.zone === undefined) return undefined;
+  const { zone } = parsed;
+  return `a link-local source leads over its own interface only, and there is no way to it over ${zone}: see \`ip route get ... oif ${zone}\``;
 }
 
 function explainNotAvailable(of: Circumstances): Explanation {
@@ -184,7 +193,12 @@ export function familyMismatch(destination: string, source: Source): Explanation
     typeof address === 'function'
       ? 'localAddress() gave none for it'
       : `${isPool(address) ? 'the pool' : 'localAddress'} has none`;
-  return { reason: 'family-mismatch', advice: `the destination needs an ${family} source address, and ${why}` };
+  const advice = `the destination needs an ${family} source address, and ${why}`;
+  const other = family === 'IPv6' ? 4 : 6;
+  return {
+    reason: 'family-mismatch',
+    advice: `${advice}: add one, or connect with family: ${other} where the name allows it`,
+  };
 }
 
 export const PRIVILEGED_PORT: Explanation = {

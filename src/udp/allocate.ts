@@ -67,7 +67,8 @@ export function* allocate(attempt: UdpAttempt): Work<Lease> {
       refusal = error.refusal || refusal;
     }
   }
-  throw refusal === 0 ? exhaustedError(attempt) : failureOf(attempt, refusal);
+  if (refusal !== 0) throw failureOf(attempt, refusal);
+  throw port === 0 ? exhaustedError(attempt) : refusalOf(attempt, errno.EADDRINUSE, 'bind', portLocked(port));
 }
 
 function* onePort(attempt: UdpAttempt, port: number): Work<Lease> {

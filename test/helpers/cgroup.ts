@@ -10,7 +10,8 @@ export const leftOutWithoutCgroups =
 export const hasCgroups = path !== '';
 
 /**
- * `service`: connect(2) to {@link SERVICE} goes to the two backends in turn, and getpeername(2) calls them by the name of the service.
+ * `service`: connect(2) to {@link SERVICE} goes to the two backends in turn, port 80 of it to their port 20001, and getpeername(2) calls them
+ * by the name of the service.
  * `device`: each socket is born bound to the interface of index {@link DEVICE_INDEX} (`ip link add NAME index 50 ...`).
  */
 export type Cgroup = 'service' | 'device';
@@ -21,6 +22,9 @@ export const SERVICE = {
 } as const;
 
 export const DEVICE_INDEX = 50;
+
+/** Where scripts/sk-lookup.mjs listens; to be asked where {@link hasCgroups}. */
+export const skLookupSocket = process.env.CONNECTX_TEST_SK_LOOKUP ?? '';
 
 /** The command as one that runs in the cgroup: a program and its arguments. */
 export function inCgroup(cgroup: Cgroup, command: readonly string[]): [file: string, args: string[]] {

@@ -1,6 +1,7 @@
 // For the tests: BPF programs on a cgroup that do to sockets what Cilium's socket load balancing, Kubernetes services
-// and `ip vrf exec` do. They are made here, instruction by instruction, and stay until the cgroup is removed. It takes
-// root.
+// and `ip vrf exec` do, and one on a network namespace that gives whatever comes for a UDP socket that is not connected
+// to a socket of its own (sk_lookup). They are made here, instruction by instruction; those of a cgroup stay until it
+// is removed. It takes root.
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <linux/bpf.h>
@@ -92,11 +93,16 @@ void Finish(Program* program, const std::vector<size_t>& jumps) {
 
 // NOLINTBEGIN(misc-redundant-expression): some of the kernel's codes are 0, and say what is meant.
 
-// connect(2) to the service goes to the two backends in turn.
+// connect(2) to the service goes to the two backends in turn, and port 80 of it to their port 20001.
 Program Connect(int family, int counter, const Ip& service, const Ip (&backends)[2]) {
   Program program = {Move(BPF_REG_6, BPF_REG_1)};
   std::vector<size_t> jumps;
   SkipUnless(&program, &jumps, family, service);
+  constexpr size_t kPort = offsetof(bpf_sock_addr, user_port);
+  program.push_back(Load(BPF_REG_2, BPF_REG_6, kPort));
+  program.push_back(Instruction(BPF_JMP32 | BPF_JNE | BPF_K, BPF_REG_2, 0, 2, htons(80)));
+  program.push_back(Set(BPF_REG_2, htons(20001)));
+  program.push_back(Store(BPF_REG_6, BPF_REG_2, kPort));
   const Program turn = {
       Instruction(BPF_ST | BPF_W | BPF_MEM, BPF_REG_10, 0, -4, 0),
       Move(BPF_REG_2, BPF_REG_10),
@@ -183,6 +189,81 @@ int AttachService(int cgroup, int family, const Ip& service, const Ip (&backends
   return error;
 }
 
+constexpr uint32_t kFamilies[] = {AF_INET, AF_INET6};
+
+// Sockets for SkLookup(), one for each of kFamilies.
+int SocketMap() {
+  bpf_attr attr = {};
+  attr.map_type = BPF_MAP_TYPE_SOCKMAP;
+  attr.key_size = 4;
+  attr.value_size = 8;
+  attr.max_entries = 2;
+  return Bpf(BPF_MAP_CREATE, &attr);
+}
+
+int PutSocket(int map, uint32_t key, int fd) {
+  const auto value = static_cast<uint64_t>(fd);
+  bpf_attr attr = {};
+  attr.map_fd = static_cast<uint32_t>(map);
+  attr.key = reinterpret_cast<uint64_t>(&key);
+  attr.value = reinterpret_cast<uint64_t>(&value);
+  return Bpf(BPF_MAP_UPDATE_ELEM, &attr);
+}
+
+// Every look-up of a UDP socket that finds none that is connected finds the one of the map.
+Program SkLookup(int map) {
+  Program program = {Move(BPF_REG_6, BPF_REG_1)};
+  std::vector<size_t> jumps;
+  program.push_back(Load(BPF_REG_2, BPF_REG_6, offsetof(bpf_sk_lookup, protocol)));
+  jumps.push_back(program.size());
+  program.push_back(Instruction(BPF_JMP32 | BPF_JNE | BPF_K, BPF_REG_2, 0, 0, IPPROTO_UDP));
+  program.push_back(Load(BPF_REG_2, BPF_REG_6, offsetof(bpf_sk_lookup, family)));
+  program.push_back(Set(BPF_REG_3, 0));
+  program.push_back(Instruction(BPF_JMP32 | BPF_JEQ | BPF_K, BPF_REG_2, 0, 1, static_cast<int>(kFamilies[0])));
+  program.push_back(Set(BPF_REG_3, 1));
+  program.push_back(Instruction(BPF_STX | BPF_W | BPF_MEM, BPF_REG_10, BPF_REG_3, -4, 0));
+  const Program look = {
+      Move(BPF_REG_2, BPF_REG_10),
+      Instruction(BPF_ALU64 | BPF_ADD | BPF_K, BPF_REG_2, 0, 0, -4),
+      Instruction(BPF_LD | BPF_DW | BPF_IMM, BPF_REG_1, BPF_PSEUDO_MAP_FD, 0, map),
+      Instruction(0, 0, 0, 0, 0),
+      Instruction(BPF_JMP | BPF_CALL, 0, 0, 0, BPF_FUNC_map_lookup_elem),
+  };
+  program.insert(program.end(), look.begin(), look.end());
+  jumps.push_back(program.size());
+  program.push_back(Instruction(BPF_JMP | BPF_JEQ | BPF_K, BPF_REG_0, 0, 0, 0));
+  const Program assign = {
+      Move(BPF_REG_7, BPF_REG_0),
+      Move(BPF_REG_1, BPF_REG_6),
+      Move(BPF_REG_2, BPF_REG_7),
+      Set(BPF_REG_3, 0),
+      Instruction(BPF_JMP | BPF_CALL, 0, 0, 0, BPF_FUNC_sk_assign),
+      Move(BPF_REG_1, BPF_REG_7),
+      Instruction(BPF_JMP | BPF_CALL, 0, 0, 0, BPF_FUNC_sk_release),
+  };
+  program.insert(program.end(), assign.begin(), assign.end());
+  Finish(&program, jumps);
+  return program;
+}
+
+int AttachSkLookup(int netns, int map) {
+  static constexpr char kLicense[] = "MIT";
+  const Program program = SkLookup(map);
+  bpf_attr attr = {};
+  attr.prog_type = BPF_PROG_TYPE_SK_LOOKUP;
+  attr.expected_attach_type = BPF_SK_LOOKUP;
+  attr.insns = reinterpret_cast<uint64_t>(program.data());
+  attr.insn_cnt = static_cast<uint32_t>(program.size());
+  attr.license = reinterpret_cast<uint64_t>(kLicense);
+  const Fd loaded(Bpf(BPF_PROG_LOAD, &attr));
+  if (loaded.get() < 0 || netns < 0) return loaded.get() < 0 ? loaded.get() : 0;
+  attr = {};
+  attr.link_create.prog_fd = static_cast<uint32_t>(loaded.get());
+  attr.link_create.target_fd = static_cast<uint32_t>(netns);
+  attr.link_create.attach_type = BPF_SK_LOOKUP;
+  return Bpf(BPF_LINK_CREATE, &attr);
+}
+
 std::string Text(napi_env env, napi_value value) {
   char text[512];
   size_t length = 0;
@@ -226,8 +307,35 @@ napi_value Device(napi_env env, napi_callback_info info) {
                 Attach(cgroup.get(), SocketCreate(device), BPF_PROG_TYPE_CGROUP_SOCK, BPF_CGROUP_INET_SOCK_CREATE));
 }
 
+// skLookup(pid, fd, fd) -> a descriptor, or -errno: while it is open, all that comes in the network namespace of the
+// process for UDP sockets that are not connected is for these two sockets of the process, the one of IPv4 and the one
+// of IPv6. With a pid of 0 nothing is attached; 0 says that it could be.
+napi_value SkLookupJs(napi_env env, napi_callback_info info) {
+  size_t count = 3;
+  napi_value arguments[3];
+  napi_get_cb_info(env, info, &count, arguments, nullptr, nullptr);
+  int32_t numbers[3] = {};
+  for (size_t i = 0; i < 3; i++) napi_get_value_int32(env, arguments[i], &numbers[i]);
+  const Fd map(SocketMap());
+  if (map.get() < 0) return Number(env, map.get());
+  if (numbers[0] == 0) return Number(env, AttachSkLookup(-1, map.get()));
+  const Fd process(static_cast<int>(syscall(SYS_pidfd_open, numbers[0], 0)));
+  if (process.get() < 0) return Number(env, -errno);
+  for (uint32_t key = 0; key < 2; key++) {
+    const Fd theirs(static_cast<int>(syscall(SYS_pidfd_getfd, process.get(), numbers[1 + key], 0)));
+    if (theirs.get() < 0) return Number(env, -errno);
+    const int put = PutSocket(map.get(), key, theirs.get());
+    if (put < 0) return Number(env, put);
+  }
+  const Fd netns(open(("/proc/" + std::to_string(numbers[0]) + "/ns/net").c_str(), O_RDONLY | O_CLOEXEC));
+  if (netns.get() < 0) return Number(env, -errno);
+  return Number(env, AttachSkLookup(netns.get(), map.get()));
+}
+
 napi_value Init(napi_env env, napi_value exports) {
   napi_value function;
+  napi_create_function(env, "skLookup", NAPI_AUTO_LENGTH, SkLookupJs, nullptr, &function);
+  napi_set_named_property(env, exports, "skLookup", function);
   napi_create_function(env, "service", NAPI_AUTO_LENGTH, Service, nullptr, &function);
   napi_set_named_property(env, exports, "service", function);
   napi_create_function(env, "device", NAPI_AUTO_LENGTH, Device, nullptr, &function);
