@@ -25,6 +25,7 @@
             "tcp/prepare.cc",
             "tcp/time_wait.cc",
             "tcp/device_conflict.cc",
+            "tcp/port_release.cc",
             "udp/tuple.cc",
             "udp/lock.cc",
             "udp/probe.cc",

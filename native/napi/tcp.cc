@@ -5,6 +5,7 @@
 #include "napi/arguments.h"
 #include "napi/environment.h"
 #include "tcp/device_conflict.h"
+#include "tcp/port_release.h"
 #include "tcp/prepare.h"
 #include "tcp/time_wait.h"
 
@@ -37,7 +38,7 @@ Napi::Value TcpPrepareJs(const Napi::CallbackInfo& info) {
   return ToJs(info, TcpPrepare(plan));
 }
 
-// tcpCheck(fd, family, source | null, low, high, remoteAddress, remotePort) -> verdict
+// tcpCheck(fd, family, source | null, low, high, remoteAddress, remotePort, peer) -> verdict
 Napi::Value TcpCheckJs(const Napi::CallbackInfo& info) {
   const int family = Int(info, 1);
   std::optional<Address> source;
@@ -46,10 +47,17 @@ Napi::Value TcpCheckJs(const Napi::CallbackInfo& info) {
   Address remote;
   parsed = AddressArgument(info, 5, family, Port(info, 6), &remote);
   if (!parsed.ok()) return ToJs(info, parsed);
-  return ToJs(info, TcpCheck(&EnvironmentOf(info)->tcp, Int(info, 0), source, Port(info, 3), Port(info, 4), remote));
+  const bool peer = Flag(info[7]);
+  return ToJs(info,
+              TcpCheck(&EnvironmentOf(info)->tcp, Int(info, 0), source, Port(info, 3), Port(info, 4), remote, peer));
 }
 
 Napi::Value TcpFeaturesJs(const Napi::CallbackInfo& info) { return ToJs(info, TcpFeatures()); }
+
+// tcpReturnsPorts(low, high) -> 1 or 0
+Napi::Value TcpReturnsPortsJs(const Napi::CallbackInfo& info) {
+  return ToJs(info, TcpReturnsPorts(Port(info, 0), Port(info, 1)));
+}
 
 // tcpPin(family, source | null, port, settings | null, over) -> 2 * fd, + 1 where the kernel will assign the port
 Napi::Value TcpPinJs(const Napi::CallbackInfo& info) {
@@ -92,6 +100,7 @@ void AddTcp(Napi::Object* exports, Napi::Object* constants) {
   Add(exports, "tcpPrepare", TcpPrepareJs);
   Add(exports, "tcpCheck", TcpCheckJs);
   Add(exports, "tcpFeatures", TcpFeaturesJs);
+  Add(exports, "tcpReturnsPorts", TcpReturnsPortsJs);
   Add(exports, "tcpPin", TcpPinJs);
   Add(exports, "tcpHeldWithOtherDevice", TcpHeldWithOtherDeviceJs);
   Add(exports, "countTimeWait", CountTimeWaitJs);
@@ -99,7 +108,9 @@ void AddTcp(Napi::Object* exports, Napi::Object* constants) {
                {{"asAsked", TcpVerdict::kAsAsked},
                 {"selfConnected", TcpVerdict::kSelfConnected},
                 {"otherAddress", TcpVerdict::kOtherAddress},
-                {"otherPort", TcpVerdict::kOtherPort}});
+                {"otherPort", TcpVerdict::kOtherPort},
+                {"rewritten", TcpVerdict::kRewritten},
+                {"peerUnknown", TcpVerdict::kPeerUnknown}});
   AddConstants(constants, "tcpFeature",
                {{"bindAddressNoPort", kBindAddressNoPort},
                 {"localPortRange", kLocalPortRange},

@@ -125,23 +125,44 @@ Result TcpPin(NamespaceSockets* sockets, TcpPlan plan, uint16_t port) {
 
 namespace {
 
-// Whether the socket is connected to itself by another name than its own: a BPF program on the cgroup may have
-// rewritten the address. Where the kernel does not say, it is not.
-bool IsOwnPeer(NamespaceSockets* sockets, int fd, const Address& local) {
+// Whether the kernel knows the socket by these ends; nothing where it does not say.
+std::optional<bool> IsKnownBy(NamespaceSockets* sockets, int fd, const Address& local, const Address& remote) {
   sockets->MovedTo(fd);
   uint64_t cookie = 0;
   DiagQuery query;
   query.protocol = IPPROTO_TCP;
-  query.local = query.remote = local.Unmapped();
+  query.local = local.Unmapped();
+  query.remote = remote.Unmapped();
   query.interface = DeviceOf(fd);
   DiagAnswer answer;
-  return CookieOf(fd, &cookie).ok() && sockets->diag.Ask(query, &answer).ok() && answer.cookie == cookie;
+  if (!CookieOf(fd, &cookie).ok() || !sockets->diag.Ask(query, &answer).ok()) return std::nullopt;
+  return answer.found && answer.cookie == cookie;
+}
+
+// Whether the socket is connected to itself, by whatever name: a BPF program on the cgroup may have rewritten the
+// destination, and hides it from getpeername(2). Where the kernel does not say, it is not.
+bool IsOwnPeer(NamespaceSockets* sockets, int fd, const Address& local) {
+  return IsKnownBy(sockets, fd, local, local).value_or(false);
+}
+
+bool IsClosed(int fd) {
+  uint8_t state = 0;  // the first byte of tcp_info
+  socklen_t length = sizeof state;
+  return os::Getsockopt(fd, IPPROTO_TCP, TCP_INFO, &state, &length).ok() && state == kClosed;
+}
+
+// Where connect(2) has led, if not where it was asked to.
+TcpVerdict CheckPeer(NamespaceSockets* sockets, int fd, const Address& local, const Address& remote) {
+  if (IsKnownBy(sockets, fd, local, ReachedFrom(local, remote)).value_or(true)) return TcpVerdict::kAsAsked;
+  if (IsOwnPeer(sockets, fd, local)) return TcpVerdict::kSelfConnected;
+  // On this machine a connect may have been refused by now.
+  return IsClosed(fd) ? TcpVerdict::kPeerUnknown : TcpVerdict::kRewritten;
 }
 
 }  // namespace
 
 Result TcpCheck(NamespaceSockets* sockets, int fd, const std::optional<Address>& source, uint16_t low, uint16_t high,
-                const Address& remote) {
+                const Address& remote, bool peer) {
   Address local;
   Result result = LocalAddress(fd, &local);
   if (!result.ok()) return result;
@@ -154,6 +175,8 @@ Result TcpCheck(NamespaceSockets* sockets, int fd, const std::optional<Address>&
     verdict = TcpVerdict::kOtherAddress;
   } else if (low != 0 && (local.port() < low || local.port() > high)) {
     verdict = TcpVerdict::kOtherPort;
+  } else if (peer) {
+    verdict = CheckPeer(sockets, fd, local, remote);
   }
   return Result::Ok(static_cast<int>(verdict) << 16 | local.port());
 }

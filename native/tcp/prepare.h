@@ -47,12 +47,17 @@ enum class TcpVerdict : int {
   kSelfConnected = 1,
   kOtherAddress = 2,
   kOtherPort = 3,
+  // As asked, but for the destination: a BPF program on the cgroup has rewritten it.
+  kRewritten = 4,
+  // As asked, but for the destination, of which nobody knows: the socket is closed again.
+  kPeerUnknown = 5,
 };
 
 // After connect(2) has returned, and so after the local end is settled: is it what was asked for, and not the remote
-// end itself, by whatever name? value is the local port, with a TcpVerdict above the 16 bits of it.
+// end itself, by whatever name? value is the local port, with a TcpVerdict above the 16 bits of it. Where the address
+// or the port of the destination was rewritten is asked only with `peer`.
 Result TcpCheck(NamespaceSockets* sockets, int fd, const std::optional<Address>& source, uint16_t low, uint16_t high,
-                const Address& remote);
+                const Address& remote, bool peer);
 
 // Which socket options this kernel knows; a bit set.
 enum TcpFeature : int {

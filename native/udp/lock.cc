@@ -106,8 +106,8 @@ Result Dance(NamespaceSockets* sockets, const UdpPlan& plan, int fd, bool* bound
   if (plan.shared && Says(result, UdpVerdict::kPortLocked)) result = BindShared(sockets, plan, fd, bound, &self);
   if (!IsConnected(result)) return result;
   const bool alone = Says(result, UdpVerdict::kConnectedAlone);
-  if (alone && (!plan.shared || plan.exclusive)) {
-    // Nobody else is on this port, or ever will be: it does not matter to which peer.
+  if (alone && !plan.shared) {
+    // Nobody else is on this port, or ever will be, and nobody says to which peer.
     const Result connected = os::Connect(fd, plan.remote.get(), plan.remote.length());
     return connected.ok() ? result : connected;
   }

@@ -73,13 +73,20 @@ function timeWaitChecks(native: Native): Check[] {
 
 // The kernel's own, whatever the runtime makes of it.
 function kernelChecks(native: Native): Check[] {
-  const { hasNoPort, hasPortRange } = kernelOf(native);
+  const kernel = kernelOf(native);
+  const { hasNoPort, hasPortRange } = kernel;
   const udpShared = udpSharingOf(native).works;
   const check = (name: string, has: boolean, level: 'note' | 'finding', without: string): Check =>
     has ? { name, level: 'ok', message: `${name}: yes` } : { name, level, message: `${name}: no; ${without}` };
   return [
     check('IP_BIND_ADDRESS_NO_PORT', hasNoPort, 'finding', 'a pinned source cannot share its ports (Linux 4.2)'),
     check('IP_LOCAL_PORT_RANGE', hasPortRange, 'note', 'connects slow down above 50 % (Linux 6.3)'),
+    check(
+      'bound ports return',
+      kernel.returnsPorts(),
+      'note',
+      'a port that was bound explicitly is not assigned again until every socket on it is gone (Linux 6.18): take localPort outside of the range',
+    ),
     check('shared UDP ports', udpShared, 'finding', 'a UDP port serves one destination at a time'),
   ];
 }

@@ -48,6 +48,24 @@ export function isNoRoute(native: Native, outcome: number): boolean {
   return syscallOf(native, outcome) === 'netlink' && !REFUSED.has(errnoOf(outcome));
 }
 
+const IPPROTO_IP = 0;
+const SOL_SOCKET = 1;
+const IPPROTO_IPV6 = 41;
+const IPV6_V6ONLY = 26;
+/** SO_BINDTODEVICE, SO_MARK, SO_BINDTOIFINDEX. */
+const ROUTING_OPTIONS: ReadonlySet<number> = new Set([25, 36, 62]);
+
+/**
+ * Whether netlink can be told all that the route and the source of a socket with these options depend on: not TOS, UNICAST_IF, address
+ * preferences, and what else there is at these levels, nor a device or mark that has no option of its own here.
+ */
+export function canAskRoute(extras: TcpExtras | null): boolean {
+  return (extras?.socketOptions ?? []).every(({ level, name }) => {
+    if (level === SOL_SOCKET) return !ROUTING_OPTIONS.has(name);
+    return level === IPPROTO_IPV6 ? name === IPV6_V6ONLY : level !== IPPROTO_IP;
+  });
+}
+
 /** The index of the interface that was asked for; 0: none, or none of that name. */
 export function interfaceOf(native: Native, extras: TcpExtras | null): number {
   const name = extras?.interface;
@@ -82,14 +100,14 @@ export function sourceOf(route: Route, { address, family, extras }: RouteQuestio
 
 /**
  * The source to bind together with a port: without an address the port would be locked for all addresses, so the one that the kernel
- * would take is asked for. A negative outcome: there is none, and connect(2) would say the same.
+ * would take is asked for. Null: it cannot be asked for, and has to be left to connect(2). A negative outcome: there is none, and
+ * connect(2) would say the same.
  */
-export function sourceToBind(native: Native, question: RouteQuestion): string | number {
+export function sourceToBind(native: Native, question: RouteQuestion): string | number | null {
+  if (!canAskRoute(question.extras)) return null;
   const route = routeTo(native, question);
   if (typeof route !== 'number') return sourceOf(route, question) ?? -errno.EADDRNOTAVAIL;
-  if (isNetlinkRefused(native, route)) {
-    return wildcardOf(question.family, isMappedDestination(question.address, question.family));
-  }
+  if (isNetlinkRefused(native, route)) return null;
   return isNoRoute(native, route) ? -errnoOf(route) : route;
 }
 
@@ -99,6 +117,11 @@ export function isOnThisMachine(native: Native, question: RouteQuestion): boolea
   if (scope === 'loopback' || scope === 'unspecified') return true;
   const route = routeTo(native, question);
   return typeof route === 'number' || route.type === RTN_LOCAL;
+}
+
+/** The wildcard address, as a socket that reaches this destination binds it. */
+export function wildcardFor({ address, family }: RouteQuestion): string {
+  return wildcardOf(family, isMappedDestination(address, family));
 }
 
 /** Whether an AF_INET6 socket reaches this destination by IPv4. */

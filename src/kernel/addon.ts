@@ -77,7 +77,7 @@ export interface Native {
    * `over` is -1 where the socket is to have a descriptor of its own.
    */
   tcpPin(family: number, source: string | null, port: number, extras: TcpExtras | null, over: number): number;
-  /** `port + 65536 * verdict`, see {@link Verdict}. */
+  /** `port + 65536 * verdict`, see {@link Verdict}. `peer`: whether to ask if the destination was rewritten. */
   tcpCheck(
     fd: number,
     family: number,
@@ -86,9 +86,12 @@ export interface Native {
     high: number,
     remote: string,
     port: number,
+    peer: boolean,
   ): number;
   /** A bit set, see {@link TcpFeature}. */
   tcpFeatures(): number;
+  /** 1 or 0, tried out on loopback with a port of this range, which is the ephemeral one; see `native/tcp/port_release.h`. */
+  tcpReturnsPorts(low: number, high: number): number;
   /**
    * 1: a socket with another device than `interfaceIndex` has the 4-tuple that `fd` is about to have. `fd` tells which network namespace;
    * -1: that is known.

@@ -1,4 +1,4 @@
-import { tcpFeatures } from './kernel';
+import { kernelOf, tcpFeatures } from './kernel';
 import { AF_INET, TcpFeature } from './constants';
 import { load } from './load';
 import { carries, runtime, type Runtime } from './runtime';
@@ -27,6 +27,11 @@ export interface Capabilities {
   bindAddressNoPort: boolean;
   /** `IP_LOCAL_PORT_RANGE` (Linux 6.3): fast connects above 50 % occupancy, and `localPortRange` without a search. */
   localPortRange: boolean;
+  /**
+   * The kernel assigns a port that was bound explicitly (`localPort`, TIME-WAIT that is taken over) again as soon as that socket is gone
+   * (Linux 6.18). Otherwise, or where it cannot be told, such a port is withheld until every socket on it is gone, whatever the destinations.
+   */
+  boundPortsReturn: boolean;
   /** `TCP_FASTOPEN_CONNECT` (Linux 4.11): the option `fastOpen`. */
   fastOpen: boolean;
   /** sock_diag(7) answers for UDP: UDP ports are shared over destinations. Otherwise a port is used for one at a time. */
@@ -63,6 +68,7 @@ export function capabilities(): Capabilities {
     platform: process.platform,
     bindAddressNoPort: false,
     localPortRange: false,
+    boundPortsReturn: false,
     fastOpen: false,
     udpShared: false,
     portUsage: false,
@@ -77,6 +83,7 @@ export function capabilities(): Capabilities {
     nativeError: undefined,
     bindAddressNoPort: (features & TcpFeature.bindAddressNoPort) !== 0,
     localPortRange: (features & TcpFeature.localPortRange) !== 0,
+    boundPortsReturn: carries('tcp') && kernelOf(native).returnsPorts(),
     fastOpen: (features & TcpFeature.fastOpenConnect) !== 0,
     udpShared: nothing.udp && udpSharingOf(native).works,
     // Whatever the answer is.

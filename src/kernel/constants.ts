@@ -15,7 +15,14 @@ export function domainOf(family: Family): number {
 }
 
 /** What `tcpCheck` found. */
-export const Verdict = { asAsked: 0, selfConnected: 1, otherAddress: 2, otherPort: 3 } as const;
+export const Verdict = {
+  asAsked: 0,
+  selfConnected: 1,
+  otherAddress: 2,
+  otherPort: 3,
+  rewritten: 4,
+  peerUnknown: 5,
+} as const;
 
 /** What `udpConnect` answers. */
 export const UdpVerdict = {

@@ -1,5 +1,6 @@
 // What the running kernel can do and has been told, asked when it matters. Only what cannot change while the process runs
 // is remembered.
+import { release } from 'node:os';
 import type { Native } from './addon';
 import { TcpFeature } from './constants';
 import { ParityScan } from './parity_scan';
@@ -18,6 +19,8 @@ export interface Kernel {
   ephemeralRange(): PortRange | undefined;
   /** `net.ipv4.ip_local_reserved_ports` as of now. */
   reservedPorts(): PortRange[];
+  /** Whether the kernel searches by parity also where `IP_LOCAL_PORT_RANGE` is set (before Linux 6.8). */
+  readonly searchesRangesByParity: boolean;
   /** Whether the next connect is not to search for a port by parity; counts as that connect. */
   skipsParity(): boolean;
 }
@@ -25,20 +28,41 @@ export interface Kernel {
 /** With what is seen of it meanwhile. */
 export interface RunningKernel extends Kernel {
   readonly parityScan: ParityScan;
+  /** The port that a search of this thread has bound last. */
+  lastSearched: number;
+  /** Whether the kernel assigns a port again as soon as a socket that has bound it explicitly is gone. */
+  returnsPorts(): boolean;
 }
 
 let known: { readonly native: Native; readonly features: number; readonly kernel: RunningKernel } | undefined;
 
 function describe(native: Native, features: number): RunningKernel {
   const parityScan = new ParityScan();
+  let returned: boolean | undefined;
   return {
     parityScan,
+    lastSearched: 0,
+    searchesRangesByParity: !isAtLeast(release(), 6, 8),
     hasPortRange: (features & TcpFeature.localPortRange) !== 0,
     hasNoPort: (features & TcpFeature.bindAddressNoPort) !== 0,
     ephemeralRange: () => ephemeralRange(native),
     reservedPorts: () => reservedPorts(native),
     skipsParity: () => parityScan.take(),
+    returnsPorts: () => (returned ??= tryReturn(native)) ?? false,
   };
+}
+
+// The kernel tells nobody how it searches. Where this one has more, or less, than its number says, a connect is slower, and no more.
+function isAtLeast(kernel: string, major: number, minor: number): boolean {
+  const [ours = 0, ourMinor = 0] = kernel.split('.').map((part) => Number.parseInt(part, 10));
+  return ours > major || (ours === major && ourMinor >= minor);
+}
+
+// Undefined: it cannot be told now, but maybe later (a loopback interface that is down, no descriptor left).
+function tryReturn(native: Native): boolean | undefined {
+  const range = ephemeralRange(native);
+  const outcome = range === undefined ? -1 : native.tcpReturnsPorts(range.low, range.high);
+  return outcome < 0 ? undefined : outcome === 1;
 }
 
 function knownOf(native: Native): NonNullable<typeof known> {

@@ -54,7 +54,7 @@ function timeWait(attempt: Failing): TimeWait | undefined {
   const { native, source, fd, address, port, family } = attempt;
   const range = source.range ?? ephemeralRange(native);
   const local = attempt.localAddress ?? sourceToBind(native, questionOf(attempt));
-  if (range === undefined || typeof local === 'number' || fd < 0) return undefined;
+  if (range === undefined || typeof local !== 'string' || fd < 0) return undefined;
   const start = Math.floor(Math.random() * 65536);
   const { low, high } = range;
   const counted = native.countTimeWait(fd, domainOf(family), local, address, port, low, high, start);

@@ -14,8 +14,11 @@ export type Technique =
   | { readonly kind: 'pin'; readonly port: number }
   /** `SO_REUSEADDR` + bind(2) to this port. Takes over a tuple in TIME-WAIT when TCP timestamps are on. */
   | { readonly kind: 'bind'; readonly port: number }
-  /** The same, port after port of these, from a random one on. */
-  | { readonly kind: 'search'; readonly ports: () => number[] }
+  /**
+   * The same, port after port of these, from a random one on. `goesOn`: from the one on that was found last, so that few ports are bound
+   * explicitly: those that are, the kernel assigns to nobody while anybody is on them.
+   */
+  | { readonly kind: 'search'; readonly ports: () => number[]; readonly goesOn: boolean }
   /** The same, with those of these ports whose tuple is in TIME-WAIT. The kernel has to be asked which they are. */
   | { readonly kind: 'take-over'; readonly ports: () => ReadonlySet<number> };
 
@@ -37,7 +40,23 @@ function planFreePorts(source: Source, pinned: boolean, kernel: Kernel): readonl
   if (source.port !== 0) return planOnePort(source.port, canAssign, kernel);
   if (source.range !== undefined) return planRange(source.range, canAssign, kernel);
   if (!canAssign) return planRange(kernel.ephemeralRange() ?? DEFAULT_RANGE, canAssign, kernel);
-  return kernel.hasPortRange && kernel.skipsParity() ? ASSIGN_ANY : ASSIGN_PLAINLY;
+  if (!kernel.hasPortRange || !kernel.skipsParity()) return ASSIGN_PLAINLY;
+  return kernel.searchesRangesByParity ? planWindows(kernel.ephemeralRange() ?? DEFAULT_RANGE) : ASSIGN_ANY;
+}
+
+/** So many ports are searched by parity in some 20 us. */
+const WINDOW = 512;
+const WINDOWS = 2;
+
+// A part of the range, somewhere in it, then another one, then all of it: up to 98 % occupancy the first one has a port that is free.
+function planWindows({ low, high }: PortRange): readonly Technique[] {
+  const places = high - low + 2 - WINDOW;
+  if (places <= WINDOW * WINDOWS) return ASSIGN_ANY;
+  const windows = Array.from({ length: WINDOWS }, (): Technique => {
+    const from = low + Math.floor(Math.random() * places);
+    return { kind: 'assign', range: { low: from, high: from + WINDOW - 1 } };
+  });
+  return [...windows, ...ASSIGN_ANY];
 }
 
 // The bound is clamped to the sysctl's range, and its presence alone turns off the odd/even scan, which is what makes
@@ -59,6 +78,7 @@ function planRange(range: PortRange, canAssign: boolean, kernel: Kernel): Techni
   const search = (ranges: PortRange[]): Technique => ({
     kind: 'search',
     ports: () => portsOf(ranges, kernel.reservedPorts()),
+    goesOn: !kernel.hasPortRange,
   });
   const assigned = ephemeral && intersect(range, ephemeral);
   if (ephemeral === undefined || assigned === undefined) return [search([range])];
@@ -74,6 +94,12 @@ function planRange(range: PortRange, canAssign: boolean, kernel: Kernel): Techni
 export function* inCircle(ports: readonly number[], random: number): Generator<number, void> {
   const start = Math.floor(random * ports.length);
   for (let i = 0; i < ports.length; i++) yield ports[(start + i) % ports.length] as number;
+}
+
+/** Where in a circle of these ports, in [0, 1), the next one is that is not before `port`. */
+export function placeOf(ports: readonly number[], port: number): number {
+  const index = ports.findIndex((one) => one >= port);
+  return (Math.max(index, 0) + 0.5) / ports.length;
 }
 
 /** Whether the kernel is to choose any port, and searches by parity. */

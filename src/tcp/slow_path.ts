@@ -15,14 +15,14 @@ import {
   TUPLE_IN_USE,
 } from '../connect/explain';
 import { type Sources, sourcesFor } from '../connect/candidates';
-import { interfaceOf, isOnThisMachine, routeTo, sourceToBind } from '../connect/route';
+import { interfaceOf, isOnThisMachine, routeTo, sourceToBind, wildcardFor } from '../connect/route';
 import { ask, goOnInTurns, TURN, turnIsOver, turnWasOver, type Work } from '../connect/steps';
 import { fail, failWith, questionOf } from './fail';
 import { holdUntilClosed } from './lease';
 import { kernelOf } from '../kernel/kernel';
 import { domainOf, RTN_BROADCAST, SocketState } from '../kernel/constants';
 import { errnoOf } from '../kernel/outcome';
-import { inCircle, planPorts, type Technique } from './port_plan';
+import { inCircle, placeOf, planPorts, type Technique } from './port_plan';
 import { isPool } from '../source/pool';
 import { lacksZone, type Resolved, resolveSource } from '../source/resolve';
 import { connected, wasKept } from './verify';
@@ -180,7 +180,10 @@ function* eachTechnique(
         return fail(attempt, errno.EADDRNOTAVAIL, 'connect', TUPLE_IN_USE);
       }
       const status = attempt.callCore(request);
-      if (status === 0) return connected(attempt, request, technique);
+      if (status === 0) {
+        if (technique.kind === 'search') kernelOf(attempt.native).lastSearched = port;
+        return connected(attempt, request, technique);
+      }
       if (status !== -errno.EADDRNOTAVAIL) return fail(attempt, -status, 'connect');
     }
   }
@@ -192,12 +195,14 @@ function isMany({ kind }: Technique): boolean {
   return kind === 'search' || kind === 'take-over';
 }
 
-// What is bound. With an explicit port there has to be a source; what the kernel would take is then what was asked for.
+// What is bound. With an explicit port there has to be a source; what the kernel would take is then what was asked for. Where it cannot be
+// asked for, connect(2) chooses it.
 function sourceFor(attempt: Attempt, { kind }: Technique): string | number | null {
   if (kind === 'assign' || kind === 'pin' || attempt.localAddress !== null) return attempt.localAddress;
-  const local = sourceToBind(attempt.native, questionOf(attempt));
+  const question = questionOf(attempt);
+  const local = sourceToBind(attempt.native, question);
   if (typeof local === 'string') attempt.localAddress = local;
-  return local;
+  return local ?? wildcardFor(question);
 }
 
 /** The ports that a technique tries, 0: the kernel's choice. */
@@ -211,7 +216,7 @@ function* portsOf(attempt: Attempt, technique: Technique, local: string | null):
     case 'search':
       // To list them all takes a while, too.
       if (turnIsOver()) yield TURN;
-      return inCircle(technique.ports(), Math.random());
+      return aroundFrom(attempt, technique);
     case 'take-over': {
       const usable = technique.ports();
       const waiting = yield* portsInTimeWait(attempt, local ?? '');
@@ -221,6 +226,11 @@ function* portsOf(attempt: Attempt, technique: Technique, local: string | null):
       );
     }
   }
+}
+
+function aroundFrom({ native }: Attempt, { ports, goesOn }: Technique & { kind: 'search' }): Iterable<number> {
+  const list = ports();
+  return inCircle(list, goesOn ? placeOf(list, kernelOf(native).lastSearched) : Math.random());
 }
 
 // Where sock_diag does not answer, there are none to be taken over.
@@ -269,8 +279,8 @@ function place(
 function isHeldWithOtherDevice(attempt: Attempt, first: Technique | undefined): boolean {
   const { native, source, family, address, port } = attempt;
   const local = attempt.localAddress ?? sourceToBind(native, questionOf(attempt));
-  // No source: then connect(2) will say why.
-  if (typeof local === 'number') return false;
+  // No source, or none that is known: then connect(2) will say why, or find it.
+  if (typeof local !== 'string') return false;
   // A moment ago the pin has seen to it that the right network namespace answers.
   const fd = first?.kind === 'pin' ? -1 : attempt.fd;
   const device = interfaceOf(native, source.extras);

@@ -6,6 +6,7 @@ import { type Explanation, otherAddress, otherPort, SELF_CONNECT } from '../conn
 import type { ConnectRequest } from './core_handle';
 import { fail, type Failing } from './fail';
 import { kernelOf } from '../kernel/kernel';
+import { tcpRedirects } from '../connect/redirects';
 import { domainOf, Verdict } from '../kernel/constants';
 import { errnoOf, syscallOf } from '../kernel/outcome';
 import type { Native } from '../kernel/addon';
@@ -78,12 +79,13 @@ export interface Begun extends Failing {
 
 /** connect(2) is under way. 0, or a negative errno for core where it is not what was asked for. */
 export function connected(attempt: Begun, request: ConnectRequest, technique: Technique): number {
-  const { native, source, localAddress } = attempt;
+  const { native, source, localAddress, address, port } = attempt;
   const now = clock.now();
   const { parityScan } = kernelOf(native);
   const wantsPort = searchesByParity(technique) && parityScan.wantsPort();
-  if (!wantsPort && !mayDiffer(native, source, technique, localAddress, attempt, now)) return 0;
-  const status = verify(attempt, request, technique, now);
+  const asksPeer = tcpRedirects.mustAsk(address, port);
+  if (!wantsPort && !asksPeer && !mayDiffer(native, source, technique, localAddress, attempt, now)) return 0;
+  const status = verify(attempt, request, technique, now, asksPeer);
   const range = wantsPort ? recentRange(native, now) : undefined;
   if (range !== undefined) parityScan.saw(attempt.localPort, range.low);
   return status;
@@ -93,10 +95,10 @@ export function connected(attempt: Begun, request: ConnectRequest, technique: Te
  * Asks the kernel what it is connecting: 0 where it is what was asked for. Otherwise the connect is abandoned, and the answer is a
  * negative errno for core.
  */
-function verify(attempt: Begun, request: ConnectRequest, technique: Technique, now: number): number {
+function verify(attempt: Begun, request: ConnectRequest, technique: Technique, now: number, asksPeer: boolean): number {
   const { native, source, localAddress, address, port, family, fd } = attempt;
-  const { low, high } = expectedPorts(technique, attempt.localPort);
-  const outcome = native.tcpCheck(fd, domainOf(family), localAddress, low, high, address, port);
+  const { low, high } = expectedPorts(technique, attempt);
+  const outcome = native.tcpCheck(fd, domainOf(family), localAddress, low, high, address, port, asksPeer);
   if (outcome < 0) return abandon(attempt, request, errnoOf(outcome), NOTHING_TO_ADD, syscallOf(native, outcome));
   attempt.localPort = outcome & 0xffff;
   if (localAddress !== null || source.port !== 0) {
@@ -111,15 +113,22 @@ function verify(attempt: Begun, request: ConnectRequest, technique: Technique, n
       return abandon(attempt, request, errno.EADDRNOTAVAIL, otherAddress(localAddress));
     case Verdict.otherPort:
       return abandon(attempt, request, errno.EADDRNOTAVAIL, otherPort({ low, high }));
+    case Verdict.rewritten:
+      tcpRedirects.wasRewritten();
+      break;
+    case Verdict.peerUnknown:
+      break;
     default:
-      hasKept(source, localAddress, now);
-      return 0;
+      if (asksPeer) tcpRedirects.wasAsAsked(address, port);
   }
+  hasKept(source, localAddress, now);
+  return 0;
 }
 
-function expectedPorts(technique: Technique, localPort: number): PortRange {
-  if (technique.kind === 'assign') return technique.range ?? NO_RANGE;
-  return { low: localPort, high: localPort };
+function expectedPorts(technique: Technique, { source, localPort }: Begun): PortRange {
+  if (technique.kind !== 'assign') return { low: localPort, high: localPort };
+  // Where no range was asked for, there may be one to make the search short.
+  return source.range === undefined ? NO_RANGE : (technique.range ?? NO_RANGE);
 }
 
 // libuv is connecting, but core is told that it failed, and closes the handle.

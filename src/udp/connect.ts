@@ -159,7 +159,7 @@ function connectNow(plan: Plan, address: string, done: Done): UdpSocket {
 function connectOneNow(plan: Plan, request: UdpRequest, done: Done): UdpSocket {
   const { native } = plan;
   const { destination } = request;
-  if (native === undefined) return connectFallback(createSocket(plan, destination.family), request, done);
+  if (native === undefined) return connectFallback(() => createSocket(plan, destination.family), request, done);
   const target = new DgramTarget(native, plan, destination.family);
   try {
     const attempt = attemptOf(native, portCacheOf(native), request, target);
@@ -195,7 +195,7 @@ async function connectOneInTurns(plan: Plan, request: UdpRequest): Promise<UdpSo
   const { native, signal } = plan;
   const { destination } = request;
   if (native === undefined) {
-    return whenDone((done) => connectFallback(createSocket(plan, destination.family), request, done));
+    return whenDone((done) => connectFallback(() => createSocket(plan, destination.family), request, done));
   }
   const target = new DgramTarget(native, plan, destination.family);
   try {

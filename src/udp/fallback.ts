@@ -8,22 +8,31 @@ import type { UdpRequest } from './options';
 const { errno } = constants;
 
 /**
- * Binds and connects the socket, whose lookup answers at once; `done` hears of the end of it, later.
+ * Binds and connects a socket, whose lookup answers at once; `done` hears of the end of it, later.
  *
- * @throws the error of bind(2); then the socket is closed
+ * @throws the error of bind(2); then no socket is open
  */
 export function connectFallback<S extends dgram.Socket>(
-  socket: S,
+  create: () => S,
   request: UdpRequest,
   done: (error?: Error) => void,
 ): S {
-  bind(socket, request);
   const { address, port } = request.destination;
+  let socket = bound(create(), request);
+  if (request.source.port === 0 && socket.address().port === port) {
+    // It might connect to itself. While it has the port, the next one gets another.
+    const withOwnPort = socket;
+    try {
+      socket = bound(create(), request);
+    } finally {
+      withOwnPort.close();
+    }
+  }
   socket.connect(port, address, done);
   return socket;
 }
 
-function bind(socket: dgram.Socket, { destination, localAddress, source }: UdpRequest): void {
+function bound<S extends dgram.Socket>(socket: S, { destination, localAddress, source }: UdpRequest): S {
   let failure: NodeJS.ErrnoException | undefined;
   const failed = (error: NodeJS.ErrnoException): void => {
     failure = error;
@@ -32,7 +41,7 @@ function bind(socket: dgram.Socket, { destination, localAddress, source }: UdpRe
   const wildcard = destination.family === 6 ? '::' : '0.0.0.0';
   socket.bind({ port: source.port, address: localAddress ?? wildcard, exclusive: true });
   socket.removeListener('error', failed);
-  if (failure === undefined) return;
+  if (failure === undefined) return socket;
   socket.close();
   const attempt = { destination, localAddress, localPort: source.port };
   complete(failure, attempt, { syscall: 'bind', ...explain(-(failure.errno ?? 0), attempt) });

@@ -4,6 +4,7 @@ import { parseAddress } from '../values/address';
 import { domainOf, SocketState, UdpFlag, UdpVerdict } from '../kernel/constants';
 import { errnoOf, syscallOf } from '../kernel/outcome';
 import { isNetlinkRefused, udpSharingOf } from '../kernel/sock_diag';
+import { udpRedirects } from '../connect/redirects';
 import { IN_USE } from './adopt';
 import { failureOf, StartOver, type UdpAttempt } from './attempt';
 
@@ -29,7 +30,9 @@ export function tryPort(attempt: UdpAttempt, port: number): PortState {
   const { destination, source } = attempt.request;
   let flags = flagsOf(attempt);
   // What it takes to share a port is not needed where nobody is on it. Options have to be set before.
-  if ((flags & UdpFlag.alone) !== 0 && source.extras === null) {
+  // Core's own connect is not verified.
+  const isKnown = !cache.shared || !udpRedirects.mustAsk(remoteAddress, destination.port);
+  if ((flags & UdpFlag.alone) !== 0 && source.extras === null && isKnown) {
     const bound = target.bindExclusive(localAddress, port);
     if (bound >= 0) return connectLocked(attempt, bound, flags);
     if (bound === IN_USE) {
@@ -118,7 +121,7 @@ function connectLocked(attempt: UdpAttempt, fd: number, flags: number): PortStat
   const outcome = native.udpConnectLocked(fd, domain, remoteAddress, port);
   if (outcome !== UdpVerdict.connectedAlone) target.discard();
   else if ((flags & (UdpFlag.shared | UdpFlag.exclusive)) === UdpFlag.shared) target.unlockLater();
-  return stateOf(attempt, outcome, flags);
+  return stateOf(attempt, outcome, flags, false);
 }
 
 function flagsOf({ cache, request }: UdpAttempt): number {
@@ -130,7 +133,8 @@ function flagsOf({ cache, request }: UdpAttempt): number {
   );
 }
 
-function stateOf(attempt: UdpAttempt, outcome: number, flags: number): PortState {
+// `isVerified`: whether the kernel was asked where the connect has led.
+function stateOf(attempt: UdpAttempt, outcome: number, flags: number, isVerified = attempt.cache.shared): PortState {
   const { native, cache, request } = attempt;
   if (outcome < 0) {
     // Of several ports another one may do.
@@ -148,8 +152,10 @@ function stateOf(attempt: UdpAttempt, outcome: number, flags: number): PortState
   switch (outcome) {
     case UdpVerdict.connected:
     case UdpVerdict.connectedAlone:
+      if (isVerified) udpRedirects.wasAsAsked(attempt.remoteAddress, request.destination.port);
       return 'connected';
     case UdpVerdict.connectedElsewhere:
+      udpRedirects.wasRewritten();
       attempt.target.redirect(native.udpPeer());
       return 'connected';
     case UdpVerdict.tupleInUse:

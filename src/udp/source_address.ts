@@ -7,7 +7,7 @@ import { AF_INET } from '../kernel/constants';
 import { errnoOf } from '../kernel/outcome';
 import { isNetlinkRefused } from '../kernel/sock_diag';
 import type { Endpoint } from '../kernel/addon';
-import type { Source } from '../source/options';
+import { canAskRoute } from '../connect/route';
 import { lacksZone } from '../source/resolve';
 import { failureOf, refusalOf, type UdpAttempt } from './attempt';
 
@@ -15,10 +15,7 @@ const { errno } = constants;
 
 const SOCK_DGRAM = 2;
 const SOL_SOCKET = 1;
-const IPPROTO_IP = 0;
 const IPPROTO_UDP = 17;
-const IPPROTO_IPV6 = 41;
-const IPV6_V6ONLY = 26;
 const SO_BINDTODEVICE = 25;
 const SO_MARK = 36;
 
@@ -27,7 +24,7 @@ export function findAddresses(attempt: UdpAttempt): void {
   const { destination, localAddress, source } = attempt.request;
   attempt.remoteAddress = destination.address;
   if (localAddress === null) {
-    if (isUnspecified(destination.address) || !canAskRoute(source)) askSocket(attempt);
+    if (isUnspecified(destination.address) || !canAskRoute(source.extras)) askSocket(attempt);
     else askRoute(attempt);
     return;
   }
@@ -41,12 +38,6 @@ export function findAddresses(attempt: UdpAttempt): void {
 
 function isUnspecified(address: string): boolean {
   return mayBeginWithZero(address) && parseAddress(address)?.scope === 'unspecified';
-}
-
-/** Not of TOS, UNICAST_IF, address preferences, and what else there is at these levels. */
-function canAskRoute({ extras }: Source): boolean {
-  const options = extras?.socketOptions ?? [];
-  return options.every(({ level, name }) => (level === IPPROTO_IPV6 ? name === IPV6_V6ONLY : level !== IPPROTO_IP));
 }
 
 function askRoute(attempt: UdpAttempt): void {

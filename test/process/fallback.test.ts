@@ -54,6 +54,7 @@ test('both are what they are taken for', () => {
     platform: process.platform,
     bindAddressNoPort: false,
     localPortRange: false,
+    boundPortsReturn: false,
     fastOpen: false,
     udpShared: false,
     portUsage: false,

@@ -1,10 +1,11 @@
 // Destinations that a BPF program on the cgroup rewrites inside connect(2), as Cilium's socket load balancing does with Kubernetes
 // services: what is shared is the 4-tuple that the kernel connects, not the one that was asked for.
-import { type ChildProcess, spawn } from 'node:child_process';
+import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import * as dgram from 'node:dgram';
 import { once } from 'node:events';
 import * as net from 'node:net';
 import { createInterface, type Interface } from 'node:readline';
+import { promisify } from 'node:util';
 import { afterEach, describe, expect, test } from 'vitest';
 import { hasCgroups, inCgroup, leftOutWithoutCgroups, SERVICE } from '../helpers/cgroup.js';
 import { describeIsolated, useNetwork } from '../helpers/netns.js';
@@ -140,4 +141,32 @@ describeIsolated('a service behind two backends', () => {
       });
     });
   });
+});
+
+describeIsolated('a service that leads to the own port', () => {
+  useNetwork({
+    // The one that port 80 of the service leads to.
+    range: [20001, 20001],
+    addresses: ['2001:db8::1', '2001:db8::2'],
+    commands: ['ip route add 198.51.100.0/24 dev lo', 'ip -6 route add 2001:db8:5::/64 dev lo'],
+  });
+
+  test.skipIf(!hasCgroups).each([
+    { family: 4, protocol: 'tcp' },
+    { family: 6, protocol: 'tcp' },
+    { family: 4, protocol: 'udp' },
+    { family: 6, protocol: 'udp' },
+  ] as const)(
+    `IPv$family, $protocol: no socket connects to itself${leftOutWithoutCgroups}`,
+    async ({ family, protocol }) => {
+      const { address: host, backends } = SERVICE[family];
+      const argument = JSON.stringify({ protocol, host, localAddress: backends[0], count: 6 });
+      const [file, args] = inCgroup('service', [process.execPath, fixture('service-own.mjs'), argument]);
+      const { stdout } = await promisify(execFile)(file, args, { timeout: 20_000 });
+      const { plain, connectx } = JSON.parse(stdout) as Record<string, Record<string, number>>;
+      // The control: every other connect leads there.
+      expect(plain).toMatchObject({ itself: 3 });
+      expect(connectx).toEqual(protocol === 'tcp' ? { ECONNREFUSED: 6 } : { 'not itself': 6 });
+    },
+  );
 });

@@ -224,6 +224,7 @@ describe('connectx', () => {
       platform: NodeJS.Platform;
       bindAddressNoPort: boolean;
       localPortRange: boolean;
+      boundPortsReturn: boolean;
       fastOpen: boolean;
       udpShared: boolean;
       portUsage: boolean;

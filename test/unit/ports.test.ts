@@ -1,7 +1,7 @@
 // Which techniques are tried, in which order: source options x kernel.
 import { describe, expect, test } from 'vitest';
 import type { Kernel } from '../../src/kernel/kernel';
-import { inCircle, planPorts, type Technique } from '../../src/tcp/port_plan';
+import { inCircle, placeOf, planPorts, type Technique } from '../../src/tcp/port_plan';
 import type { PortRange } from '../../src/values/port_range';
 import type { Source } from '../../src/source/options';
 
@@ -14,14 +14,17 @@ interface KernelCase {
   ephemeral?: PortRange | undefined;
   reserved?: PortRange[];
   crowded?: boolean;
+  searchesRangesByParity?: boolean;
 }
 
 function kernel(given: KernelCase): Kernel {
   const { hasPortRange = true, hasNoPort = true, reserved = [], crowded = true } = given;
+  const { searchesRangesByParity = false } = given;
   const ephemeral = 'ephemeral' in given ? given.ephemeral : EPHEMERAL;
   return {
     hasPortRange,
     hasNoPort,
+    searchesRangesByParity,
     ephemeralRange: () => ephemeral,
     reservedPorts: () => reserved,
     skipsParity: () => crowded,
@@ -95,6 +98,53 @@ describe.each([true, false])('the source address is pinned: %s', (pinned) => {
   ])('$on $of', ({ on, of, expected }) => {
     expect(plan(of, pinned, on)).toEqual(expected);
   });
+});
+
+describe('a kernel that searches ranges by parity, too', () => {
+  const ephemeral = { low: 32768, high: 60999 };
+  const old = { searchesRangesByParity: true, ephemeral };
+
+  test('two windows, somewhere in the range, and then all of it', () => {
+    const starts = new Set<number>();
+    for (let n = 0; n < 100; n++) {
+      const [first, second, ...rest] = planPorts(source({}), true, kernel(old));
+      for (const window of [first, second]) {
+        const { low, high } = (window as Technique & { kind: 'assign' }).range as PortRange;
+        expect(high - low).toBe(511);
+        expect(low).toBeGreaterThanOrEqual(ephemeral.low);
+        expect(high).toBeLessThanOrEqual(ephemeral.high);
+        starts.add(low);
+      }
+      expect(rest).toEqual([assign(ANY)]);
+    }
+    expect(starts.size).toBeGreaterThan(100);
+  });
+
+  test('none where the range is small, where it has room, and where ports were asked for', () => {
+    expect(plan({}, true, { ...old, ephemeral: EPHEMERAL })).toEqual([assign(ANY)]);
+    expect(plan({}, true, { ...old, crowded: false })).toEqual([assign(undefined)]);
+    expect(plan({ range: { low: 40000, high: 45000 } }, true, old)).toEqual([assign({ low: 40000, high: 45000 })]);
+    expect(plan({ port: 40000 }, true, old)).toEqual([pin(40000), bind(40000)]);
+  });
+});
+
+test('without IP_LOCAL_PORT_RANGE a search goes on where the last one has ended', () => {
+  const searches = (hasPortRange: boolean) =>
+    planPorts(source({ range: { low: 97, high: 112 } }), true, kernel({ hasPortRange })).flatMap((technique) =>
+      technique.kind === 'search' ? [technique.goesOn] : [],
+    );
+  expect(searches(false)).toEqual([true]);
+  expect(searches(true)).toEqual([false]);
+  const ports = [10, 20, 30, 40];
+  for (const [last, first] of [
+    [20, 20],
+    [21, 30],
+    [40, 40],
+    [41, 10],
+    [0, 10],
+  ] as const) {
+    expect([...inCircle(ports, placeOf(ports, last))][0], `${last}`).toBe(first);
+  }
 });
 
 describe('reuseTimeWait takes over at the end of the plan, what could be had before', () => {
