@@ -1,7 +1,7 @@
 // net.Socket with a source: everything that is not the source is left to Node's core.
-import { channel } from 'node:diagnostics_channel';
+import { channel, subscribe, unsubscribe } from 'node:diagnostics_channel';
 import type * as net from 'node:net';
-import { connect as coreConnect, Socket as CoreSocket } from 'node:net';
+import { Socket as CoreSocket } from 'node:net';
 import { standBeside } from './beside';
 import { assertHandle, type Connection, connectionFrom, handleOf, hookIsGone } from './connection';
 import type { ErrorDetails } from '../errors/connectx_error';
@@ -190,10 +190,14 @@ export function attach(
   returned(connection.trace);
 }
 
-const clientSockets = channel('net.client.socket');
+const CLIENT_SOCKETS = 'net.client.socket';
+const clientSockets = channel(CLIENT_SOCKETS);
 
-// Where Socket.prototype.connect does not announce the socket itself (Node 20), net.connect does.
-const netConnectAnnounces = /netClientSocketChannel/.test(coreConnect.toString());
+/**
+ * Whether `net.Socket.prototype.connect` announces the socket on the channel. Where it does not (Node 20), `net.connect` does, and so do we.
+ * Undefined: nobody has listened yet. What the functions are like does not tell: monitoring tools put their own in the place of them.
+ */
+let socketAnnouncesItself: boolean | undefined;
 
 /**
  * Like `net.connect()`, and more: a connection whose source is pinned without taking its port away from every other
@@ -217,11 +221,35 @@ export function connect(path: string, connectionListener?: ConnectionListener): 
 export function connect(...args: unknown[]): Socket {
   const { options, listener } = readConnectArguments(args);
   const socket = new Socket(options);
-  if (netConnectAnnounces && clientSockets.hasSubscribers) clientSockets.publish({ socket });
+  const isHeard = clientSockets.hasSubscribers;
+  if (isHeard && socketAnnouncesItself === false) clientSockets.publish({ socket });
   if (options.timeout) socket.setTimeout(options.timeout);
   // The constructor has just read it.
-  start(socket, options, listener, socket[kSource]);
+  const source = socket[kSource];
+  if (!isHeard || socketAnnouncesItself !== undefined) {
+    start(socket, options, listener, source);
+    return socket;
+  }
+  socketAnnouncesItself = isAnnounced(socket, () => {
+    start(socket, options, listener, source);
+  });
+  if (!socketAnnouncesItself) clientSockets.publish({ socket });
   return socket;
+}
+
+/** Whether anybody announces the socket while this runs. */
+function isAnnounced(socket: Socket, run: () => void): boolean {
+  let heard = false;
+  const listener = (message: unknown): void => {
+    heard ||= (message as { socket?: unknown }).socket === socket;
+  };
+  subscribe(CLIENT_SOCKETS, listener);
+  try {
+    run();
+  } finally {
+    unsubscribe(CLIENT_SOCKETS, listener);
+  }
+  return heard;
 }
 
 /** The same function as {@link connect}. */
