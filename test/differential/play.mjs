@@ -27,6 +27,8 @@ export async function play(script, which, ports) {
   const controller = new AbortController();
   if (script.signal === 'aborted') controller.abort();
   const trace = [];
+  // Without a source there is no difference at all.
+  const shown = (value) => valueOf(value, script.source);
   const uncaught = (error) => trace.push(['uncaught', shown(error)]);
   process.on('uncaughtException', uncaught);
   const options = {
@@ -59,7 +61,7 @@ export async function play(script, which, ports) {
     }
     watch();
   };
-  const record = (event, ...args) => trace.push([event, ...args.map(shown)]);
+  const record = (event, ...args) => trace.push([event, ...args.map(shown), stateOf(socket)]);
   const watch = () => {
     for (const event of EVENTS) socket.on(event, (...args) => (record(event, ...args), done(event)));
     // Also where listeners were removed.
@@ -120,8 +122,8 @@ export async function play(script, which, ports) {
     await new Promise((resolve) => setTimeout(resolve, 3));
   }
   process.off('uncaughtException', uncaught);
-  const { destroyed, connecting, readyState, bytesRead } = socket ?? {};
-  trace.push(['state', { destroyed, connecting, readyState, bytesRead: script.deeds.length ? undefined : bytesRead }]);
+  const { bytesRead, errored, autoSelectFamilyAttemptedAddresses: attempted } = socket ?? {};
+  record('outcome', { bytesRead: script.deeds.length ? undefined : bytesRead, attempted }, errored);
   const crashed = trace.some(([event]) => event === 'uncaught');
   return { trace: trace.map((entry) => JSON.stringify(entry)), inUse: pool?.stats().inUse ?? 0, crashed };
 }
@@ -180,14 +182,34 @@ function lookupOf({ lookup, addresses }, trace) {
   };
 }
 
-function shown(value) {
+function stateOf(socket) {
+  if (socket === undefined) return undefined;
+  const { connecting, pending, readyState, destroyed, closed } = socket;
+  const listeners = EVENTS.map((event) => socket.listenerCount(event)).join(' ');
+  return { connecting, pending, readyState, destroyed, closed, listeners };
+}
+
+/** What is known of a source that was asked for is in an error, and of these there is advice about the route from it (docs/errors.md). */
+const NO_ROUTE = /^connect (?:ENETUNREACH|EHOSTUNREACH|EACCES|EINVAL|EPERM) /;
+const FROM_SOURCE = /; the destination cannot be reached from this source: [^;]+$/;
+const LOCAL_END = / - Local \([^)]*\)$/;
+// The kernel assigns it at random.
+const LOCAL_PORT = /(?<= - Local \([^)]*:)\d+(?=\)$)/;
+
+function valueOf(value, source) {
   if (Buffer.isBuffer(value)) return value.toString('latin1');
   if (!(value instanceof Error)) return value;
-  const { code, errno, syscall, address, port, name } = value;
-  // connectx adds to the message, never to the rest of core's errors.
-  const message = value.message.replace(/ - Local \([^)]*\)/, '').replace(/; .*/s, '');
-  const errors = Array.isArray(value.errors) && name === 'AggregateError' ? value.errors.map(shown) : undefined;
-  return { code, errno, syscall, address, port, name, message, errors };
+  const { message: text, errors: list, localAddress, localPort, ...fields } = value;
+  const { name } = value;
+  // A pool tells in `errors` what became of its sources.
+  const errors = source === 'pool' && name !== 'AggregateError' ? undefined : list?.map((one) => valueOf(one, source));
+  if (source === 'none') {
+    const message = text.replace(LOCAL_PORT, (port) => (port === '0' ? port : 'PORT'));
+    const end = [localAddress, typeof localPort === 'number' && localPort !== 0 ? 'PORT' : localPort];
+    return { ...fields, end, name, message, errors };
+  }
+  const message = (NO_ROUTE.test(text) ? text.replace(FROM_SOURCE, '') : text).replace(LOCAL_END, '');
+  return { ...fields, name, message, errors };
 }
 
 function withoutUndefined(object) {

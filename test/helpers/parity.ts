@@ -186,9 +186,7 @@ function shown(value: unknown): unknown {
 /** What programs look at in an error. */
 function errorShape(error: Error): Record<string, unknown> {
   const { localAddress, localPort, ...fields } = error as ConnectionError;
-  // Of a source that was asked for, connectx says that the route from it is missing (docs/errors.md).
-  const message = error.message.replace(/( - Local \([^)]*\))?; the destination cannot be reached from .*$/, '');
-  const shape: Record<string, unknown> = { ...fields, name: error.name, message: anyPort(message) };
+  const shape: Record<string, unknown> = { ...fields, name: error.name, message: anyPort(error.message) };
   if (localAddress !== undefined) shape.localEnd = [localAddress, anyPort(localPort)];
   if (error instanceof AggregateError) shape.errors = error.errors.map(shown);
   return shape;
@@ -268,13 +266,23 @@ export async function record(side: Side, scenario: Scenario): Promise<Entry[]> {
   return actor.entries;
 }
 
+/** Of a source that was asked for, connectx says that there is no route from it (docs/errors.md): of these errors, and in this way. */
+const NO_ROUTE = /^connect (?:ENETUNREACH|EHOSTUNREACH|EACCES|EINVAL|EPERM) /;
+const FROM_SOURCE = /; the destination cannot be reached from this source: [^;]+$/;
+
+/** The message of an error, without what is known of a source that was asked for. */
+function withoutSource(message: string): string {
+  const said = NO_ROUTE.test(message) ? message.replace(FROM_SOURCE, '') : message;
+  return said.replace(/ - Local \([^)]*\)$/, '');
+}
+
 /** One line an entry. With a source of its own, an error names the local end, which core does not know before it has bound it. */
 function lines(entries: Entry[], localEnds: boolean): string[] {
   const replacer = (key: string, value: unknown) => {
     if (value === undefined) return 'undefined';
     if (localEnds) return value;
     if (key === 'localEnd') return undefined;
-    return key === 'message' && typeof value === 'string' ? value.replace(/ - Local \(.*\)$/, '') : value;
+    return key === 'message' && typeof value === 'string' ? withoutSource(value) : value;
   };
   return entries.map(({ what, values, state }) => `${what} ${JSON.stringify([...values, state], replacer)}`);
 }
