@@ -12,6 +12,8 @@ const [SOURCE, PORT, FIRST, SECOND] = ['127.0.0.1', 20001, '127.0.0.2', '127.0.0
 const program = `
   const { connectUdpSync } = require(${JSON.stringify(join(root, 'dist/index.js'))});
   const open = (host) => connectUdpSync({ host, port: 9, localAddress: '${SOURCE}', localPort: ${PORT} });
+  // For the first time, where they lead is asked for.
+  for (const host of ['${FIRST}', '${SECOND}']) open(host).close();
   const sockets = [open('${FIRST}'), open('${SECOND}')];
   for (const socket of sockets) socket.close();
 `;
