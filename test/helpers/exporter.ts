@@ -9,7 +9,7 @@ export class Exporter extends Program {
 
   /** `wrapper`: what starts it, such as setpriv. */
   static async start(folder: string, args: readonly string[] = [], wrapper: readonly string[] = []): Promise<Exporter> {
-    const [command = '', ...rest] = [...wrapper, process.execPath, CLI, 'exporter', '--listen', '127.0.0.1:0', ...args];
+    const [command = '', ...rest] = [...wrapper, process.execPath, CLI, 'exporter', ...args];
     const exporter = new Exporter(folder, command, ...rest);
     const url = () => /^(http:\S+)\/metrics$/m.exec(exporter.output)?.[1];
     await until(
