@@ -1,6 +1,6 @@
 // Spans of OpenTelemetry for connects, with the attributes of its semantic conventions (network.*, server.*, error.type).
 // Fed by the tracing channel `connectx:connect`; a program that never calls this pays nothing for it.
-import { channel } from 'node:diagnostics_channel';
+import { subscribe, unsubscribe } from 'node:diagnostics_channel';
 import { SpanKind, SpanStatusCode } from '@opentelemetry/api';
 
 const NAME = 'tracing:connectx:connect';
@@ -54,8 +54,8 @@ export function traceConnects(tracer) {
   };
 
   const listeners = { start, end, asyncEnd: over };
-  for (const [event, listener] of Object.entries(listeners)) channel(`${NAME}:${event}`).subscribe(listener);
+  for (const [event, listener] of Object.entries(listeners)) subscribe(`${NAME}:${event}`, listener);
   return () => {
-    for (const [event, listener] of Object.entries(listeners)) channel(`${NAME}:${event}`).unsubscribe(listener);
+    for (const [event, listener] of Object.entries(listeners)) unsubscribe(`${NAME}:${event}`, listener);
   };
 }

@@ -196,9 +196,9 @@ function serverFor(collector: Collector): Server {
   const server = createServer((request, response) => {
     const { method = '', url = '' } = request;
     request.resume();
-    if (method !== 'GET' && method !== 'HEAD') return answer(response, 405, 'GET or HEAD\n', { allow: 'GET, HEAD' });
     const [path] = url.split('?');
-    if (path === '/metrics') void collector.scrape().then((text) => answer(response, 200, text));
+    if (method !== 'GET' && method !== 'HEAD') answer(response, 405, 'GET or HEAD\n', { allow: 'GET, HEAD' });
+    else if (path === '/metrics') void collector.scrape().then((text) => answer(response, 200, text));
     else if (path === '/healthz') {
       const problem = collector.problem();
       answer(response, problem === undefined ? 200 : 503, `${problem === undefined ? 'ok' : printable(problem)}\n`);

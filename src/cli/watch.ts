@@ -86,24 +86,24 @@ function untilSignal(): AbortController {
   return ended;
 }
 
-/** Resolves after the pause, or when it is all over. */
-async function sleep(ms: number, signal: AbortSignal): Promise<void> {
-  await pause(ms, undefined, { signal }).catch((error: unknown) => {
+/** After the pause: true. When it is all over: false, at once. */
+function sleep(ms: number, signal: AbortSignal): Promise<boolean> {
+  return pause(ms, true, { signal }).catch((error: unknown) => {
     if (!signal.aborted) throw error;
+    return false;
   });
 }
 
 async function print({ interval, count = Infinity, selection, how }: WatchOptions): Promise<void> {
   const sampler = new Sampler(selection);
   const { signal } = untilSignal();
-  for (let n = 0; n < count && !signal.aborted; n++) {
-    if (n > 0) await sleep(interval, signal);
-    if (signal.aborted) break;
+  let n = 0;
+  do {
     const { rows, connects } = await sampler.sample();
     await sampler.owners.look(rows.map(({ usage }) => usage));
     const sample = { rows: sampler.named(rows), connects };
     process.stdout.write(how === 'json' ? jsonLine(sample) : textOf(sample));
-  }
+  } while (++n < count && (await sleep(interval, signal)));
 }
 
 const ENTER = '\x1b[?1049h\x1b[?25l'; // the alternate screen, no cursor
@@ -134,20 +134,23 @@ function scrolled(name: string, { top, shown }: Screen): number | undefined {
   }
 }
 
-/** The terminal: what is on it, and what keys do to it. */
+/** The terminal: what is on it, and what keys do to it, until the signal says that it is somebody else's again. */
 class Terminal {
   readonly #sampler: Sampler;
   readonly #paint: Paint;
+  readonly #signal: AbortSignal;
   #view: View = { rows: [], order: 'f', top: 0, connects: undefined, problem: undefined };
   #screen: Screen;
 
-  constructor(sampler: Sampler, paint: Paint) {
+  constructor(sampler: Sampler, paint: Paint, signal: AbortSignal) {
     this.#sampler = sampler;
     this.#paint = paint;
+    this.#signal = signal;
     this.#screen = this.draw();
   }
 
   show(change: Partial<View>): void {
+    if (this.#signal.aborted) return;
     this.#view = { ...this.#view, ...change };
     this.draw();
   }
@@ -168,15 +171,13 @@ class Terminal {
   }
 
   /** Whose the groups on the screen are, which takes a while: samples go on. */
-  lookAtOwners(signal: AbortSignal): void {
+  lookAtOwners(): void {
     const groups = this.#screen.shown.map(({ usage }) => usage);
     void this.#sampler.owners.look(groups).then(
       (isNew) => {
-        if (isNew && !signal.aborted) this.draw();
+        if (isNew) this.show({});
       },
-      (error: unknown) => {
-        if (!signal.aborted) this.show({ problem: (error as Error).message });
-      },
+      (error: unknown) => this.show({ problem: (error as Error).message }),
     );
   }
 }
@@ -185,20 +186,18 @@ async function sampleOn(
   terminal: Terminal,
   sampler: Sampler,
   signal: AbortSignal,
-  options: WatchOptions,
+  { interval, count = Infinity }: WatchOptions,
 ): Promise<void> {
-  for (let n = 0; n < (options.count ?? Infinity) && !signal.aborted; n++) {
+  let n = 0;
+  do {
     try {
       const { rows, connects } = await sampler.sample();
-      if (signal.aborted) return;
       terminal.show({ rows, connects, problem: undefined });
-      terminal.lookAtOwners(signal);
+      terminal.lookAtOwners();
     } catch (error) {
-      if (signal.aborted) return;
       terminal.show({ problem: (error as Error).message });
     }
-    await sleep(options.interval, signal);
-  }
+  } while ((await sleep(interval, signal)) && ++n < count);
 }
 
 async function watchOnTerminal(options: WatchOptions): Promise<void> {
@@ -206,7 +205,7 @@ async function watchOnTerminal(options: WatchOptions): Promise<void> {
   const sampler = new Sampler(options.selection);
   const ended = untilSignal();
   stdout.write(ENTER);
-  const terminal = new Terminal(sampler, options.paint);
+  const terminal = new Terminal(sampler, options.paint, ended.signal);
   const onKey = (_text: unknown, key: { name?: string; ctrl?: boolean } | undefined): void => {
     const { name = '', ctrl = false } = key ?? {};
     if (name === 'q' || (ctrl && name === 'c')) ended.abort();

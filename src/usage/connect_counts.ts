@@ -1,5 +1,5 @@
 // How connects end, heard on the tracing channel `connectx:connect` (connect/trace.ts).
-import { channel } from 'node:diagnostics_channel';
+import { subscribe, unsubscribe } from 'node:diagnostics_channel';
 import type { ConnectTrace } from '../connect/trace';
 
 export interface ConnectListener {
@@ -23,15 +23,15 @@ export class ConnectCounts {
   }
 
   start(): void {
-    channel(`${NAME}:start`).subscribe(this.#onStart);
-    channel(`${NAME}:end`).subscribe(this.#onEnd);
-    channel(`${NAME}:asyncEnd`).subscribe(this.#onAsyncEnd);
+    subscribe(`${NAME}:start`, this.#onStart);
+    subscribe(`${NAME}:end`, this.#onEnd);
+    subscribe(`${NAME}:asyncEnd`, this.#onAsyncEnd);
   }
 
   stop(): void {
-    channel(`${NAME}:start`).unsubscribe(this.#onStart);
-    channel(`${NAME}:end`).unsubscribe(this.#onEnd);
-    channel(`${NAME}:asyncEnd`).unsubscribe(this.#onAsyncEnd);
+    unsubscribe(`${NAME}:start`, this.#onStart);
+    unsubscribe(`${NAME}:end`, this.#onEnd);
+    unsubscribe(`${NAME}:asyncEnd`, this.#onAsyncEnd);
   }
 
   readonly #onStart = (message: unknown): void => {
