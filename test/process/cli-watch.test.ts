@@ -122,15 +122,12 @@ describeIsolated('watch', () => {
           await tmux.shows(/\d+-60 of 60/);
           // Only what is shown can be sorted by.
           tmux.keys('t');
-          const { length } =
-            tmux
-              .screen()
-              .join('\n')
-              .match(/TIME-WAIT/g) ?? [];
-          if (length === undefined) {
-            await new Promise((resolve) => setTimeout(resolve, 300));
+          if (tmux.screen().join('\n').includes('TIME-WAIT')) await tmux.shows(/by TIME-WAIT/);
+          else {
+            // Several samples later.
+            await new Promise((resolve) => setTimeout(resolve, 500));
             expect(tmux.screen()[0]).toMatch(/by destination/);
-          } else await tmux.shows(/by TIME-WAIT/);
+          }
           tmux.run('resize-window -t watch -x 60 -y 15');
           await tmux.shows(/^.*\d+-\d+ of 60.*\n(.*\n){13}q quit/);
         } finally {
