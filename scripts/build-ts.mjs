@@ -1,4 +1,5 @@
-// Builds dist/ from src/: the types, a CommonJS file for each entry point, and one for what they share. CommonJS for everybody, so
+// Builds dist/ from src/: the types, a CommonJS file for each entry point, one for what they share, and what the command line brings
+// along (man page, completions). CommonJS for everybody, so
 // that a program that reaches connectx by import and by require has one `Socket` and one `ConnectxError`. Node finds the names in
 // `exports.name = ...`; a second file for import would take it 4 milliseconds, and any other a third of one, hence so few.
 import { execFileSync } from 'node:child_process';
@@ -6,6 +7,7 @@ import { readFileSync, rmSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { rolldown } from 'rolldown';
+import { writeManual } from './build-manual.mjs';
 import { root } from './lib.mjs';
 
 const require = createRequire(import.meta.url);
@@ -40,3 +42,4 @@ await bundle.write({
   codeSplitting: { groups: [{ name: 'core', minShareCount: 2 }] },
 });
 await bundle.close();
+await writeManual();

@@ -7,11 +7,14 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { root, run } from './lib.mjs';
 
-const page = readFileSync(join(root, 'README.md'), 'utf8');
-const blocks = [...page.matchAll(/^<!-- run by npm run docs:check -->\n\n```sh\n(.*?)^```$/gms)].map(
-  ([, code]) => code,
-);
-if (blocks.length === 0) throw new Error('README.md has no such commands');
+const blocks = ['README.md', 'docs/guides/operators-story.md'].flatMap((name) => {
+  const page = readFileSync(join(root, name), 'utf8');
+  const found = [...page.matchAll(/^<!-- run by npm run docs:check -->\n\n```sh\n(.*?)^```$/gms)].map(
+    ([, code]) => code,
+  );
+  if (found.length === 0) throw new Error(`${name} has no such commands`);
+  return found;
+});
 
 const folder = mkdtempSync(join(tmpdir(), 'connectx-docs-'));
 try {
@@ -29,7 +32,10 @@ try {
   const app = join(folder, 'app');
   mkdirSync(app);
   writeFileSync(join(app, 'package.json'), '{ "private": true, "type": "module" }\n');
-  for (const code of blocks) run('sh', ['-euxc', code], { cwd: copy });
+  // What is installed globally goes into the folder.
+  const prefix = join(folder, 'global');
+  const env = { ...process.env, npm_config_prefix: prefix, PATH: `${join(prefix, 'bin')}:${process.env.PATH}` };
+  for (const code of blocks) run('sh', ['-euxc', code], { cwd: copy, env });
   const program = `
     import { capabilities } from 'connectx';
     const { native, nativeError } = capabilities();

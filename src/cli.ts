@@ -2,190 +2,166 @@
 // The command `connectx`. It alone decides about exit codes; see docs/cli.md.
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { parseArgs } from 'node:util';
-import { parseLocal, pipeTcp, pipeUdp } from './cli/netcat';
+import { type Arguments, asksForHelp, integerOf, parse, UsageError, wrong } from './cli/arguments';
+import { type Command, COMMANDS, EXIT } from './cli/commands';
 import { examine } from './cli/doctor';
-import { coloured, doctorText, plain, printable, prometheusText, usageTable } from './cli/text';
+import { exporter, readListen } from './cli/exporter';
+import { selectionOf } from './cli/filter';
+import { commandHelp, programHelp } from './cli/help';
+import { parseLocal, pipeTcp, pipeUdp } from './cli/netcat';
+import { writeWhole } from './cli/output';
+import { prometheusText } from './cli/prometheus';
+import { usageTable } from './cli/table';
+import { coloured, doctorText, plain, printable } from './cli/text';
 import { watch } from './cli/watch';
-import { portUsage, type UsageFilter } from './usage/port_usage';
-import type { PortRange } from './values/port_range';
-
-const HELP = `usage: connectx COMMAND [OPTIONS]
-
-  usage    ports in use for each source and destination, fullest first
-             --json              as JSON
-             --prometheus        as metrics for Prometheus
-             --threshold PCT     exit with 2 when a destination has PCT % or more in use
-             --protocol tcp|udp, --source ADDR, --destination ADDR, --port PORT
-                                 only these
-  watch    the same, live; keys: q quits, f u t d sort
-             --interval SECONDS  default 1; and the filters of usage
-  doctor   what stands in the way of many connections, and remedies; exit with 1 on findings
-             --json              as JSON
-             --range LOW-HIGH    as if this were the ephemeral range: which listeners would it clash with?
-  connect  standard input and output over a pinned 4-tuple
-             [--udp] [--local ADDR[:PORT]] HOST PORT
-             --wait SECONDS      UDP: how long to wait for answers after the end of input; default 1
-             --verbose           the 4-tuple on standard error
-
-  --help, --version
-
-Exit codes: 0 success, 1 findings, 2 over the threshold, 3 failure, 64 wrong usage.
-`;
-
-const EXIT = { success: 0, findings: 1, over: 2, failure: 3, usage: 64 } as const;
-
-/** The command line makes no sense. */
-class UsageError extends Error {}
+import { fullest } from './usage/fullest';
+import { portUsage } from './usage/port_usage';
 
 const { stdout, stderr } = process;
 
 /** https://no-color.org: set and not empty. */
 const isColoured = stdout.isTTY && !process.env.NO_COLOR && process.env.TERM !== 'dumb';
 const paint = isColoured ? coloured : plain;
+const MOST = 1e9;
 
-function number(name: string, text: string | undefined, low: number, high: number): number | undefined {
-  if (text === undefined) return undefined;
-  const value = Number(text);
-  if (text.trim() === '' || !(value >= low && value <= high)) {
-    throw new UsageError(`${name} must be a number from ${low} to ${high}, and is '${text}'`);
-  }
-  return value;
-}
-
-const FILTERS = {
-  protocol: { type: 'string' },
-  source: { type: 'string' },
-  destination: { type: 'string' },
-  port: { type: 'string' },
-} as const;
-
-function filterOf(values: { protocol?: string; source?: string; destination?: string; port?: string }): UsageFilter {
-  return {
-    // What it must be is for portUsage() to say.
-    protocol: values.protocol as UsageFilter['protocol'],
-    localAddress: values.source,
-    remoteAddress: values.destination,
-    remotePort: number('--port', values.port, 0, 65535),
+async function usageCommand(args: Arguments): Promise<number> {
+  if (args.flag('json') && args.flag('prometheus')) throw new UsageError('--json or --prometheus, not both');
+  const threshold = args.number('threshold', 0, 100);
+  const limit = args.integer('limit', 1, MOST);
+  const output = args.get('output');
+  const { filter, includes } = await selectionOf(args);
+  const usage = (await portUsage(filter)).filter(includes);
+  const { shown, rest } = fullest(usage, limit);
+  const text = (): string => {
+    if (args.flag('prometheus')) return prometheusText({ shown, rest }, limit !== undefined);
+    if (args.flag('json')) return `${JSON.stringify([...shown, ...rest.map(asGroup)], undefined, 2)}\n`;
+    const width = stdout.isTTY && output === undefined ? stdout.columns : undefined;
+    return `${usageTable(shown, width, output === undefined ? paint : plain, rest).join('\n')}\n`;
   };
-}
-
-async function usageCommand(args: string[]): Promise<number> {
-  const { values } = parseArgs({
-    args,
-    options: {
-      json: { type: 'boolean' },
-      prometheus: { type: 'boolean' },
-      threshold: { type: 'string' },
-      ...FILTERS,
-    },
-  });
-  if (values.json && values.prometheus) throw new UsageError('--json or --prometheus, not both');
-  const threshold = number('--threshold', values.threshold, 0, 100);
-  const usage = await portUsage(filterOf(values));
-  if (values.json) stdout.write(`${JSON.stringify(usage, undefined, 2)}\n`);
-  else if (values.prometheus) stdout.write(prometheusText(usage));
-  else stdout.write(`${usageTable(usage, stdout.isTTY ? stdout.columns : undefined, paint).join('\n')}\n`);
+  if (output === undefined) stdout.write(text());
+  else writeWhole(output, text());
   const isOver = threshold !== undefined && usage.some(({ ratio }) => ratio * 100 >= threshold);
   return isOver ? EXIT.over : EXIT.success;
 }
 
-async function watchCommand(args: string[]): Promise<number> {
-  const { values } = parseArgs({ args, options: { interval: { type: 'string' }, ...FILTERS } });
-  const interval = number('--interval', values.interval, 0.1, 86_400) ?? 1;
-  if (!stdout.isTTY || !process.stdin.isTTY) throw new UsageError('watch needs a terminal; try usage');
-  return watch(interval * 1000, filterOf(values), isColoured);
+/** The rest as an entry of the array: with what it has of a group, and null for what it has not. */
+function asGroup({ protocol, groups, used, timeWait, ratio }: ReturnType<typeof fullest>['rest'][number]): object {
+  const none = { family: null, localAddress: null, remoteAddress: null, remotePort: null };
+  return { protocol, ...none, used, timeWait, capacity: null, ratio, groups };
 }
 
-function rangeOf(text: string | undefined): PortRange | undefined {
-  if (text === undefined) return undefined;
-  const [, low, high] = (/^(\d{1,5})-(\d{1,5})$/.exec(text) ?? []).map(Number);
-  if (low === undefined || high === undefined || low < 1 || low > high || high > 65535) {
-    throw new UsageError(`--range must be LOW-HIGH, such as 1024-65000, and is '${text}'`);
-  }
-  return { low, high };
-}
-
-async function doctorCommand(args: string[]): Promise<number> {
-  const { values } = parseArgs({ args, options: { json: { type: 'boolean' }, range: { type: 'string' } } });
-  const checks = await examine(rangeOf(values.range));
-  stdout.write(values.json ? `${JSON.stringify(checks, undefined, 2)}\n` : doctorText(checks, paint));
-  return checks.some(({ level }) => level === 'finding') ? EXIT.findings : EXIT.success;
-}
-
-async function connectCommand(args: string[]): Promise<number> {
-  const { values, positionals } = parseArgs({
-    args,
-    allowPositionals: true,
-    options: {
-      udp: { type: 'boolean' },
-      local: { type: 'string' },
-      wait: { type: 'string' },
-      verbose: { type: 'boolean' },
-    },
-  });
-  const [host, service] = positionals;
-  if (host === undefined || service === undefined || positionals.length > 2)
-    throw new UsageError('HOST and PORT, please');
-  const port = number('PORT', service, 1, 65535) ?? 0;
-  const local =
-    values.local === undefined ? { localAddress: undefined, localPort: undefined } : parseLocal(values.local);
-  if (local === undefined) throw new UsageError(`--local must be ADDR[:PORT], and is '${values.local}'`);
-  const wait = (number('--wait', values.wait, 0, 86_400) ?? 1) * 1000;
-  const tell = (text: string): void => {
-    if (values.verbose) stderr.write(`${text}\n`);
-  };
-  if (values.udp) await pipeUdp({ host, port, ...local }, wait, tell);
-  else await pipeTcp({ host, port, ...local }, tell);
+async function exporterCommand(args: Arguments): Promise<number> {
+  const listen = readListen(args.get('listen') ?? { typed: '--listen', text: '127.0.0.1:9469' });
+  const limit = args.integer('limit', 1, 10_000) ?? 100;
+  const reserve = args.range('reserve');
+  await exporter(listen, { limit, reserve, version: version(), selection: await selectionOf(args) });
   return EXIT.success;
 }
 
-const COMMANDS: Readonly<Record<string, (args: string[]) => Promise<number>>> = {
+async function watchCommand(args: Arguments): Promise<number> {
+  const interval = args.number('interval', 0.1, 86_400) ?? 1;
+  const count = args.integer('count', 1, MOST);
+  const json = args.flag('json');
+  const isScreen = stdout.isTTY && process.stdin.isTTY && !json;
+  if (!isScreen && !json && count === undefined) {
+    throw new UsageError('watch needs a terminal here; without one, -n COUNT or --json, or see connectx usage');
+  }
+  const selection = await selectionOf(args);
+  await watch({
+    interval: interval * 1000,
+    count,
+    selection,
+    how: json ? 'json' : isScreen ? 'screen' : 'text',
+    paint,
+  });
+  return EXIT.success;
+}
+
+async function doctorCommand(args: Arguments): Promise<number> {
+  const checks = await examine({ range: args.range('range'), reserve: args.range('reserve') });
+  stdout.write(args.flag('json') ? `${JSON.stringify(checks, undefined, 2)}\n` : doctorText(checks, paint));
+  return checks.some(({ level }) => level === 'finding') ? EXIT.findings : EXIT.success;
+}
+
+async function connectCommand(args: Arguments): Promise<number> {
+  const [host, service] = args.operands;
+  if (host === undefined || service === undefined || args.operands.length > 2) {
+    throw new UsageError('connect takes two operands, HOST and PORT');
+  }
+  const port = integerOf({ typed: 'PORT', text: service }, 1, 65535);
+  const local = args.get('local');
+  const end = local === undefined ? { localAddress: undefined, localPort: undefined } : parseLocal(local.text);
+  if (local !== undefined && end === undefined) throw wrong(local, 'ADDR[:PORT]');
+  const wait = (args.number('wait', 0, 86_400) ?? 1) * 1000;
+  const tell = (text: string): void => {
+    if (args.flag('verbose')) stderr.write(`${text}\n`);
+  };
+  const target = { host, port, localAddress: end?.localAddress, localPort: end?.localPort };
+  if (args.flag('udp')) await pipeUdp(target, wait, tell);
+  else await pipeTcp(target, tell);
+  return EXIT.success;
+}
+
+const RUN: Readonly<Record<string, (args: Arguments) => Promise<number>>> = {
   usage: usageCommand,
+  exporter: exporterCommand,
   watch: watchCommand,
   doctor: doctorCommand,
   connect: connectCommand,
 };
 
+const commandOf = (name: string): Command | undefined => COMMANDS.find((command) => command.name === name);
+
 async function run([name = '', ...args]: string[]): Promise<number> {
-  if (name === '--help' || name === 'help' || args.includes('--help')) {
-    stdout.write(HELP);
+  const [topic = ''] = args;
+  if (name === '--help' || name === '-h' || (name === 'help' && topic === '')) {
+    stdout.write(programHelp());
     return EXIT.success;
   }
-  if (name === '--version') {
+  if (name === '--version' || name === '-V') {
     stdout.write(`${version()}\n`);
     return EXIT.success;
   }
-  const command = Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined;
-  if (command === undefined) throw new UsageError(name === '' ? 'which command?' : `no such command: ${name}`);
-  return command(args);
+  const command = commandOf(name === 'help' ? topic : name);
+  const run = RUN[command?.name ?? ''];
+  if (command === undefined || run === undefined) {
+    if (name === '') throw new UsageError('which command?');
+    throw new UsageError(
+      name.startsWith('-') ? `there is no option ${name}` : `there is no command ${name === 'help' ? topic : name}`,
+    );
+  }
+  if (name === 'help' || asksForHelp(args)) {
+    stdout.write(commandHelp(command));
+    return EXIT.success;
+  }
+  return run(parse(command, args));
 }
 
 function version(): string {
   return (JSON.parse(readFileSync(join(__dirname, '../package.json'), 'utf8')) as { version: string }).version;
 }
 
-/** Errors of parseArgs and of validation are the caller's; all others are failures. */
+/** Arguments that connect() refuses are the caller's; all others are failures. */
 function isUsageError(error: unknown): boolean {
   const { code = '' } = error as { code?: string };
-  return error instanceof UsageError || /^ERR_(PARSE_ARGS|INVALID_ARG|INVALID_IP|SOCKET_BAD|OUT_OF_RANGE)/.test(code);
+  return error instanceof UsageError || /^ERR_(INVALID_ARG|INVALID_IP|SOCKET_BAD|OUT_OF_RANGE)/.test(code);
 }
 
-// A reader that has gone, as `head` has, is no failure; there is nobody left to write to.
+function fail(error: unknown): void {
+  const isUsage = isUsageError(error);
+  // Node's own may have several lines.
+  const text = (error as Error).message.split('\n').map(printable).join('\n');
+  const [name = ''] = process.argv.slice(2);
+  const help = commandOf(name) === undefined ? 'connectx --help' : `connectx ${name} --help`;
+  stderr.write(`connectx: ${text}\n${isUsage ? `See ${help}.\n` : ''}`);
+  process.exitCode = isUsage ? EXIT.usage : EXIT.failure;
+}
+
 stdout.on('error', (error: NodeJS.ErrnoException) => {
-  if (error.code !== 'EPIPE') throw error;
+  // A reader that has gone, as `head` has, is no failure; there is nobody left to write to.
+  if (error.code !== 'EPIPE') fail(new Error(`standard output: ${error.message}`, { cause: error }));
   process.exit();
 });
 
 // Not process.exit(): what has been written to a pipe would be lost.
-void run(process.argv.slice(2)).then(
-  (code) => (process.exitCode = code),
-  (error: unknown) => {
-    const isUsage = isUsageError(error);
-    const { message } = error as Error;
-    // Node's own may have several lines.
-    const text = message.split('\n').map(printable).join('\n');
-    stderr.write(`connectx: ${text}\n${isUsage ? 'See connectx --help.\n' : ''}`);
-    process.exitCode = isUsage ? EXIT.usage : EXIT.failure;
-  },
-);
+void run(process.argv.slice(2)).then((code) => (process.exitCode ??= code), fail);

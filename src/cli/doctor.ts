@@ -1,27 +1,55 @@
 // What stands in the way of many outgoing connections on this machine, with remedies.
-import { capabilities } from '../kernel/capabilities';
+import { featureChecks, loadBalancingChecks, releaseChecks, vrfChecks } from './doctor_kernel';
+import { conntrackChecks, descriptorChecks, stepWidthChecks, timeWaitChecks, udpMemoryCheck } from './doctor_limits';
+import { assignableIn } from './kernel_metrics';
+import { lastingOf, sysctlRemedy } from './remedy';
 import { type Check, endpoint } from './text';
-import { conflictsWithin, type ListenerConflict } from '../usage/conflicts';
 import type { Native } from '../kernel/addon';
-import { kernelOf } from '../kernel/kernel';
-import { nativeOrFallback } from '../kernel/load';
-import { udpSharingOf } from '../kernel/sock_diag';
+import { capabilities } from '../kernel/capabilities';
+import { nativeFor } from '../kernel/load';
+import { assignablePorts } from '../kernel/sysctl';
+import { conflictsWithin, type ListenerConflict } from '../usage/conflicts';
 import { portUsage } from '../usage/port_usage';
-import { formatRange, type PortRange, portsOf } from '../values/port_range';
-import { assignablePorts, sysctl } from '../kernel/sysctl';
+import { type Assignable, reserveCommand, reserving } from '../usage/usage';
+import { formatRange, intersect, type PortRange } from '../values/port_range';
 
 /** Linux's default range has 28,232 ports; with less than this something has been taken away. */
 const FEW_PORTS = 16_384;
 const FULL = 0.8;
+const NODE_PORTS: PortRange = { low: 30000, high: 32767 };
 
-function rangeChecks(native: Native, asked: PortRange | undefined): Check[] {
-  const { range, reserved } = assignablePorts(native);
-  const shown = asked ?? range;
-  const count = portsOf([shown], reserved).length;
-  const message = `ports ${formatRange(shown)}: ${count} to assign, reserved: ${reserved.map(formatRange).join(',') || 'none'}`;
-  if (count >= FEW_PORTS) return [{ name: 'range', level: 'ok', message }];
-  const remedy = 'sysctl -w net.ipv4.ip_local_port_range="32768 60999" (or wider: see doctor --range 1024-65000)';
-  return [{ name: 'range', level: 'finding', message: `${message}; that is few`, remedy }];
+export interface Asked {
+  /** As if this were the ephemeral range. */
+  readonly range: PortRange | undefined;
+  /** To be reserved although nobody listens there. */
+  readonly reserve: PortRange | undefined;
+}
+
+function rangeCheck(assignable: Assignable): Check {
+  const { range, reserved } = assignable;
+  const count = assignableIn(assignable, range);
+  const message = `ports ${formatRange(range)}: ${count} to assign, reserved: ${reserved.map(formatRange).join(',') || 'none'}`;
+  if (count >= FEW_PORTS) return { name: 'range', level: 'ok', message };
+  const remedy = sysctlRemedy('net.ipv4.ip_local_port_range', '32768 60999');
+  const wider = `${remedy.remedy} (or wider: see doctor --range 1024-65000)`;
+  return { name: 'range', level: 'finding', message: `${message}; that is few`, ...remedy, remedy: wider };
+}
+
+/** NodePorts have no listening socket: kube-proxy opens none, so that no look at sockets finds them. */
+function reserveChecks(assignable: Assignable, reserve: PortRange | undefined): Check[] {
+  if (reserve !== undefined) {
+    const missing = assignableIn(assignable, reserve);
+    const which = formatRange(reserve);
+    if (missing === 0)
+      return [{ name: 'reserve', level: 'ok', message: `the kernel gives none of ${which} to connections` }];
+    const remedy = reserveCommand(reserving([...assignable.reserved, reserve], []));
+    const message = `${missing} of the ports ${which} are in the range and not reserved; an outgoing connection may take them`;
+    return [{ name: 'reserve', level: 'finding', message, remedy, lasting: lastingOf(remedy) }];
+  }
+  if (intersect(assignable.range, NODE_PORTS) === undefined || assignableIn(assignable, NODE_PORTS) === 0) return [];
+  const which = formatRange(NODE_PORTS);
+  const message = `NodePorts of Kubernetes (${which}) have no listening socket, and cannot be seen here`;
+  return [{ name: 'reserve', level: 'note', message, remedy: `on a node: connectx doctor --reserve ${which}` }];
 }
 
 function ownerOf({ processes, processesComplete, uid }: ListenerConflict): string {
@@ -29,93 +57,49 @@ function ownerOf({ processes, processesComplete, uid }: ListenerConflict): strin
   return processesComplete ? `no process (user ${uid})` : `a process of user ${uid} whose name is not ours to see`;
 }
 
-async function conflictChecks(range: PortRange | undefined): Promise<Check[]> {
-  const conflicts = await conflictsWithin(range);
+async function conflictChecks({ range, reserve }: Asked): Promise<Check[]> {
+  const conflicts = await conflictsWithin(range, reserve === undefined ? [] : [reserve]);
   if (conflicts.length === 0) return [{ name: 'conflicts', level: 'ok', message: 'no listener inside the range' }];
   return conflicts.map((conflict, index) => {
-    const { protocol, localAddress, localPort } = conflict;
+    const { protocol, localAddress, localPort, remedy } = conflict;
     const what = protocol === 'tcp' ? 'listens' : 'is bound';
     const message = `${protocol} ${endpoint(conflict, localAddress, localPort)}: ${ownerOf(conflict)} ${what} inside the range; an outgoing connection may take the port first`;
     const isLast = index === conflicts.length - 1;
-    return { name: 'conflicts', level: 'finding', message, remedy: isLast ? conflict.remedy : undefined };
+    return { name: 'conflicts', level: 'finding', message, ...(isLast && { remedy, lasting: lastingOf(remedy) }) };
   });
-}
-
-function timeWaitChecks(native: Native): Check[] {
-  const reuse = sysctl(native, 'tcp_tw_reuse');
-  const timestamps = sysctl(native, 'tcp_timestamps');
-  const checks: Check[] = [];
-  if (reuse === '0') {
-    const message = 'tcp_tw_reuse is 0: a tuple in TIME-WAIT is lost for 60 seconds';
-    checks.push({ name: 'tcp_tw_reuse', level: 'finding', message, remedy: 'sysctl -w net.ipv4.tcp_tw_reuse=1' });
-  } else if (reuse === '2') {
-    const message = 'tcp_tw_reuse is 2, the default: tuples in TIME-WAIT are used again on loopback only';
-    checks.push({ name: 'tcp_tw_reuse', level: 'note', message });
-  } else {
-    checks.push({
-      name: 'tcp_tw_reuse',
-      level: reuse === '1' ? 'ok' : 'note',
-      message: `tcp_tw_reuse is ${reuse ?? 'not to be read'}`,
-    });
-  }
-  if (timestamps === '0') {
-    const message = 'tcp_timestamps is 0: no tuple in TIME-WAIT can be taken over';
-    checks.push({ name: 'tcp_timestamps', level: 'finding', message, remedy: 'sysctl -w net.ipv4.tcp_timestamps=1' });
-  } else {
-    checks.push({
-      name: 'tcp_timestamps',
-      level: 'ok',
-      message: `tcp_timestamps is ${timestamps ?? 'not to be read'}`,
-    });
-  }
-  return checks;
-}
-
-// The kernel's own, whatever the runtime makes of it.
-function kernelChecks(native: Native): Check[] {
-  const kernel = kernelOf(native);
-  const { hasNoPort, hasPortRange } = kernel;
-  const udpShared = udpSharingOf(native).works;
-  const check = (name: string, has: boolean, level: 'note' | 'finding', without: string): Check =>
-    has ? { name, level: 'ok', message: `${name}: yes` } : { name, level, message: `${name}: no; ${without}` };
-  return [
-    check('IP_BIND_ADDRESS_NO_PORT', hasNoPort, 'finding', 'a pinned source cannot share its ports (Linux 4.2)'),
-    check('IP_LOCAL_PORT_RANGE', hasPortRange, 'note', 'connects slow down above 50 % (Linux 6.3)'),
-    check(
-      'bound ports return',
-      kernel.returnsPorts(),
-      'note',
-      'a port that was bound explicitly is not assigned again until every socket on it is gone (Linux 6.18): take localPort outside of the range',
-    ),
-    check('shared UDP ports', udpShared, 'finding', 'a UDP port serves one destination at a time'),
-  ];
 }
 
 async function usageChecks(): Promise<Check[]> {
   const full = (await portUsage()).filter(({ ratio }) => ratio >= FULL);
   if (full.length === 0)
     return [{ name: 'usage', level: 'ok', message: 'no destination has 80 % of the ports in use' }];
-  return full.map(({ protocol, localAddress, remoteAddress, remotePort, used, capacity, timeWait }) => ({
-    name: 'usage',
-    level: 'finding',
-    message: `${protocol} ${localAddress} to ${remoteAddress} port ${remotePort}: ${used} of ${capacity} ports in use, ${timeWait} of them in TIME-WAIT`,
-    remedy:
-      timeWait * 2 > used
-        ? 'keep connections alive, or sysctl -w net.ipv4.tcp_tw_reuse=1'
+  return full.map(({ protocol, localAddress, remoteAddress, remotePort, used, capacity, timeWait }) => {
+    const isWaiting = timeWait * 2 > used;
+    const reuse = sysctlRemedy('net.ipv4.tcp_tw_reuse', 1);
+    return {
+      name: 'usage',
+      level: 'finding',
+      message: `${protocol} ${localAddress} to ${remoteAddress} port ${remotePort}: ${used} of ${capacity} ports in use, ${timeWait} of them in TIME-WAIT`,
+      remedy: isWaiting
+        ? `keep connections alive, or ${reuse.remedy}`
         : 'add source addresses, or widen net.ipv4.ip_local_port_range',
-  }));
+      lasting: isWaiting ? reuse.lasting : undefined,
+    };
+  });
 }
 
-/** All checks; with a range, as if that were the ephemeral one. */
-export async function examine(range: PortRange | undefined): Promise<Check[]> {
-  let native: Native | undefined;
+/** What cannot be looked at is a finding, and the rest goes on. */
+async function orFinding(name: string, look: () => Check[] | Promise<Check[]>): Promise<Check[]> {
   try {
-    native = nativeOrFallback();
+    return await look();
   } catch (error) {
-    return [{ name: 'addon', level: 'finding', message: (error as Error).message }];
+    return [{ name, level: 'finding', message: (error as Error).message }];
   }
-  if (native === undefined) return [{ name: 'addon', level: 'finding', message: 'no addon: this is not Linux' }];
-  const checks: Check[] = [...rangeChecks(native, range), ...timeWaitChecks(native), ...kernelChecks(native)];
+}
+
+/** What only the addon can find out. */
+async function nativeChecks(native: Native, asked: Asked): Promise<Check[]> {
+  const checks = await orFinding('features', () => featureChecks(native));
   if (!capabilities().portUsage) {
     const message = 'the kernel does not answer over sock_diag: nothing can be said of ports in use and of listeners';
     return [
@@ -124,6 +108,36 @@ export async function examine(range: PortRange | undefined): Promise<Check[]> {
     ];
   }
   checks.push({ name: 'sock_diag', level: 'ok', message: 'sock_diag: the kernel answers' });
-  checks.push(...(await conflictChecks(range)), ...(range === undefined ? await usageChecks() : []));
+  checks.push(...(await orFinding('conflicts', () => conflictChecks(asked))));
+  if (asked.range === undefined) checks.push(...(await orFinding('usage', usageChecks)));
+  return checks;
+}
+
+/** All checks; with a range, as if that were the ephemeral one. */
+export async function examine(asked: Asked): Promise<Check[]> {
+  const checks: Check[] = [];
+  let native: Native | undefined;
+  let ports = FEW_PORTS;
+  checks.push(
+    ...(await orFinding('addon', () => {
+      native = nativeFor('connectx doctor');
+      return [];
+    })),
+  );
+  if (native !== undefined) {
+    const found = native;
+    checks.push(
+      ...(await orFinding('range', () => {
+        const now = assignablePorts(found);
+        const assignable = { range: asked.range ?? now.range, reserved: now.reserved };
+        ports = assignableIn(assignable, assignable.range);
+        return [rangeCheck(assignable), ...reserveChecks(assignable, asked.reserve)];
+      })),
+    );
+  }
+  checks.push(...timeWaitChecks(), ...stepWidthChecks());
+  checks.push(...descriptorChecks(ports), ...conntrackChecks(ports), udpMemoryCheck());
+  checks.push(...releaseChecks(), ...vrfChecks(native), ...loadBalancingChecks(native));
+  if (native !== undefined) checks.push(...(await nativeChecks(native, asked)));
   return checks;
 }

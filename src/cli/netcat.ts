@@ -1,5 +1,5 @@
 // Standard input and output over one pinned 4-tuple, as netcat does over any.
-import { isIPv6 } from 'node:net';
+import { isIP, isIPv6 } from 'node:net';
 import { connect } from '../tcp/socket';
 import { connectUdp } from '../udp/connect';
 
@@ -16,6 +16,7 @@ export function parseLocal(text: string): LocalEnd | undefined {
   const address = match[1] ?? match[2] ?? '';
   const localPort = match[3] === undefined ? undefined : Number(match[3]);
   if ((address === '' && localPort === undefined) || (localPort !== undefined && localPort > 65535)) return undefined;
+  if (address !== '' && isIP(address) === 0) return undefined;
   return { localAddress: address === '' ? undefined : address, localPort };
 }
 

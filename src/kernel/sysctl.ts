@@ -34,11 +34,24 @@ export function reservedPorts(native: Native): PortRange[] {
   return [];
 }
 
+function readable<T>(path: string, read: () => T): T {
+  try {
+    return read();
+  } catch (cause) {
+    const { code = '' } = cause as NodeJS.ErrnoException;
+    // All others (EMFILE) are no matter of this file.
+    if (!['ENOENT', 'ENOTDIR', 'EACCES', 'EPERM'].includes(code)) throw cause;
+    throw unsupported('port-usage', `${path} cannot be read: ${code}`, cause);
+  }
+}
+
 /** The range and what is reserved in it, as of now, for those to whom a guess is of no use: throws when it cannot be read. */
 export function assignablePorts(native: Native): { range: PortRange; reserved: PortRange[] } {
-  const range = parseEphemeralRange(unwrap<string>(native, native.readFile(EPHEMERAL_RANGE)));
+  const text = readable(EPHEMERAL_RANGE, () => unwrap<string>(native, native.readFile(EPHEMERAL_RANGE)));
+  const range = parseEphemeralRange(text);
   if (range === undefined) throw unsupported('port-usage', `${EPHEMERAL_RANGE} is not understood`);
-  return { range, reserved: parseReservedPorts(readFileSync(RESERVED_PORTS, 'utf8')) };
+  const reserved = readable(RESERVED_PORTS, () => readFileSync(RESERVED_PORTS, 'utf8'));
+  return { range, reserved: parseReservedPorts(reserved) };
 }
 
 /** `net.ipv4.tcp_timestamps` as of now, of the calling thread's network namespace; true, as is the default, when it cannot be read. */

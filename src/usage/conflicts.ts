@@ -1,4 +1,5 @@
 // Listeners inside the ephemeral range: the kernel may give their port to a connection before they are (re)started.
+import type { Native } from '../kernel/addon';
 import { nativeWithNet } from '../kernel/permission';
 import { eachHolder } from './port_usage';
 import { ownersOf, type SocketProcess } from '../kernel/processes';
@@ -39,24 +40,58 @@ function eachOnce(holders: readonly SocketHolder[]): SocketHolder[] {
   });
 }
 
-/** {@link listenerConflicts}, as of now or as they were with another range. */
-export async function conflictsWithin(range: PortRange | undefined): Promise<ListenerConflict[]> {
+/** Takes sockets one by one, and tells which of them are conflicts; whose they are is not asked. */
+export class ConflictFinder {
+  readonly #waiting = { tcp: [] as SocketHolder[], udp: [] as SocketHolder[] };
+
+  add(protocol: 'tcp' | 'udp', holder: SocketHolder): void {
+    // A TCP socket that is only bound is one on its way to something else.
+    if (protocol === 'udp' || holder.state === LISTEN) this.#waiting[protocol].push(holder);
+  }
+
+  /** In the order of their ports. */
+  conflicts(assignable: Assignable): ({ protocol: 'tcp' | 'udp' } & SocketHolder)[] {
+    return (['tcp', 'udp'] as const)
+      .flatMap((protocol) =>
+        inTheWay(assignable, eachOnce(this.#waiting[protocol])).map((holder) => ({ protocol, ...holder })),
+      )
+      .sort((a, b) => a.localPort - b.localPort);
+  }
+}
+
+/** How many of them there are, for each protocol. */
+export async function conflictCounts(native: Native): Promise<Record<'tcp' | 'udp', number>> {
+  const assignable = assignablePorts(native);
+  const counts = await Promise.all(
+    (['tcp', 'udp'] as const).map(async (protocol) => {
+      const finder = new ConflictFinder();
+      await eachHolder(native, protocol, assignable.range, (holder) => finder.add(protocol, holder));
+      return finder.conflicts(assignable).length;
+    }),
+  );
+  const [tcp = 0, udp = 0] = counts;
+  return { tcp, udp };
+}
+
+/**
+ * {@link listenerConflicts}, as of now or as they were with another range. `also`: ports that the remedy reserves as well.
+ */
+export async function conflictsWithin(
+  range: PortRange | undefined,
+  also: readonly PortRange[] = [],
+): Promise<ListenerConflict[]> {
   const native = nativeWithNet('listener-conflicts');
   const now = assignablePorts(native);
   const assignable: Assignable = { range: range ?? now.range, reserved: now.reserved };
-  const protocols = await Promise.all(
-    (['tcp', 'udp'] as const).map(async (protocol) => {
-      const waiting: SocketHolder[] = [];
-      await eachHolder(native, protocol, assignable.range, (holder) => {
-        // A TCP socket that is only bound is one on its way to something else.
-        if (protocol === 'udp' || holder.state === LISTEN) waiting.push(holder);
-      });
-      return inTheWay(assignable, eachOnce(waiting)).map((holder) => ({ protocol, ...holder }));
-    }),
+  const finder = new ConflictFinder();
+  await Promise.all(
+    (['tcp', 'udp'] as const).map((protocol) =>
+      eachHolder(native, protocol, assignable.range, (holder) => finder.add(protocol, holder)),
+    ),
   );
-  const conflicts = protocols.flat().sort((a, b) => a.localPort - b.localPort);
+  const conflicts = finder.conflicts(assignable);
   const ports = conflicts.map(({ localPort }) => localPort);
-  const remedy = reserveCommand(reserving(assignable.reserved, ports));
+  const remedy = reserveCommand(reserving([...assignable.reserved, ...also], ports));
   const owners = await ownersOf(new Set(conflicts.map(({ inode }) => inode)));
   return conflicts.map(({ protocol, family, localAddress, localPort, uid, inode }) => {
     const processes = [...(owners.byInode.get(inode) ?? [])];

@@ -92,14 +92,20 @@ export async function eachHolder(
   await eachOf(holderCount(records), (start, end) => decodeHolders(records, start, end), use);
 }
 
+type OnHolder = (protocol: 'tcp' | 'udp', holder: SocketHolder) => void;
+
 async function usageFor(
   native: Native,
   protocol: 'tcp' | 'udp',
   assignable: Assignable,
   { local, remote, port }: CheckedFilter,
+  onHolder: OnHolder,
 ): Promise<PortUsage[]> {
   const builder = roomBuilder(protocol, assignable);
-  await eachHolder(native, protocol, assignable.range, (holder) => builder.add(holder));
+  await eachHolder(native, protocol, assignable.range, (holder) => {
+    builder.add(holder);
+    onHolder(protocol, holder);
+  });
   const room = builder.done();
   const dump = await native.socketGroups(NUMBERS[protocol], local, remote, port, room.ports, room.except);
   const records = unwrap<Uint8Array>(native, dump);
@@ -112,12 +118,18 @@ async function usageFor(
   return usage;
 }
 
-/** {@link portUsage} with what has been checked. */
-export async function usageNow(native: Native, filter: CheckedFilter): Promise<PortUsage[]> {
+/** {@link portUsage} with what has been checked; `onHolder` gets the sockets that hold a port of the range, which are looked at anyway. */
+export async function usageNow(
+  native: Native,
+  filter: CheckedFilter,
+  onHolder: OnHolder = () => {},
+): Promise<PortUsage[]> {
   const denial = netDenial(native);
   if (denial !== undefined) throw denial;
   const assignable = assignablePorts(native);
-  const found = await Promise.all(filter.protocols.map((protocol) => usageFor(native, protocol, assignable, filter)));
+  const found = await Promise.all(
+    filter.protocols.map((protocol) => usageFor(native, protocol, assignable, filter, onHolder)),
+  );
   return found.flat().sort(byFullness);
 }
 

@@ -61,6 +61,11 @@ export class Program {
     await Promise.race([failed, Promise.all(hosts.map((host) => accepting(host, port)))]);
   }
 
+  /** Once it has ended; null when a signal ended it. */
+  get exitCode(): number | null {
+    return this.#child.exitCode;
+  }
+
   /** Resolves when it has ended. */
   async stop(signal: NodeJS.Signals): Promise<void> {
     this.#child.kill(signal);

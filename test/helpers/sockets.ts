@@ -98,10 +98,14 @@ export async function closed(socket: net.Socket): Promise<void> {
   if (!socket.closed) await new Promise((resolve) => socket.once('close', resolve));
 }
 
-/** Resolves as soon as the condition holds. For what no event tells of; asks for some seconds at most. */
-export async function until(condition: () => boolean, what: () => unknown = () => String(condition)): Promise<void> {
+/** Resolves as soon as the condition holds. For what no event tells of; asks for some seconds at most, or `patience` times as long. */
+export async function until(
+  condition: () => boolean,
+  what: () => unknown = () => String(condition),
+  patience = 1,
+): Promise<void> {
   for (let n = 0; !condition(); n++) {
-    if (n === 5000 * slowness) throw new Error(`it does not come about: ${String(what())}`);
+    if (n === 5000 * slowness * patience) throw new Error(`it does not come about: ${String(what())}`);
     // At first in each turn of the event loop, then without keeping others from their work.
     await new Promise((resolve) => (n < 50 ? setImmediate(resolve) : setTimeout(resolve, 1)));
   }

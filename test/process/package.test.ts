@@ -40,6 +40,8 @@ describe('the tarball', () => {
     const patterns = [
       /^(CHANGELOG\.md|LICENSE|README\.md|package\.json)$/,
       /^dist\/(\w+\/)?[\w-]+\.(js|js\.map|d\.ts)$/,
+      /^dist\/(man\/connectx\.1|completions\/(connectx\.bash|_connectx))$/,
+      /^ops\/[\w.-]+\/[\w.-]+\.(service|timer|yml|yaml|json|conf)$/,
       /^native\/((\w+\/)?\w+\.(cc|h|map)|binding\.gyp|connectx\.gypi)$/,
       /^prebuilds\/linux-(x64|arm64)\/connectx\.(glibc|musl)\.node$/,
     ];

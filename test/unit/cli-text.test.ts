@@ -1,17 +1,9 @@
 // What the command line shows, on plain data.
 import { describe, expect, test } from 'vitest';
 import { parseLocal } from '../../src/cli/netcat.js';
-import {
-  bar,
-  coloured,
-  doctorText,
-  percent,
-  plain,
-  printable,
-  prometheusText,
-  usageTable,
-} from '../../src/cli/text.js';
-import { screen } from '../../src/cli/watch.js';
+import { exposition, prometheusText } from '../../src/cli/prometheus.js';
+import { usageTable } from '../../src/cli/table.js';
+import { bar, coloured, doctorText, percent, plain, printable } from '../../src/cli/text.js';
 import type { PortUsage } from '../../src/usage/usage.js';
 
 const usage = (of: Partial<PortUsage> = {}): PortUsage => ({
@@ -39,13 +31,27 @@ test('the table, as docs/cli.md shows it', () => {
   expect(usageTable([], undefined, plain)).toHaveLength(1);
 });
 
-test('no line is longer than the terminal is wide; at 20 it still says how full', () => {
+test('no line is longer than the terminal is wide, and no group is without its name', () => {
   for (let width = 1; width <= 200; width++) {
-    for (const line of usageTable([usage(), few, v6], width, plain))
-      expect(line.length, line).toBeLessThanOrEqual(width);
+    const lines = usageTable([usage(), few, v6], width, plain);
+    for (const line of lines) expect(line.length, line).toBeLessThanOrEqual(width);
+    const text = lines.join('').replaceAll(/\s/g, '');
+    for (const name of ['203.0.113.10:443', '203.0.113.11:443', '[2001:db8:1::10]:443']) expect(text).toContain(name);
   }
-  expect(usageTable([v6], 20, plain)[1]).toBe('[2001:db8:1::1  10 %');
+  expect(usageTable([v6], 40, plain)).toEqual([
+    'tcp 2001:db8::7 > [2001:db8:1::10]:443',
+    '    10 %, 1 of 28232, TIME-WAIT 1200',
+  ]);
+  expect(usageTable([v6], 20, plain).slice(0, 3)).toEqual(['tcp 2001:db8::7', '> [2001:db8:1::10]:4', '43']);
   expect(usageTable([v6], 120, plain)[1]).toMatch(/\[2001:db8:1::10\]:443 .* 10 % {2}#+\.+$/);
+});
+
+test('the rest in a line, which fits as well', () => {
+  const rest = [{ protocol: 'udp' as const, groups: 1, used: 7, timeWait: 0, ratio: 0.07 }];
+  expect(usageTable([usage()], undefined, plain, rest).at(-1)).toBe(
+    '1 more udp group: 7 ports in use, 0 in TIME-WAIT, the fullest 7 %',
+  );
+  for (const line of usageTable([usage()], 30, plain, rest)) expect(line.length).toBeLessThanOrEqual(30);
 });
 
 test('bars', () => {
@@ -66,7 +72,7 @@ test('colours', () => {
 });
 
 test('Prometheus', () => {
-  const text = prometheusText([usage()]);
+  const text = prometheusText({ shown: [usage()], rest: [] }, false);
   expect(text.match(/^# TYPE connectx_ports_\w+ gauge$/gm)).toHaveLength(4);
   expect(text).toContain(
     'connectx_ports_used{protocol="tcp",family="IPv4",local_address="192.0.2.7",remote_address="203.0.113.10",remote_port="443"} 23000\n',
@@ -74,36 +80,26 @@ test('Prometheus', () => {
   expect(text.endsWith('\n')).toBe(true);
 });
 
+test('Prometheus: labels and help in one line each, whatever is in them', () => {
+  const metric = {
+    name: 'a',
+    help: 'x\ny',
+    type: 'counter' as const,
+    samples: [{ labels: { l: 'a"b\\c\nd' }, value: 1 }],
+  };
+  expect(exposition([metric])).toBe('# HELP a x\\ny\n# TYPE a counter\na{l="a\\"b\\\\c\\nd"} 1\n');
+  expect(exposition([{ ...metric, samples: [{ value: 0.5 }] }])).toContain('\na 0.5\n');
+});
+
 test("the doctor's words", () => {
   const text = doctorText(
     [
       { name: 'a', level: 'ok', message: 'fine' },
-      { name: 'b', level: 'finding', message: 'bad', remedy: 'do' },
+      { name: 'b', level: 'finding', message: 'bad', remedy: 'do', lasting: 'write' },
     ],
     plain,
   );
-  expect(text).toBe('ok       fine\nFINDING  bad\n         -> do\n');
-});
-
-describe('a screen of watch', () => {
-  test.each([
-    { order: 'f', first: '203.0.113.10' },
-    { order: 'd', first: '[2001:db8:1::10]' },
-    { order: '?', first: '203.0.113.10' },
-  ])('by $order', ({ order, first }) => {
-    const lines = screen([v6, few, usage()], order, { columns: 80, rows: 24 }, plain);
-    expect(lines[2]).toContain(first);
-    expect(lines).toHaveLength(6);
-  });
-
-  test('fits', () => {
-    const many = Array.from({ length: 50 }, () => usage());
-    for (const rows of [1, 2, 3, 4, 10]) {
-      const lines = screen(many, 'f', { columns: 30, rows }, plain);
-      expect(lines.length).toBe(rows);
-      for (const line of lines) expect(line.length).toBeLessThanOrEqual(30);
-    }
-  });
+  expect(text).toBe('ok       fine\nFINDING  bad\n         -> do\n         for good: write\n');
 });
 
 test.each([
@@ -116,9 +112,12 @@ test.each([
   expect(parseLocal(text)).toEqual({ localAddress, localPort });
 });
 
-test.each(['', ':', '192.0.2.7:', '192.0.2.7:65536', '[::1', 'a]:1'])('--local %j is none', (text) => {
-  expect(parseLocal(text)).toBeUndefined();
-});
+test.each(['', ':', '192.0.2.7:', '192.0.2.7:65536', '[::1', 'a]:1', 'a', 'a:1', '[a]:1'])(
+  '--local %j is none',
+  (text) => {
+    expect(parseLocal(text)).toBeUndefined();
+  },
+);
 
 describe('text of others', () => {
   const controls = [
