@@ -394,7 +394,7 @@ describe('a source from which there is no route to the destination', () => {
   });
 
   test('destinations that nobody can reach do not make the pool forget which sources are exhausted', () => {
-    const pool = new SourcePool(['192.0.2.1', '192.0.2.2']);
+    const pool = new SourcePool(['192.0.2.1', '192.0.2.2'], { cooldown: 60_000 });
     const picker = pool.pick(to('203.0.113.1'), 4);
     const exhausted = picker.next()?.ip;
     picker.failed('exhausted');
