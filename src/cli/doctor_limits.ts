@@ -1,5 +1,5 @@
 // The doctor: limits that many connections meet beside the ports. Each is read where the kernel tells it, and no addon is needed.
-import { ipv4, kernelFile, kernelNumber, kernelNumbers, socketStatistic } from './kernel_files';
+import { ipv4, kernelFile, kernelNumber, kernelNumbers, type Read, socketStatistic } from './kernel_files';
 import { sysctlRemedy } from './remedy';
 import type { Check } from './text';
 
@@ -17,10 +17,10 @@ const unread = (name: string, what: string): Check => ({
 });
 
 /** `ports`: as many connections as one destination may have. */
-export function descriptorChecks(ports: number): Check[] {
+export function descriptorChecks(ports: number, read: Read = kernelFile): Check[] {
   // Node has raised its soft limit to the hard one; so does every program that runs on it.
-  const [, most] = /^Max open files +\S+ +(\d+|unlimited)/m.exec(kernelFile('/proc/self/limits') ?? '') ?? [];
-  const [open, , machine] = kernelNumbers('/proc/sys/fs/file-nr') ?? [];
+  const [, most] = /^Max open files +\S+ +(\d+|unlimited)/m.exec(read('/proc/self/limits') ?? '') ?? [];
+  const [open, , machine] = kernelNumbers('/proc/sys/fs/file-nr', read) ?? [];
   const checks: Check[] = [];
   if (most === undefined) checks.push(unread('descriptors', '/proc/self/limits'));
   else if (most !== 'unlimited' && Number(most) <= ports) {
@@ -47,8 +47,8 @@ export function descriptorChecks(ports: number): Check[] {
   return checks;
 }
 
-export function conntrackChecks(ports: number): Check[] {
-  const value = (name: string) => kernelNumber(`/proc/sys/net/netfilter/nf_conntrack_${name}`);
+export function conntrackChecks(ports: number, read: Read = kernelFile): Check[] {
+  const value = (name: string) => kernelNumber(`/proc/sys/net/netfilter/nf_conntrack_${name}`, read);
   const [count, most, buckets] = [value('count'), value('max'), value('buckets')];
   if (count === undefined || most === undefined) {
     return [{ name: 'conntrack', level: 'ok', message: 'connections are not tracked here' }];
@@ -80,12 +80,12 @@ export function conntrackChecks(ports: number): Check[] {
   return checks;
 }
 
-export function udpMemoryCheck(): Check {
-  const [, pressure, most] = kernelNumbers(ipv4('udp_mem')) ?? [];
-  const used = socketStatistic('UDP', 'mem');
+export function udpMemoryCheck(read: Read = kernelFile): Check {
+  const [, pressure, most] = kernelNumbers(ipv4('udp_mem'), read) ?? [];
+  const used = socketStatistic('UDP', 'mem', read);
   if (pressure === undefined || most === undefined || used === undefined) {
     // The first network namespace has it, and no other.
-    const isOther = kernelFile(ipv4('ip_local_port_range')) !== undefined;
+    const isOther = read(ipv4('ip_local_port_range')) !== undefined;
     const message = 'udp_mem is of the whole machine, and is not to be seen in this network namespace';
     return isOther ? { name: 'udp_mem', level: 'note', message } : unread('udp_mem', ipv4('udp_mem'));
   }
@@ -99,12 +99,12 @@ export function udpMemoryCheck(): Check {
   };
 }
 
-export function timeWaitChecks(): Check[] {
-  const reuse = kernelFile(ipv4('tcp_tw_reuse'));
-  const timestamps = kernelFile(ipv4('tcp_timestamps'));
-  const delay = kernelNumber(ipv4('tcp_tw_reuse_delay'));
-  const buckets = kernelNumber(ipv4('tcp_max_tw_buckets'));
-  const waiting = socketStatistic('TCP', 'tw');
+export function timeWaitChecks(read: Read = kernelFile): Check[] {
+  const reuse = read(ipv4('tcp_tw_reuse'));
+  const timestamps = read(ipv4('tcp_timestamps'));
+  const delay = kernelNumber(ipv4('tcp_tw_reuse_delay'), read);
+  const buckets = kernelNumber(ipv4('tcp_max_tw_buckets'), read);
+  const waiting = socketStatistic('TCP', 'tw', read);
   const checks: Check[] = [];
   if (reuse === undefined) checks.push(unread('tcp_tw_reuse', ipv4('tcp_tw_reuse')));
   else if (reuse === '0') {
@@ -139,8 +139,8 @@ export function timeWaitChecks(): Check[] {
 }
 
 /** Only newer kernels have it. */
-export function stepWidthChecks(): Check[] {
-  const step = kernelNumber(ipv4('ip_local_port_step_width'));
+export function stepWidthChecks(read: Read = kernelFile): Check[] {
+  const step = kernelNumber(ipv4('ip_local_port_step_width'), read);
   if (step === undefined) return [];
   const message = `ip_local_port_step_width is ${step}`;
   if (step === 0)

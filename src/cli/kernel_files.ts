@@ -11,14 +11,17 @@ export function kernelFile(path: string): string | undefined {
   }
 }
 
+/** As {@link kernelFile}; tests have files of their own. */
+export type Read = (path: string) => string | undefined;
+
 /** The numbers in it, `undefined` when it cannot be read or has others. */
-export function kernelNumbers(path: string): number[] | undefined {
-  const text = kernelFile(path);
+export function kernelNumbers(path: string, read: Read = kernelFile): number[] | undefined {
+  const text = read(path);
   return text !== undefined && /^\d+(\s+\d+)*$/.test(text) ? text.split(/\s+/).map(Number) : undefined;
 }
 
-export function kernelNumber(path: string): number | undefined {
-  return kernelNumbers(path)?.[0];
+export function kernelNumber(path: string, read: Read = kernelFile): number | undefined {
+  return kernelNumbers(path, read)?.[0];
 }
 
 /** `net.ipv4.NAME`. */
@@ -39,8 +42,8 @@ export function tcpCounters(): ReadonlyMap<string, number> {
 }
 
 /** A number of /proc/net/sockstat, such as `UDP` `mem`. */
-export function socketStatistic(protocol: string, what: string): number | undefined {
-  const line = kernelFile('/proc/net/sockstat')
+export function socketStatistic(protocol: string, what: string, read: Read = kernelFile): number | undefined {
+  const line = read('/proc/net/sockstat')
     ?.split('\n')
     .find((one) => one.startsWith(`${protocol}:`));
   const [, value] = new RegExp(` ${what} (\\d+)`).exec(line ?? '') ?? [];

@@ -144,11 +144,7 @@ function asBlocks(fields: readonly Field[], width: number, paint: Paint): Layout
     head: [],
     lines: (row) => {
       const { used, capacity, timeWait, ratio } = row.usage;
-      const name = flow(
-        [`${cell('protocol', row)} ${cell('source', row)}`, `> ${cell('destination', row)}`],
-        ' ',
-        width,
-      );
+      const name = flow([cell('protocol', row), cell('source', row), `> ${cell('destination', row)}`], ' ', width);
       const figures = [
         percent(ratio),
         `${used} of ${capacity}`,

@@ -32,7 +32,7 @@ test('every npm script that is mentioned exists', () => {
 });
 
 test('CONTRIBUTING.md knows every folder', () => {
-  const folders = blocks.flatMap(({ code }) => [...code.matchAll(/^(\w+)\//gm)].map(([, name = '']) => name));
+  const folders = blocks.flatMap(({ code }) => [...code.matchAll(/^(\w+)\/(?=\s)/gm)].map(([, name = '']) => name));
   expect(folders.filter((folder) => !existsSync(join(root, folder)))).toEqual([]);
 });
 

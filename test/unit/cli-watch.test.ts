@@ -84,6 +84,49 @@ describe('a screen', () => {
     },
   );
 
+  // Two IPv4 groups and one of IPv6, of which a line of 40 columns has no room for the name.
+  const three: Row[] = [
+    { usage: usage({ used: 81, timeWait: 3, ratio: 0.81 }), growth: 1.5, fullIn: 12.7, process: 'haproxy (812)' },
+    {
+      usage: usage({ remoteAddress: '203.0.113.11', used: 7, timeWait: 0, ratio: 0.07 }),
+      growth: 0,
+      process: 'user 33',
+    },
+    { usage: { ...(rows(2)[1] as Row).usage, used: 1, ratio: 0.01 }, growth: -0.25 },
+  ];
+
+  test('in 80 x 8', () => {
+    const some = three.slice(0, 2);
+    expect(screenOf(view({ rows: some }), { columns: 80, rows: 8 }, plain).lines).toEqual([
+      'connectx watch  1-2 of 2, by full, 12 connects/s',
+      'PROTO  SOURCE     DESTINATION       USED  FULL   +/S  FULL IN  PROCESS',
+      'tcp    192.0.2.7  203.0.113.10:443    81  81 %  +1.5     12 s  haproxy (812)',
+      'tcp    192.0.2.7  203.0.113.11:443     7   7 %     0           user 33',
+      '',
+      '',
+      '',
+      'q quit  arrows, PgUp, PgDn scroll  sort: f full  u used  g growth  d destination',
+    ]);
+  });
+
+  test('in 40 x 13', () => {
+    expect(screenOf(view({ rows: three }), { columns: 40, rows: 13 }, plain).lines).toEqual([
+      '1-3 of 3, by full, 12 connects/s',
+      'tcp 192.0.2.7 > 203.0.113.10:443',
+      '    81 %, 81 of 100, TIME-WAIT 3, +1.5/s',
+      '    full in 12 s, haproxy (812)',
+      'tcp 192.0.2.7 > 203.0.113.11:443',
+      '    7 %, 7 of 100, TIME-WAIT 0, 0/s',
+      '    user 33',
+      'tcp',
+      '2001:db8:ffff:ffff:ffff:ffff:ffff:ffff',
+      '> [2001:db8:eeee:eeee:eeee:eeee:eeee:100',
+      '1]:443',
+      '    1 %, 1 of 100, TIME-WAIT 5, -0.3/s',
+      'q quit, arrows scroll, sort: f u t g d',
+    ]);
+  });
+
   test('it never scrolls beyond the last group', () => {
     const { top, shown } = screenOf(view({ top: Infinity }), { columns: 200, rows: 24 }, plain);
     expect(top + shown.length).toBe(60);
