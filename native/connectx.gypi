@@ -27,6 +27,7 @@
             "tcp/device_conflict.cc",
             "tcp/port_release.cc",
             "udp/tuple.cc",
+            "udp/devices.cc",
             "udp/lock.cc",
             "udp/probe.cc",
             "napi/arguments.cc",

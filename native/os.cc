@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <ctime>
 
 namespace connectx {
 
@@ -119,6 +120,12 @@ Result ReadFile(const char* path, char* bytes, size_t capacity) {
 Result IfNameToIndex(const char* name) {
   unsigned int index = ::if_nametoindex(name);
   return index == 0 ? Result::Fail(Syscall::kIfNameToIndex, errno) : Result::Ok(static_cast<int>(index));
+}
+
+uint64_t ThreadNanoseconds() {
+  timespec time = {};
+  static_cast<void>(::clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time));
+  return static_cast<uint64_t>(time.tv_sec) * 1000000000U + static_cast<uint64_t>(time.tv_nsec);
 }
 
 }  // namespace os

@@ -96,6 +96,8 @@ Result Pread(int fd, char* bytes, size_t capacity);
 // The first `capacity` bytes of a small file such as one below /proc/sys; value is the number of bytes read.
 Result ReadFile(const char* path, char* bytes, size_t capacity);
 Result IfNameToIndex(const char* name);
+// What the calling thread has had of a processor: one that has to wait for a processor has not done more.
+uint64_t ThreadNanoseconds();
 
 }  // namespace os
 }  // namespace connectx

@@ -1,5 +1,6 @@
 // Processes, cluster workers and threads that want the same 4-tuples, for longer than `npm test` lets them: `npm run test:races
-// [-- --attempts N]`. N is for UDP over IPv4, and a million without it. What came of it goes to reports/races.json.
+// [-- --attempts N]`. N is for UDP over IPv4, and a million without it; a thousandth of it are rounds in which processes with a tenth of a
+// processor fill a range. What came of it goes to reports/races.json.
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -17,13 +18,19 @@ const directory = mkdtempSync(join(tmpdir(), 'connectx-races-'));
 const [told, summary] = ['told', 'summary.json'].map((name) => join(directory, name));
 const { status, error } = spawnSync(
   process.execPath,
-  ['scripts/test.mjs', 'test/process/tcp-contest.test.ts', 'test/process/udp-contest.test.ts'],
+  [
+    'scripts/test.mjs',
+    'test/process/tcp-contest.test.ts',
+    'test/process/udp-contest.test.ts',
+    'test/process/udp-quota.test.ts',
+  ],
   {
     cwd: root,
     stdio: 'inherit',
     env: {
       ...process.env,
       CONNECTX_CONTEST_ATTEMPTS: String(attempts),
+      CONNECTX_QUOTA_ROUNDS: String(Math.ceil(attempts / 1000)),
       CONNECTX_TEST_RACES: told,
       CONNECTX_TEST_SUMMARY: summary,
     },

@@ -2,6 +2,8 @@
 #ifndef CONNECTX_NAPI_ENVIRONMENT_H
 #define CONNECTX_NAPI_ENVIRONMENT_H
 
+#include <cstdint>
+
 #include "address.h"
 #include "napi/node_api.h"
 #include "napi/unadopted_socket.h"
@@ -16,6 +18,8 @@ struct Environment {
   UnadoptedSocket unadopted;
   // Of the UDP socket that was connected last.
   Address udp_peer;
+  // What the lists of sockets have taken so far, in ns of a processor.
+  uint64_t listing_ns = 0;
 };
 
 inline Environment* EnvironmentOf(const Napi::CallbackInfo& info) { return info.Env().GetInstanceData<Environment>(); }

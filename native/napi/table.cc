@@ -74,6 +74,11 @@ Napi::Value RouteLookupJs(const Napi::CallbackInfo& info) {
   return object;
 }
 
+// listingCost() -> number: what the lists of sockets have taken so far, in ms of a processor
+Napi::Value ListingCostJs(const Napi::CallbackInfo& info) {
+  return Napi::Number::New(info.Env(), static_cast<double>(EnvironmentOf(info)->listing_ns) / 1e6);
+}
+
 // A dump of the kernel's socket table, off the event loop.
 template <typename Sink>
 struct DumpJob {
@@ -85,6 +90,7 @@ struct DumpJob {
   Result result = Result::Fail(Syscall::kNetlink, ECANCELED);
   // Made on the other thread as well, for the event loop to copy.
   Records records;
+  uint64_t ns = 0;
 
   template <typename... Arguments>
   explicit DumpJob(Arguments&&... arguments) : sink(std::forward<Arguments>(arguments)...) {}
@@ -96,12 +102,15 @@ struct DumpJob {
   }
 
   void Run() {
+    const uint64_t began = os::ThreadNanoseconds();
     result = DumpSockets(fd.get(), question, &sink);
     fd.Reset();
     if (result.ok()) records = sink.Take();
+    ns = os::ThreadNanoseconds() - began;
   }
 
   napi_value Value(napi_env env) {
+    Napi::Env(env).GetInstanceData<Environment>()->listing_ns += ns;
     napi_value value = nullptr;
     if (!result.ok()) {
       static_cast<void>(napi_create_int32(env, Pack(result), &value));
@@ -150,6 +159,10 @@ Result PortsInStateArguments(const Napi::CallbackInfo& info, std::unique_ptr<Dum
   question.local = IpOf(local);
   question.remote = IpOf(remote);
   question.remote_port = remote.port();
+  if (info.Length() > 6) {
+    question.low = Port(info, 6);
+    question.high = Port(info, 7);
+  }
   std::vector<uint32_t> devices;
   result = DevicesTowards(&EnvironmentOf(info)->udp.links, question.protocol, remote, &devices);
   if (!result.ok()) return result;
@@ -158,7 +171,7 @@ Result PortsInStateArguments(const Napi::CallbackInfo& info, std::unique_ptr<Dum
   return Result::Ok();
 }
 
-// portsInState(protocol, state, family, local, remote, remotePort) -> Promise<Uint16Array | number> | number
+// portsInState(protocol, state, family, local, remote, remotePort [, low, high]) -> Promise<Uint16Array | number> | number
 Napi::Value PortsInStateJs(const Napi::CallbackInfo& info) {
   std::unique_ptr<DumpJob<PortSink>> job;
   Result result = PortsInStateArguments(info, &job);
@@ -166,7 +179,7 @@ Napi::Value PortsInStateJs(const Napi::CallbackInfo& info) {
   return QueueDump(info, "connectx:portsInState", std::move(job));
 }
 
-// portsInStateNow(protocol, state, family, local, remote, remotePort) -> Uint16Array | number
+// portsInStateNow(protocol, state, family, local, remote, remotePort [, low, high]) -> Uint16Array | number
 Napi::Value PortsInStateNowJs(const Napi::CallbackInfo& info) {
   std::unique_ptr<DumpJob<PortSink>> job;
   Result result = PortsInStateArguments(info, &job);
@@ -203,7 +216,7 @@ Napi::Value SocketGroupsJs(const Napi::CallbackInfo& info) {
   if (!Bytes(info[4], &bits) || !Bytes(info[5], &endpoints)) return ToJs(info, Result::Fail(Syscall::kNetlink, EINVAL));
   const PortBits ports = PortsFrom(bits);
   NarrowTo(ports, &question);
-  auto job = std::make_unique<DumpJob<GroupSink>>(ports, EndpointsFrom(endpoints));
+  auto job = std::make_unique<DumpJob<GroupSink>>(ports, std::move(endpoints));
   job->question = question;
   return QueueDump(info, "connectx:socketGroups", std::move(job));
 }
@@ -215,6 +228,7 @@ void AddTable(Napi::Object* exports, Napi::Object* constants) {
   Add(exports, "routeLookup", RouteLookupJs);
   Add(exports, "portsInState", PortsInStateJs);
   Add(exports, "portsInStateNow", PortsInStateNowJs);
+  Add(exports, "listingCost", ListingCostJs);
   Add(exports, "socketHolders", SocketHoldersJs);
   Add(exports, "socketGroups", SocketGroupsJs);
   AddConstants(

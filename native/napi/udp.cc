@@ -76,6 +76,15 @@ bool ReadPorts(const Napi::Value& value, SourcePorts* out) {
   return type == napi_uint16_array && out->count > 0;
 }
 
+// The memory of a Uint8Array, which stays JavaScript's.
+bool WritableBytes(const Napi::Value& value, uint8_t** bytes, size_t* count) {
+  napi_typedarray_type type = napi_uint16_array;
+  void* data = nullptr;
+  if (napi_get_typedarray_info(value.Env(), value, &type, count, &data, nullptr, nullptr) != napi_ok) return false;
+  *bytes = static_cast<uint8_t*>(data);
+  return type == napi_uint8_array;
+}
+
 // udpConnectFirst(fd, family, source, ports, remote, remotePort, flags, settings | null) -> verdict + 16 * place: of
 // the first port that is not locked, or of the last
 Napi::Value UdpConnectFirstJs(const Napi::CallbackInfo& info) {
@@ -87,15 +96,19 @@ Napi::Value UdpConnectFirstJs(const Napi::CallbackInfo& info) {
   return ToJs(info, UdpConnectFirst(UdpSockets(info), plan, ports, Int(info, 0), &EnvironmentOf(info)->udp_peer));
 }
 
-// udpOwnerFirst(family, source, ports, remote, remotePort, flags, settings | null) -> state + 16 * place: of the first
-// 4-tuple that nobody is connected with, or of the last
-Napi::Value UdpOwnerFirstJs(const Napi::CallbackInfo& info) {
+// udpOwners(family, source, ports, remote, remotePort, states, settings | null) -> 0: the state of the socket that gets
+// datagrams of the 4-tuple with each of these ports, into `states`, which has room for them; 0 for nobody
+Napi::Value UdpOwnersJs(const Napi::CallbackInfo& info) {
   UdpPlan plan;
   SourcePorts ports;
   Result parsed = UdpPlanArgument(info, 0, &plan);
   if (!parsed.ok()) return ToJs(info, parsed);
-  if (!ReadPorts(info[2], &ports)) return ToJs(info, Result::Fail(Syscall::kBind, EINVAL));
-  return ToJs(info, UdpOwnerFirst(UdpSockets(info), plan, ports));
+  uint8_t* states = nullptr;
+  size_t count = 0;
+  if (!ReadPorts(info[2], &ports) || !WritableBytes(info[5], &states, &count) || count < ports.count) {
+    return ToJs(info, Result::Fail(Syscall::kBind, EINVAL));
+  }
+  return ToJs(info, UdpOwners(UdpSockets(info), plan, ports, states));
 }
 
 // udpSocket(family) -> fd, to be adopted at once
@@ -117,7 +130,7 @@ void AddUdp(Napi::Object* exports, Napi::Object* constants) {
   Add(exports, "udpPeer", UdpPeerJs);
   Add(exports, "udpOwner", UdpOwnerJs);
   Add(exports, "udpConnectFirst", UdpConnectFirstJs);
-  Add(exports, "udpOwnerFirst", UdpOwnerFirstJs);
+  Add(exports, "udpOwners", UdpOwnersJs);
   Add(exports, "udpSocket", UdpSocketJs);
   Add(exports, "udpMoved", UdpMovedJs);
   Add(exports, "udpProbe", UdpProbeJs);

@@ -42,7 +42,19 @@ class Filter {
     if (ip.has_value()) bytes_.insert(bytes_.end(), ip->bytes.begin(), ip->bytes.begin() + length);
   }
 
+  // The last one. The kernel takes only filters of which all conditions, when they hold, lead to the end: so one that must
+  // not hold (no device has the index 0) leads to a jump out, which it jumps over when it does not hold.
+  void OnDevice() {
+    constexpr uint8_t kCondition = sizeof(inet_diag_bc_op) + sizeof(uint32_t);
+    constexpr uint8_t kJump = sizeof(inet_diag_bc_op);
+    device_.clear();
+    Append(&device_, inet_diag_bc_op{INET_DIAG_BC_DEV_COND, kCondition, kCondition + kJump});
+    Append(&device_, uint32_t{0});
+    Append(&device_, inet_diag_bc_op{INET_DIAG_BC_JMP, kJump, kJump + 4});
+  }
+
   const Bytes& Finish() {
+    bytes_.insert(bytes_.end(), device_.begin(), device_.end());
     for (const size_t at : starts_) {
       inet_diag_bc_op op;
       std::memcpy(&op, bytes_.data() + at, sizeof op);
@@ -61,6 +73,7 @@ class Filter {
 
   Bytes bytes_;
   std::vector<size_t> starts_;
+  Bytes device_;
 };
 
 Bytes EncodeFilter(const DumpQuestion& question) {
@@ -72,6 +85,7 @@ Bytes EncodeFilter(const DumpQuestion& question) {
   if (question.remote.has_value() || question.remote_port >= 0) {
     filter.Match(INET_DIAG_BC_D_COND, question.remote, question.remote_port);
   }
+  if (question.on_device) filter.OnDevice();
   return filter.Finish();
 }
 
@@ -132,6 +146,7 @@ Result DumpFamily(int fd, const DumpQuestion& question, int family, uint32_t seq
 }
 
 bool Asks(const DumpQuestion& question, int family) {
+  if (question.only_family != 0) return question.only_family == family;
   if (family == AF_INET6) return true;  // IPv4-mapped ones are among them
   const auto is_v6 = [](const std::optional<Ip>& ip) { return ip.has_value() && ip->family == AF_INET6; };
   return !is_v6(question.local) && !is_v6(question.remote);

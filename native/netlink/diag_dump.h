@@ -48,6 +48,10 @@ struct DumpQuestion {
   // Local ports.
   uint16_t low = 0;
   uint16_t high = 65535;
+  // Only sockets that are bound to a device.
+  bool on_device = false;
+  // Only sockets of this family; 0: of both, as far as they can have these addresses.
+  int only_family = 0;
 };
 
 struct DumpedSocket {

@@ -100,14 +100,22 @@ Result OpenNetlink(int protocol, uint32_t groups) {
 }
 
 Result NetlinkSocket::Exchange(const void* request, size_t length, uint8_t (&answer)[kAnswerSize]) {
+  Result result = SendRequest(request, length);
+  return result.ok() ? ReceiveAnswer(answer) : result;
+}
+
+Result NetlinkSocket::SendRequest(const void* request, size_t length) {
   if (fd_.get() < 0) {
     Result opened = OpenNetlink(protocol_, 0);
     if (!opened.ok()) return opened;
     fd_ = Fd(opened.value);
   }
-  Result result = os::Send(fd_.get(), request, length);
+  return os::Send(fd_.get(), request, length);
+}
+
+Result NetlinkSocket::ReceiveAnswer(uint8_t (&answer)[kAnswerSize]) {
   // The kernel has answered before send(2) returns.
-  if (result.ok()) result = os::Recv(fd_.get(), answer, sizeof answer);
+  Result result = os::Recv(fd_.get(), answer, sizeof answer);
   if (result.ok() && static_cast<size_t>(result.value) > sizeof answer) return BadMessage();
   return result;
 }

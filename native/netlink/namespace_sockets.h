@@ -6,6 +6,7 @@
 #include <linux/netlink.h>
 #include <netinet/in.h>
 
+#include <cstddef>
 #include <cstdint>
 #include <vector>
 
@@ -17,8 +18,31 @@
 
 namespace connectx {
 
+// What it takes to find the sockets that are bound to a device, in ns of the processor, as it was measured last.
+class DeviceCosts {
+ public:
+  // Whether to read the table, instead of so many questions.
+  bool PrefersTable(size_t questions) {
+    if (questions < kFewQuestions) return false;
+    if (table_ <= question_ * questions) return true;
+    // There may be fewer sockets by now: it is tried again after a while.
+    table_ -= table_ / 32;
+    return false;
+  }
+  void TableTook(uint64_t ns) { table_ = ns; }
+  void QuestionsTook(uint64_t ns, size_t count) { question_ = ns / count; }
+
+ private:
+  static constexpr size_t kFewQuestions = 8;
+  uint64_t table_ = 0;
+  uint64_t question_ = 2000;
+};
+
 struct NamespaceSockets {
   SockDiag diag;
+  // For lists of sockets.
+  Fd table;
+  DeviceCosts device_costs;
   Links links;
   NetlinkSocket route{NETLINK_ROUTE};
   Fd port_range;  // the sysctl, for TcpPin
@@ -32,6 +56,7 @@ struct NamespaceSockets {
   // The next question opens new sockets, in the network namespace that the thread is in then.
   void Close() {
     diag.Close();
+    table.Reset();
     links.Close();
     route.Close();
     port_range.Reset();

@@ -117,6 +117,21 @@ Result SockDiag::Ask(const DiagQuery& query, DiagAnswer* out) {
                          });
 }
 
+Result SockDiag::AskAll(const std::vector<DiagQuery>& queries, std::vector<DiagAnswer>* out) {
+  out->resize(queries.size());
+  Result result = socket_.ExecuteAll(
+      queries.size(), [&](size_t index, uint32_t sequence) { return EncodeDiagQuery(queries[index], sequence); },
+      [out](size_t index, const uint8_t* bytes, size_t length, uint32_t sequence) {
+        return DecodeDiagAnswer(bytes, length, sequence, &(*out)[index]);
+      });
+  if (result.ok()) return result;
+  for (size_t index = 0; index < queries.size(); index++) {
+    result = Ask(queries[index], &(*out)[index]);
+    if (!result.ok()) return result;
+  }
+  return result;
+}
+
 uint64_t NamespaceCookieOf(int fd) {
   uint64_t cookie = 0;
   socklen_t length = sizeof cookie;

@@ -5,6 +5,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <vector>
 
 #include "address.h"
 #include "netlink/message.h"
@@ -59,6 +60,9 @@ Result DecodeDiagAnswer(const uint8_t* bytes, size_t length, uint32_t sequence, 
 class SockDiag {
  public:
   Result Ask(const DiagQuery& query, DiagAnswer* out);
+  // As many answers as queries: few enough for their answers to fit into what a socket may queue (rmem_default), or it
+  // asks one by one.
+  Result AskAll(const std::vector<DiagQuery>& queries, std::vector<DiagAnswer>* out);
   // The next question opens a new socket, in the network namespace that the thread is in then.
   void Close() { socket_.Close(); }
 

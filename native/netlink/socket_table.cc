@@ -111,8 +111,10 @@ Records PortSink::Take() const {
   return records;
 }
 
-GroupSink::GroupSink(const PortBits& ports, std::unordered_set<std::string> except)
-    : ports_(ports), except_(std::move(except)) {}
+void GroupSink::Restart() {
+  groups_.clear();
+  if (except_.empty()) except_ = EndpointsFrom(endpoints_);
+}
 
 bool GroupSink::Key::operator==(const Key& other) const {
   return remote_port == other.remote_port && interface == other.interface && local.family == other.local.family &&

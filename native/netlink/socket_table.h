@@ -70,8 +70,8 @@ class PortSink : public DumpSink {
 class GroupSink : public DumpSink {
  public:
   // Only these ports, and not on these endpoints; one with the wildcard address is on every address of its family.
-  GroupSink(const PortBits& ports, std::unordered_set<std::string> except);
-  void Restart() override { groups_.clear(); }
+  GroupSink(const PortBits& ports, std::vector<uint8_t> except) : ports_(ports), endpoints_(std::move(except)) {}
+  void Restart() override;
   void Add(const DumpedSocket& socket) override;
   // Those with the most ports first.
   Records Take();
@@ -94,6 +94,8 @@ class GroupSink : public DumpSink {
   };
 
   PortBits ports_;
+  std::vector<uint8_t> endpoints_;
+  // Made of them by the thread that reads the table, for there may be many.
   std::unordered_set<std::string> except_;
   std::unordered_map<Key, Group, Hash> groups_;
 };

@@ -8,6 +8,7 @@
 
 #include "netlink/diag_dump.h"
 #include "netlink/message.h"
+#include "udp/devices.h"
 
 namespace connectx {
 namespace {
@@ -27,6 +28,49 @@ DiagQuery QueryOf(const UdpPlan& plan) {
   query.local = plan.source.Unmapped();
   query.remote = RemoteOf(plan).Unmapped();
   return query;
+}
+
+// As many questions in one system call as have room for their answers in any receive buffer.
+constexpr size_t kAtOnce = 32;
+
+// Asks `count` variants of a question: `vary(place, query)` makes one, `use(place, answer)` has what came of it.
+template <typename Vary, typename Use>
+Result AskVariants(SockDiag* diag, const DiagQuery& query, size_t count, Vary vary, Use use) {
+  if (count == 1) {
+    DiagQuery one = query;
+    vary(0, &one);
+    DiagAnswer answer;
+    Result result = diag->Ask(one, &answer);
+    if (result.ok()) use(0, answer);
+    return result;
+  }
+  std::vector<DiagQuery> queries;
+  std::vector<DiagAnswer> answers;
+  for (size_t from = 0; from < count; from += kAtOnce) {
+    queries.assign(std::min(kAtOnce, count - from), query);
+    for (size_t n = 0; n < queries.size(); n++) vary(from + n, &queries[n]);
+    Result result = diag->AskAll(queries, &answers);
+    if (!result.ok()) return result;
+    for (size_t n = 0; n < answers.size(); n++) use(from + n, answers[n]);
+  }
+  return Result::Ok();
+}
+
+template <typename Use>
+Result ForEachPort(NamespaceSockets* sockets, const DiagQuery& query, const SourcePorts& ports, Use use) {
+  const auto vary = [&](size_t place, DiagQuery* one) { one->local.set_port(ports.ports[place]); };
+  return AskVariants(&sockets->diag, query, ports.count, vary, use);
+}
+
+template <typename Use>
+Result ForEachInterface(NamespaceSockets* sockets, const DiagQuery& query, Use use) {
+  const std::vector<uint32_t>& interfaces = sockets->interfaces;
+  const uint64_t began = interfaces.size() > 1 ? os::ThreadNanoseconds() : 0;
+  const auto vary = [&](size_t place, DiagQuery* one) { one->interface = interfaces[place]; };
+  const Result result =
+      AskVariants(&sockets->diag, query, interfaces.size(), vary, [&](size_t, const DiagAnswer& answer) { use(answer); });
+  if (interfaces.size() > 1) sockets->device_costs.QuestionsTook(os::ThreadNanoseconds() - began, interfaces.size());
+  return result;
 }
 
 // Who is on one local 2-tuple, and connected to where.
@@ -114,19 +158,32 @@ bool Says(const Result& result, UdpVerdict verdict) { return result.ok() && resu
 
 Result UdpInspect(NamespaceSockets* sockets, const UdpPlan& plan, const UdpSelf& self) {
   DiagQuery query = QueryOf(plan);
+  // kUnseen: the whole table tells.
+  const auto judge = [&](const DiagAnswer& answer) {
+    if (answer.found && answer.cookie == self.cookie) return UdpVerdict::kConnected;
+    if (answer.IsConnectedTo(query.remote)) return UdpVerdict::kTupleInUse;
+    return answer.IsAt(query.local) ? UdpVerdict::kContended : UdpVerdict::kUnseen;
+  };
   Result result = Interfaces(sockets, self.device, query.remote);
   if (!result.ok()) return result;
-  for (uint32_t interface : sockets->interfaces) {
-    query.interface = interface;
+  if (sockets->device_costs.PrefersTable(sockets->interfaces.size())) {
     DiagAnswer answer;
     result = sockets->diag.Ask(query, &answer);
     if (!result.ok()) return result;
-    if (answer.found && answer.cookie == self.cookie) continue;
-    if (answer.IsConnectedTo(query.remote)) return Verdict(UdpVerdict::kTupleInUse);
-    if (!answer.IsAt(query.local)) return InspectAll(plan, self);
-    return Verdict(UdpVerdict::kContended);
+    const UdpVerdict verdict = judge(answer);
+    if (verdict == UdpVerdict::kUnseen) return InspectAll(plan, self);
+    if (verdict != UdpVerdict::kConnected) return Verdict(verdict);
+    const Result state = StateOnDevices(sockets, query, false);
+    if (state.ok() && state.value == kEstablished) return Verdict(UdpVerdict::kTupleInUse);
+    if (state.ok() && state.value == kClosed) return Verdict(UdpVerdict::kContended);
+    if (state.ok() && state.value == 0) return Verdict(UdpVerdict::kConnected);
   }
-  return Verdict(UdpVerdict::kConnected);
+  UdpVerdict verdict = UdpVerdict::kConnected;
+  result = ForEachInterface(sockets, query, [&](const DiagAnswer& answer) {
+    if (verdict == UdpVerdict::kConnected) verdict = judge(answer);
+  });
+  if (!result.ok()) return result;
+  return verdict == UdpVerdict::kUnseen ? InspectAll(plan, self) : Verdict(verdict);
 }
 
 Result SelfOf(int fd, UdpSelf* out) {
@@ -152,28 +209,39 @@ Result UdpVerify(NamespaceSockets* sockets, const UdpPlan& plan, const UdpSelf& 
 }
 
 Result UdpOwner(NamespaceSockets* sockets, const UdpPlan& plan) {
+  const uint16_t port = plan.source.port();
+  uint8_t state = 0;
+  const Result result = UdpOwners(sockets, plan, SourcePorts{&port, 1}, &state);
+  return result.ok() ? Result::Ok(state) : result;
+}
+
+Result UdpOwners(NamespaceSockets* sockets, const UdpPlan& plan, const SourcePorts& ports, uint8_t* states) {
   DiagQuery query = QueryOf(plan);
   // A link-local source binds its socket to its link: on another one it is another address.
   uint32_t device = plan.interface != 0 ? plan.interface : plan.source.scope();
   if (device == 0) device = sockets->BornDevice();
   Result result = Interfaces(sockets, device, query.remote);
   if (!result.ok()) return result;
-  int state = 0;
-  for (uint32_t interface : sockets->interfaces) {
-    query.interface = interface;
-    DiagAnswer answer;
-    result = sockets->diag.Ask(query, &answer);
-    if (!result.ok()) return result;
+  std::fill_n(states, ports.count, 0);
+  const auto note = [&](size_t place, const DiagAnswer& answer) {
+    Address local = query.local;
+    local.set_port(ports.ports[place]);
     // A socket that an sk_lookup program has named gets what no connected one gets, whoever is on the port.
-    if (!answer.IsAt(query.local) || state == kEstablished) continue;
+    if (!answer.IsAt(local) || states[place] == kEstablished) return;
     // Established elsewhere is as good as not connected.
-    state = answer.IsConnectedTo(query.remote) ? kEstablished : kClosed;
+    states[place] = answer.IsConnectedTo(query.remote) ? kEstablished : kClosed;
+  };
+  if (sockets->device_costs.PrefersTable(sockets->interfaces.size() * ports.count)) {
+    const Result noted = NoteDevices(sockets, query, ports.ports, ports.count, states);
+    // Of several ports it is a hint.
+    if (noted.ok() && (noted.value == 1 || ports.count > 1)) sockets->interfaces.assign(1, 0);
   }
-  return Result::Ok(state);
-}
-
-Result UdpOwnerFirst(NamespaceSockets* sockets, const UdpPlan& plan, const SourcePorts& ports) {
-  return FirstOf(ports, kEstablished, plan, [sockets](const UdpPlan& one) { return UdpOwner(sockets, one); });
+  for (const uint32_t interface : sockets->interfaces) {
+    query.interface = interface;
+    result = ForEachPort(sockets, query, ports, note);
+    if (!result.ok()) return result;
+  }
+  return result;
 }
 
 }  // namespace connectx

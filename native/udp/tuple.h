@@ -94,9 +94,8 @@ Result UdpVerify(NamespaceSockets* sockets, const UdpPlan& plan, const UdpSelf& 
 // would.
 Result UdpOwner(NamespaceSockets* sockets, const UdpPlan& plan);
 
-// The same with port after port, as long as somebody is connected with it: value is the last state + kPlaceUnit * the
-// place of its port.
-Result UdpOwnerFirst(NamespaceSockets* sockets, const UdpPlan& plan, const SourcePorts& ports);
+// The same for each of these ports. `states` has room for all of them.
+Result UdpOwners(NamespaceSockets* sockets, const UdpPlan& plan, const SourcePorts& ports, uint8_t* states);
 
 }  // namespace connectx
 

@@ -156,14 +156,14 @@ export interface Native {
     flags: number,
     extras: TcpExtras | null,
   ): number;
-  /** The same with port after port, as long as somebody is connected with it: the last state + 16 * the place of its port. */
-  udpOwnerFirst(
+  /** The same for each of these ports, into `states`. 0, or negative. */
+  udpOwners(
     family: number,
     source: string,
     sourcePorts: Uint16Array,
     remote: string,
     remotePort: number,
-    flags: number,
+    states: Uint8Array,
     extras: TcpExtras | null,
   ): number;
   /** 1: the thread has changed its network namespace since the last UDP call. Negative: it could not be asked. */
@@ -188,6 +188,8 @@ export interface Native {
   portsInState(...question: PortsQuestion): Dumped<Uint16Array>;
   /** The same, read while the caller waits. */
   portsInStateNow(...question: PortsQuestion): Uint16Array | number;
+  /** What the lists of sockets have taken in this thread so far, in ms of a processor. */
+  listingCost(): number;
   /** Records (see `src/kernel/socket_table.ts`) of the sockets that listen or are only bound, on these local ports. */
   socketHolders(protocol: number, low: number, high: number): Dumped<Uint8Array>;
   /**
@@ -244,4 +246,7 @@ export type PortsQuestion = readonly [
   local: string,
   remote: string,
   remotePort: number,
+  /** Local ports; default: all. */
+  low?: number,
+  high?: number,
 ];

@@ -21,17 +21,21 @@ export function ephemeralRange(native: Native): PortRange | undefined {
   return typeof text === 'string' ? parseEphemeralRange(text) : undefined;
 }
 
-/** As of now; none when it cannot be read. */
-export function reservedPorts(native: Native): PortRange[] {
+/** As of now, in the words of the kernel; empty when it cannot be read. */
+export function reservedPortsText(native: Native): string {
   const text = native.readFile(RESERVED_PORTS);
   try {
-    if (typeof text === 'string')
-      return parseReservedPorts(text.endsWith('\n') ? text : readFileSync(RESERVED_PORTS, 'utf8'));
+    if (typeof text === 'string') return text.endsWith('\n') ? text : readFileSync(RESERVED_PORTS, 'utf8');
   } catch {
     // The rest of a long list: no descriptor for it (EMFILE, say), and a part of a list is none.
   }
   // No /proc, no reservations that could be known of: the kernel itself still keeps to them where it assigns.
-  return [];
+  return '';
+}
+
+/** As of now; none when it cannot be read. */
+export function reservedPorts(native: Native): PortRange[] {
+  return parseReservedPorts(reservedPortsText(native));
 }
 
 function readable<T>(path: string, read: () => T): T {

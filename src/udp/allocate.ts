@@ -2,38 +2,26 @@
 // takes turns with the event loop (connect/steps.ts).
 import { constants } from 'node:os';
 import { performance } from 'node:perf_hooks';
-import { parseAddress } from '../values/address';
-import { clearTimeout, setTimeout } from '../values/timers';
 import { portLocked, UDP_TUPLE_IN_USE } from '../connect/explain';
-import { SocketState } from '../kernel/constants';
-import type { PortsQuestion } from '../kernel/addon';
 import { ask, TURN, turnIsOver, type Work } from '../connect/steps';
-import { udpSocketCount } from '../kernel/sockstat';
 import type { Lease } from './adopt';
 import { deniedError, exhaustedError, failureOf, refusalOf, StartOver, type UdpAttempt } from './attempt';
 import { LockHolder } from './lock_holder';
-import { findNotTaken, holderOf, isTaken, type PortState, tryPort, tryPorts } from './port_lock';
+import { areTaken, holderOf, isTaken, type PortState, tryPort, tryPorts } from './port_lock';
 import type { DestinationPorts } from './ports';
 import { findAddresses } from './source_address';
+import { look, WORTH_A_LOOK } from './survey';
 
 const { errno } = constants;
 
 // A program may have replaced the clock (tests do).
 const now = performance.now.bind(performance);
 
-const IPPROTO_UDP = 17;
-
 /** So many questions to the kernel take about 1 ms: then the event loop has a turn, even if other connects leave time. */
 const QUESTIONS_A_TURN = 256;
 
-/** Beyond so many ports one dump costs less than a question for each, and none of it on the event loop. */
-const WORTH_A_DUMP = QUESTIONS_A_TURN;
-
-/** A question takes as long as a dump takes for so many sockets that are others', or for five that are listed. */
-const SOCKETS_A_QUESTION = 16;
-
-/** A dump takes some ms. Who has waited for this long, in ms, asks for each port. */
-const DUMP_MS = 100;
+/** So many ports are asked for in one call. */
+const QUESTIONS_AT_ONCE = 64;
 
 /** How often an explicit port that is locked is tried: for 60 ms when blocking, some 300 ms when not. */
 const PATIENCE = 64;
@@ -56,6 +44,7 @@ export function tryFirst(attempt: UdpAttempt): Lease | undefined {
 /** Connects the target. Throws a ConnectxError. */
 export function* allocate(attempt: UdpAttempt): Work<Lease> {
   const { port } = attempt.request.source;
+  if (turnIsOver()) yield TURN;
   let refusal = 0;
   // Only a change of the network namespace or the loss of sock_diag begins again, and neither goes on for ever.
   for (let again = 0; again < 4; again++) {
@@ -90,13 +79,14 @@ function* onePort(attempt: UdpAttempt, port: number): Work<Lease> {
 function* anyPort(attempt: UdpAttempt): Work<Lease> {
   const ports = portsOf(attempt);
   for (let round = 1; ;) {
-    for (const batch of [offered, noLongerTaken, unlocked, noLongerDenied]) {
+    const began = now();
+    for (const batch of [offered, noLongerTaken(began), unlocked, noLongerDenied]) {
       const lease = yield* batch(attempt, ports);
       if (lease !== undefined) return lease;
     }
     // While this one took turns, another connect of this thread may have released a port.
     if (ports.hasOffer()) continue;
-    if (!ports.mayUnlock(now()) && !(yield* mayBeLetGo(attempt, ports))) break;
+    if (!ports.refused.mayUnlock(now()) && !(yield* mayBeLetGo(attempt, ports))) break;
     yield pauseAfter(round, Math.random);
     round++;
   }
@@ -112,51 +102,82 @@ function* anyPort(attempt: UdpAttempt): Work<Lease> {
 
 // What was never offered, and what was released.
 function* offered(attempt: UdpAttempt, ports: DestinationPorts): Work<Lease | undefined> {
-  let misses = 0;
+  let asked = 0;
+  let mayLook = true;
   for (let port = ports.take(); port !== undefined; port = ports.take()) {
-    // After a miss a question comes first: it is cheaper than a socket that is bound in vain.
-    if (misses > 0 && isTaken(attempt, port)) ports.markTaken(port);
-    else {
-      const lease = tryOffered(attempt, ports, port);
-      if (lease !== undefined) return lease;
-    }
-    misses++;
+    const lease = tryOffered(attempt, ports, port);
+    if (lease !== undefined) return lease;
     yield* afterQuestions(attempt, 1);
+    // After a miss questions come first: they are cheaper than a socket that is bound in vain, and several of them than one by one.
+    while (!ports.hasFound() && ports.unknownCount > 0) {
+      if (mayLook && asked >= WORTH_A_LOOK) {
+        mayLook = yield* look(attempt, ports);
+        if (mayLook) break;
+      }
+      asked += yield* askSome(attempt, ports);
+    }
   }
   return undefined;
 }
 
-// What others had and may have given back.
-function* noLongerTaken(attempt: UdpAttempt, ports: DestinationPorts): Work<Lease | undefined> {
-  const unlisted = yield* dump(attempt, ports);
-  // The questions may go to a network namespace that the thread has left, which only an attempt shows.
-  const first = unlisted?.find((port) => ports.isTaken(port));
-  if (first !== undefined) {
-    const lease = learn(ports, first, tryPort(attempt, first));
-    if (lease !== undefined) return lease;
-  }
-  const taken = unlisted ?? Uint16Array.from(ports.taken());
-  for (let from = 0; from < taken.length;) {
-    const some = taken.subarray(from, from + QUESTIONS_A_TURN - attempt.asked);
-    const found = findNotTaken(attempt, some);
-    if (!found.isTaken) {
-      const port = some[found.place] as number;
-      const lease = learn(ports, port, tryPort(attempt, port));
-      if (lease !== undefined) return lease;
+// Asks for some that nobody knows of. How many they were.
+function* askSome(attempt: UdpAttempt, ports: DestinationPorts): Work<number> {
+  const some = ports.takeUnknown(Math.min(ports.looks.questions, QUESTIONS_A_TURN - attempt.asked));
+  if (some.length === 0) return 0;
+  const taken = areTaken(attempt, some);
+  let found = 0;
+  some.forEach((port, place) => {
+    if (taken?.[place] === true) ports.markTaken(port);
+    else {
+      ports.markFound(port);
+      found++;
     }
-    from += found.place + 1;
-    yield* afterQuestions(attempt, found.place + 1);
+  });
+  ports.looks.noteFound(found, some.length);
+  yield* afterQuestions(attempt, some.length);
+  return some.length;
+}
+
+// What others had and may have given back, unless the kernel has said a moment ago that they still have it.
+function noLongerTaken(began: number) {
+  return function* (attempt: UdpAttempt, ports: DestinationPorts): Work<Lease | undefined> {
+    const { looks } = ports;
+    while (ports.takenCount > 0 && !ports.hasOffer() && !looks.isSince(began)) {
+      if (looks.isBelieved(ports.takenCount, now())) break;
+      const pause = looks.pause(now());
+      // Who cannot wait does not rest.
+      if (pause > 0 && (yield* ask({ now: () => false, later: () => looks.rest(pause) }))) continue;
+      if (yield* look(attempt, ports)) break;
+      yield* askAll(attempt, ports);
+    }
+    return yield* offered(attempt, ports);
+  };
+}
+
+// Asks for each port that others have.
+function* askAll(attempt: UdpAttempt, ports: DestinationPorts): Work<void> {
+  const began = now();
+  const all = ports.taken();
+  for (let from = 0; from < all.length;) {
+    const some = all.subarray(from, from + Math.min(QUESTIONS_AT_ONCE, QUESTIONS_A_TURN - attempt.asked));
+    from += some.length;
+    const taken = areTaken(attempt, some);
+    // Where the kernel does not say, the attempt itself will. Others of this thread ask as well: what they have found is not found twice.
+    some.forEach((port, place) => {
+      if (taken?.[place] !== true) ports.markUntaken(port);
+    });
+    yield* afterQuestions(attempt, some.length);
   }
-  return undefined;
+  ports.looks.asked(all.length, began);
 }
 
 // What was locked.
 function* unlocked(attempt: UdpAttempt, ports: DestinationPorts): Work<Lease | undefined> {
-  const locked = Uint16Array.from(ports.locked());
+  const locked = Uint16Array.from(ports.refused.locked());
   for (let from = 0; from < locked.length;) {
     const some = locked.subarray(from, from + QUESTIONS_A_TURN - attempt.asked);
     const { state, place } = tryPorts(attempt, some);
-    for (let n = 0; n < place; n++) ports.markLocked(some[n] as number, now());
+    for (let n = 0; n < place; n++) ports.refused.markLocked(some[n] as number, now());
     const lease = learn(ports, some[place] as number, state);
     if (lease !== undefined) return lease;
     from += place + 1;
@@ -167,7 +188,7 @@ function* unlocked(attempt: UdpAttempt, ports: DestinationPorts): Work<Lease | u
 
 // Privileges may have come, and the sysctl may have changed: one of them tells.
 function* noLongerDenied(attempt: UdpAttempt, ports: DestinationPorts): Work<Lease | undefined> {
-  const port = ports.takeDenied();
+  const port = ports.refused.takeDenied();
   if (port === undefined) return undefined;
   const state = tryPort(attempt, port);
   if (state !== 'denied') ports.releaseDenied();
@@ -178,8 +199,8 @@ function* noLongerDenied(attempt: UdpAttempt, ports: DestinationPorts): Work<Lea
 // A port that was locked for long is worth a wait only while its holder may be about to connect.
 function* mayBeLetGo(attempt: UdpAttempt, ports: DestinationPorts): Work<boolean> {
   let may = false;
-  for (const port of ports.locked()) {
-    may = ports.mayLetGo(port, holderOf(attempt, port), now()) || may;
+  for (const port of ports.refused.locked()) {
+    may = ports.refused.mayLetGo(port, holderOf(attempt, port), now()) || may;
     yield* afterQuestions(attempt, 4);
   }
   return may;
@@ -190,54 +211,6 @@ function* afterQuestions(attempt: UdpAttempt, count: number): Work<void> {
   if (attempt.asked < QUESTIONS_A_TURN && !turnIsOver()) return;
   attempt.asked = 0;
   yield TURN;
-}
-
-// Those of the taken ports that the kernel does not list any more. Undefined: each is to be asked for.
-function* dump(attempt: UdpAttempt, ports: DestinationPorts): Work<Uint16Array | undefined> {
-  if (ports.takenCount <= WORTH_A_DUMP || !attempt.cache.shared || !isListedAsAnswered(attempt)) return undefined;
-  const { native } = attempt;
-  const { port } = attempt.request.destination;
-  const { domain, localAddress, remoteAddress } = attempt;
-  const question: PortsQuestion = [IPPROTO_UDP, SocketState.established, domain, localAddress, remoteAddress, port];
-  // An error is no answer: then the questions will tell.
-  const unlistedIn = (listed: Uint16Array | number) =>
-    typeof listed === 'number' ? undefined : ports.takenExcept(listed);
-  return yield* ask({
-    // The threads of libuv may be busy with something else for long.
-    later: () =>
-      within(
-        DUMP_MS,
-        ports.dump.join(async () => unlistedIn(await native.portsInState(...question)), attempt.signal),
-      ),
-    now: () => {
-      // Where the sockets are not counted, there may be any number of them.
-      const sockets = udpSocketCount(native) ?? Infinity;
-      if (sockets > SOCKETS_A_QUESTION * ports.takenCount) return undefined;
-      return unlistedIn(native.portsInStateNow(...question));
-    },
-  });
-}
-
-/** Undefined where it takes longer. */
-function within<T>(ms: number, promise: Promise<T>): Promise<T | undefined> {
-  return new Promise((resolve, reject) => {
-    const timer = setTimeout(resolve, ms, undefined);
-    void promise.then(resolve, reject).finally(() => {
-      clearTimeout(timer);
-    });
-  });
-}
-
-// Whether a list of sockets says the same as questions for each of them do: not where a device or a zone tells them apart, nor
-// where sockets of both families have the same ends.
-function isListedAsAnswered({ request, cache, localAddress, remoteAddress }: UdpAttempt): boolean {
-  const { destination, source } = request;
-  if (source.extras?.interface !== undefined || cache.device !== 0) return false;
-  return [localAddress, remoteAddress].every((text) => {
-    const address = parseAddress(text);
-    if (address?.family !== destination.family || address.zone !== undefined) return false;
-    return destination.family === 4 || address.scope !== 'link-local';
-  });
 }
 
 // What take() offered is never offered again, unless it is released: also when the attempt fails for another reason than the port.
@@ -259,10 +232,10 @@ function learn(ports: DestinationPorts, port: number, state: PortState): Lease |
       ports.markTaken(port);
       return undefined;
     case 'locked':
-      ports.markLocked(port, now());
+      ports.refused.markLocked(port, now());
       return undefined;
     case 'denied':
-      ports.markDenied(port);
+      ports.refused.markDenied(port);
       return undefined;
   }
 }

@@ -8,7 +8,7 @@ import { invalidAddress, invalidValue } from '../errors/argument_errors';
 import { ConnectxError, noSource } from '../errors/connectx_error';
 import { type Sources, sourcesFor } from '../connect/candidates';
 import { familyMismatch } from '../connect/explain';
-import { runNow } from '../connect/steps';
+import { runNow, turnIsOver } from '../connect/steps';
 import { beginTrace, finished, returned, threw } from '../connect/trace';
 import { resolveSource } from '../source/resolve';
 import { abortable, abortError, inTurnsUntilAborted } from './abort';
@@ -57,8 +57,8 @@ export function connectUdp(options: UdpConnectOptions): Promise<dgram.Socket> {
 
 /**
  * Like {@link connectUdp}, at once: for a numeric host. It blocks for some ten microseconds as a rule; longer while it
- * searches a range that is nearly full, or waits for a port that is locked (some 60 ms;
- * longer where there is no processor to spare).
+ * searches a range that is nearly full (one look at the kernel's table of sockets), or waits for a port that is locked: at the longest for
+ * some 300 ms where it is locked for good, and longer only while its holder changes.
  *
  * @throws one of Node's argument errors (ERR_INVALID_ARG_VALUE for a host that is a name), or a {@link ConnectxError}
  * @example
@@ -200,7 +200,9 @@ async function connectOneInTurns(plan: Plan, request: UdpRequest): Promise<UdpSo
   const target = new DgramTarget(native, plan, destination.family);
   try {
     const attempt = attemptOf(native, portCacheOf(native), request, target, signal);
-    const lease = tryFirst(attempt) ?? (await inTurns(attempt, signal));
+    // Whoever opens many sockets one after the other, each as soon as the one before is there, gives the event loop no turn otherwise.
+    const first = turnIsOver() ? undefined : tryFirst(attempt);
+    const lease = first ?? (await inTurns(attempt, signal));
     // Where dgram connects later (Bun), an abort closes the socket, and nobody calls back.
     return await abortable(
       whenDone((done) => target.take(lease, attempt.remoteAddress, destination.port, done)),

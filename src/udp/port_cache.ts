@@ -2,10 +2,12 @@
 import { performance } from 'node:perf_hooks';
 import { canonicalAddress } from '../values/address';
 import { deviceOfNewSockets, udpSharingOf } from '../kernel/sock_diag';
-import { ephemeralRange, reservedPorts } from '../kernel/sysctl';
+import { ephemeralRange, reservedPortsText } from '../kernel/sysctl';
 import type { Native } from '../kernel/addon';
-import { formatRange, type PortRange, portsOf } from '../values/port_range';
-import { type DestinationPorts, PortTable } from './ports';
+import { formatRange, type PortRange, parseReservedPorts } from '../values/port_range';
+import { bitsOf, type PortBits, type PortSpace } from './port_space';
+import { PortTable } from './port_table';
+import type { DestinationPorts } from './ports';
 
 // A program may have replaced the clock (tests do).
 const now = performance.now.bind(performance);
@@ -21,10 +23,10 @@ export class PortCache {
   #inUse = 0;
   readonly #native: Native;
   readonly #table = new PortTable(Math.random);
-  readonly #lists = new Map<string, Uint16Array>();
   #range = DEFAULT_RANGE;
-  #reserved: readonly PortRange[] = [];
-  #sysctls = '';
+  #space: PortSpace | undefined;
+  /** In the words of the kernel, and the reserved ports among them. */
+  #sysctls: { readonly text: string; readonly reserved: PortBits | undefined } = { text: '', reserved: undefined };
   #readAt = Number.NEGATIVE_INFINITY;
   #device = 0;
 
@@ -70,22 +72,15 @@ export class PortCache {
     const bounds = range ?? this.#range;
     const isWithin = remotePort >= bounds.low && remotePort <= bounds.high;
     const except = isWithin && canonicalAddress(local) === canonicalAddress(remote) ? remotePort : 0;
-    const name = except === 0 ? formatRange(bounds) : `${formatRange(bounds)} without ${except}`;
-    return this.#table.get(
-      `${local} ${remote} ${remotePort} ${device ?? ''} ${name}`,
-      this.#listOf(name, bounds, except),
-    );
+    const key = `${local} ${remote} ${remotePort} ${device ?? ''} ${bounds.low} ${bounds.high} ${except}`;
+    return this.#table.get(key) ?? this.#table.add(key, this.#spaceOf(bounds, except));
   }
 
-  #listOf(name: string, bounds: PortRange, except: number): Uint16Array {
-    let list = this.#lists.get(name);
-    if (list === undefined) {
-      list = Uint16Array.from(portsOf([bounds], this.#reserved)).filter((port) => port !== except);
-      // Without a bound, each range that a program names once would stay.
-      if (this.#lists.size >= 16) this.#lists.clear();
-      this.#lists.set(name, list);
-    }
-    return list;
+  // Mostly the same as before, and then the same object: there may be very many destinations.
+  #spaceOf({ low, high }: PortRange, except: number): PortSpace {
+    const last = this.#space;
+    if (last?.low === low && last.high === high && last.except === except) return last;
+    return (this.#space = { low, high, reserved: this.#sysctls.reserved, except });
   }
 
   /** Reads the sysctls. True when they have changed, and with them what may be used. */
@@ -94,11 +89,12 @@ export class PortCache {
     this.#device = deviceOfNewSockets(this.#native) ?? this.#device;
     // Where it cannot be read just now (EMFILE, ENOMEM), what it was is the best guess.
     this.#range = ephemeralRange(this.#native) ?? this.#range;
-    this.#reserved = reservedPorts(this.#native);
-    const sysctls = [this.#range, ...this.#reserved].map(formatRange).join();
-    if (sysctls === this.#sysctls) return false;
-    this.#sysctls = sysctls;
-    this.#lists.clear();
+    // There may be thousands of them: they are taken apart when they are others than before.
+    const reserved = reservedPortsText(this.#native);
+    const text = `${formatRange(this.#range)} ${reserved}`;
+    if (text === this.#sysctls.text) return false;
+    this.#sysctls = { text, reserved: bitsOf(parseReservedPorts(reserved)) };
+    this.#space = undefined;
     this.#table.clear();
     return true;
   }
@@ -110,7 +106,7 @@ export class PortCache {
 
   /** The thread is in another network namespace. */
   forget(): void {
-    this.#sysctls = '';
+    this.#sysctls = { text: '', reserved: undefined };
     this.#range = DEFAULT_RANGE;
     this.refresh();
   }

@@ -70,15 +70,15 @@ export function isTaken(attempt: UdpAttempt, port: number): boolean {
   return owner === SocketState.established;
 }
 
-/** Port after port, as long as somebody is connected from them: the place of the last one, and whether that is `taken`. */
-export function findNotTaken(attempt: UdpAttempt, ports: Uint16Array): { isTaken: boolean; place: number } {
-  if (!attempt.cache.shared) return { isTaken: false, place: 0 };
+/** Whether somebody is connected from each of these ports. Undefined: the kernel does not say. */
+export function areTaken(attempt: UdpAttempt, ports: Uint16Array): boolean[] | undefined {
+  if (!attempt.cache.shared) return undefined;
   const { native, domain, localAddress, remoteAddress } = attempt;
   const { destination, source } = attempt.request;
   const { port } = destination;
-  const outcome = native.udpOwnerFirst(domain, localAddress, ports, remoteAddress, port, 0, source.extras);
-  if (outcome < 0) return { isTaken: false, place: 0 };
-  return { isTaken: (outcome & 15) === SocketState.established, place: outcome >> 4 };
+  const states = new Uint8Array(ports.length);
+  const asked = native.udpOwners(domain, localAddress, ports, remoteAddress, port, states, source.extras);
+  return asked < 0 ? undefined : Array.from(states, (state) => state === SocketState.established);
 }
 
 /**

@@ -1,208 +1,178 @@
 // Policy: which port next, towards one UDP destination? Plain data. What is remembered is a hint; the kernel decides.
-import { LockHolder } from './lock_holder';
-import { SingleFlight } from './single_flight';
-
-/** How a port was found when it could not be had. */
-interface Locked {
-  /** How often in a row. */
-  times: number;
-  /** When first, in ms. */
-  readonly since: number;
-  readonly holder: LockHolder;
-}
-
-/** A port that was locked this often, over this long, is mostly locked for good. Who holds it tells. */
-const LOCKED_TIMES = 10;
-const LOCKED_MS = 20;
+import type { PortRange } from '../values/port_range';
+import { FreedPorts } from './freed_ports';
+import { Looks } from './looks';
+import { PortSet } from './port_set';
+import type { PortSpace } from './port_space';
+import { PortWalk } from './port_walk';
+import { RefusedPorts } from './refused_ports';
 
 /**
  * The ports from one source towards one destination.
  *
- * Every usable port is offered once, in an order of its own, before any is offered again: so the cost of a port does not
- * grow as the range fills. What somebody else turned out to have is remembered and asked for again at the end; what we
- * had and gave back comes after that which was never used, oldest first, so that stray datagrams find nobody.
+ * Every usable port is offered once, in an order of its own, before any is offered again. What somebody else turned out to have is
+ * remembered and asked for again at the end; what we had and gave back comes after that which was never used. There may be as many of
+ * these as sockets: what is seldom needed is made when it is.
  */
 export class DestinationPorts {
-  readonly #ports: Uint16Array;
-  readonly #step: number;
-  readonly #offset: number;
-  #offered = 0;
-  #freed: number[] = [];
-  #freedFrom = 0;
-  readonly #taken = new Set<number>();
-  readonly #locked = new Map<number, Locked>();
-  readonly #denied = new Set<number>();
-  /** Dumps of who has them, shared by concurrent connects. */
-  readonly dump = new SingleFlight<Uint16Array | undefined>();
+  readonly #walk: PortWalk;
+  /** What the kernel says nobody has. */
+  #found: number[] | undefined = undefined;
+  #freed: FreedPorts | undefined = undefined;
+  /** What a connected socket of somebody else has. */
+  #taken: PortSet | undefined = undefined;
+  #refused: RefusedPorts | undefined = undefined;
+  #looks: Looks | undefined = undefined;
+  #leases = 0;
 
-  /** `ports` is shared and not changed; `random` gives numbers in [0, 1). */
-  constructor(ports: Uint16Array, random: () => number) {
-    this.#ports = ports;
-    const count = ports.length;
-    this.#offset = Math.floor(random() * count);
-    this.#step = coprime(Math.floor(random() * count), count);
+  /** `random` gives numbers in [0, 1). */
+  constructor(space: PortSpace, random: () => number) {
+    this.#walk = new PortWalk(space, random);
+  }
+
+  /** When the kernel was asked for what others have. */
+  get looks(): Looks {
+    return (this.#looks ??= new Looks());
+  }
+
+  /** Locked and denied ports. */
+  get refused(): RefusedPorts {
+    return (this.#refused ??= new RefusedPorts());
   }
 
   /** Whether {@link take} has one. */
   hasOffer(): boolean {
-    return this.#offered < this.#ports.length || this.#freedFrom < this.#freed.length;
+    return this.hasFound() || this.#walk.peek() !== undefined || (this.#freed?.size ?? 0) > 0;
   }
 
-  /** A port that was never offered, or one that was released; undefined when there is none of either. */
+  /** Whether that is one which the kernel says nobody has. */
+  hasFound(): boolean {
+    return (this.#found?.length ?? 0) > 0;
+  }
+
+  /** A port that the kernel says nobody has, else one that was never offered, or one that was released; undefined when there is none. */
   take(): number | undefined {
-    const { length } = this.#ports;
-    if (this.#offered < length) {
-      const index = (this.#offset + this.#offered * this.#step) % length;
-      this.#offered++;
-      return this.#ports[index];
+    return this.#found?.pop() ?? this.#walk.next() ?? this.#freed?.take();
+  }
+
+  /** At most so many of those that {@link take} would give, of which it is not known who has them. */
+  takeUnknown(most: number): Uint16Array {
+    const ports: number[] = [];
+    while (ports.length < most) {
+      const port = this.#walk.next() ?? this.#freed?.take();
+      if (port === undefined) break;
+      ports.push(port);
     }
-    if (this.#freedFrom === this.#freed.length) return undefined;
-    const port = this.#freed[this.#freedFrom];
-    this.#freedFrom++;
-    // Not at every step: moving what is left is linear.
-    if (this.#freedFrom > 1024 && this.#freedFrom * 2 > this.#freed.length) {
-      this.#freed = this.#freed.slice(this.#freedFrom);
-      this.#freedFrom = 0;
-    }
-    return port;
+    return Uint16Array.from(ports);
+  }
+
+  /** How many are unknown, at most. */
+  get unknownCount(): number {
+    return this.#walk.left + (this.#freed?.size ?? 0);
   }
 
   /** The port is offered again, after those that were never offered. */
   release(port: number): void {
-    this.#freed.push(port);
+    (this.#freed ??= new FreedPorts()).release(port);
+    this.#looks?.wakeOne();
+  }
+
+  /** A socket of ours has a port: until it is closed, what is known here is not forgotten. */
+  lease(): void {
+    this.#leases++;
+  }
+
+  /** The socket is closed. */
+  giveBack(port: number): void {
+    this.#leases--;
+    this.release(port);
+  }
+
+  /** Whether some socket of ours has a port. */
+  get isLeased(): boolean {
+    return this.#leases > 0;
+  }
+
+  /** The kernel says that nobody has it. */
+  markFound(port: number): void {
+    this.markFree(port);
+    (this.#found ??= []).push(port);
   }
 
   /** A connected socket of somebody else has the 4-tuple. */
   markTaken(port: number): void {
-    this.#locked.delete(port);
-    this.#taken.add(port);
-  }
-
-  /** Somebody does not share the port, or has it locked just now. `now` in ms. */
-  markLocked(port: number, now: number): void {
-    const before = this.#locked.get(port);
-    if (before === undefined) this.#locked.set(port, { times: 1, since: now, holder: new LockHolder() });
-    else before.times++;
-  }
-
-  /** What was found taken: to be asked for again before the range is called exhausted. */
-  taken(): number[] {
-    return [...this.#taken];
-  }
-
-  /** Whether it is among them. */
-  isTaken(port: number): boolean {
-    return this.#taken.has(port);
-  }
-
-  /** How many they are. */
-  get takenCount(): number {
-    return this.#taken.size;
-  }
-
-  /** Those of them that are not among `still`. */
-  takenExcept(still: Uint16Array): Uint16Array {
-    const isStill = new Uint8Array(65536);
-    for (const port of still) isStill[port] = 1;
-    return Uint16Array.from([...this.#taken].filter((port) => isStill[port] === 0));
-  }
-
-  /** What was found locked: likewise. */
-  locked(): number[] {
-    return [...this.#locked.keys()];
+    this.#refused?.unlock(port);
+    (this.#taken ??= new PortSet()).add(port);
   }
 
   /** The port that was taken or locked is not any more. */
   markFree(port: number): void {
-    this.#taken.delete(port);
-    this.#locked.delete(port);
+    this.#taken?.delete(port);
+    this.#refused?.unlock(port);
   }
 
-  /** The holder of a locked port is this socket, undefined where it is none that is bound and not connected. Says whether to wait for it. */
-  mayLetGo(port: number, cookie: bigint | undefined, now: number): boolean {
-    return this.#locked.get(port)?.holder.mayLetGo(cookie, now) ?? false;
+  /** The kernel says that nobody has it any more. It is offered again, once. */
+  markUntaken(port: number): void {
+    if (this.#taken?.has(port) === true) this.markFound(port);
   }
 
-  /** The process may not bind this port. */
-  markDenied(port: number): void {
-    this.#denied.add(port);
+  /** What was found taken: to be asked for again before the range is called exhausted. */
+  taken(): Uint16Array {
+    return this.#taken?.values() ?? new Uint16Array();
   }
 
-  /** One of the ports that were denied, to be tried again; undefined: there is none. */
-  takeDenied(): number | undefined {
-    for (const port of this.#denied) {
-      this.#denied.delete(port);
-      return port;
-    }
-    return undefined;
+  /** How many they are. */
+  get takenCount(): number {
+    return this.#taken?.size ?? 0;
+  }
+
+  /** A mark in time, for {@link resolve}. */
+  get released(): number {
+    return this.#freed?.released ?? 0;
+  }
+
+  /**
+   * The kernel has been asked for all ports at once: `lists` have those that somebody has, we among them. Whatever was given back since
+   * `released` was that number may be listed and free.
+   */
+  resolve(lists: readonly Uint16Array[], released: number): void {
+    const isListed = new Uint8Array(65536);
+    for (const list of lists) for (const port of list) isListed[port] = 1;
+    const taken = (this.#taken ??= new PortSet());
+    const found: number[] = [];
+    const sort = (port: number): void => {
+      if (isListed[port] === 1) taken.add(port);
+      else found.push(port);
+    };
+    this.#found?.forEach(sort);
+    // In this destination's own order: processes that look at the same time do not go for the same ports.
+    this.#walk.finish((port, wasOffered) => {
+      if (!wasOffered) sort(port);
+      else if (isListed[port] === 0 && taken.has(port)) {
+        taken.delete(port);
+        found.push(port);
+      }
+    });
+    this.#found = found;
+    this.#freed?.filter(released, (port) => {
+      if (isListed[port] === 1) taken.add(port);
+      return isListed[port] === 0;
+    });
+  }
+
+  /** The range in two. */
+  halves(): PortRange[] {
+    return this.#walk.halves();
   }
 
   /** Whether none was usable because all were denied. */
   areAllDenied(): boolean {
-    return this.#denied.size > 0 && this.#denied.size === this.#ports.length;
+    const denied = this.#refused?.deniedCount ?? 0;
+    return denied > 0 && denied === this.#walk.countUsable();
   }
 
   /** The process may bind them by now: all are offered again. */
   releaseDenied(): void {
-    for (const port of this.#denied) this.release(port);
-    this.#denied.clear();
-  }
-
-  /** Whether some port may be locked only for a moment. */
-  mayUnlock(now: number): boolean {
-    for (const { times, since } of this.#locked.values()) {
-      if (times < LOCKED_TIMES || now - since < LOCKED_MS) return true;
-    }
-    return false;
-  }
-}
-
-// A step that visits every index of `count` once before it returns to the first.
-function coprime(candidate: number, count: number): number {
-  let step = Math.max(candidate, 1);
-  while (gcd(step, count) !== 1) step++;
-  return step;
-}
-
-function gcd(a: number, b: number): number {
-  return b === 0 ? a : gcd(b, a % b);
-}
-
-/** How many destinations are remembered. */
-const DESTINATIONS = 256;
-
-/** The destinations that were connected to last. */
-export class PortTable {
-  readonly #entries = new Map<string, DestinationPorts>();
-  readonly #random: () => number;
-  #lastKey = '';
-  #last: DestinationPorts | undefined;
-
-  constructor(random: () => number) {
-    this.#random = random;
-  }
-
-  /** `ports`: of a destination that is not remembered. */
-  get(key: string, ports: Uint16Array): DestinationPorts {
-    if (this.#last !== undefined && key === this.#lastKey) return this.#last;
-    let entry = this.#entries.get(key);
-    // The last one used is the last one in the map.
-    if (entry !== undefined) this.#entries.delete(key);
-    else entry = new DestinationPorts(ports, this.#random);
-    this.#entries.set(key, entry);
-    this.#lastKey = key;
-    this.#last = entry;
-    if (this.#entries.size > DESTINATIONS) {
-      for (const oldest of this.#entries.keys()) {
-        this.#entries.delete(oldest);
-        break;
-      }
-    }
-    return entry;
-  }
-
-  clear(): void {
-    this.#entries.clear();
-    this.#last = undefined;
+    for (const port of this.#refused?.takeAllDenied() ?? []) this.release(port);
   }
 }

@@ -19,7 +19,6 @@ const kPorts = Symbol('connectx.ports');
 const kLocalPort = Symbol('connectx.localPort');
 const kPeer = Symbol('connectx.peer');
 const kFd6 = Symbol('connectx.fd6');
-const kBindError = Symbol('connectx.bindError');
 const kSource = Symbol('connectx.source');
 const kGiveBack = Symbol('connectx.giveBack');
 const kReleasePort = Symbol('connectx.releasePort');
@@ -32,7 +31,10 @@ interface Peer {
 // The class is public, its constructor is just not typed: dgram.createSocket() is nothing but a call of it.
 const DgramSocket = CoreSocket as unknown as new (options: dgram.SocketOptions) => dgram.Socket;
 
-/** There may be very many of them: no object and no function for each. */
+/** The socket that is being bound, and why that has failed: core tells by an event, before bind() returns. */
+let binding: { readonly socket: UdpSocket; failure: unknown } | undefined;
+
+/** There may be very many of them: no object and no function for each, and no field that most of them do not need. */
 export class UdpSocket extends DgramSocket {
   /** Where the port is to be given back, once. */
   declare [kPorts]: DestinationPorts | undefined;
@@ -44,8 +46,6 @@ export class UdpSocket extends DgramSocket {
    * sets the options of IPv4 (uv__setsockopt).
    */
   declare [kFd6]: number;
-  /** Why {@link bindNow} has failed. Null while it runs: core tells of a failure by an event, before bind() returns. */
-  declare [kBindError]: unknown;
   /** Of a source that came from a pool: in use until the socket is closed. */
   declare [kSource]: PoolLease | undefined;
 
@@ -54,29 +54,33 @@ export class UdpSocket extends DgramSocket {
     this[kPorts] = undefined;
     this[kLocalPort] = 0;
     this[kPeer] = undefined;
-    this[kFd6] = -1;
-    this[kBindError] = undefined;
-    this[kSource] = undefined;
+  }
+
+  static {
+    this.prototype[kFd6] = -1;
+    this.prototype[kSource] = undefined;
   }
 
   /** Binds without SO_REUSEADDR, at once. Returns what has failed, undefined when nothing has. */
   bindNow(address: string, port: number): unknown {
-    this[kBindError] = null;
+    const mine = { socket: this, failure: undefined };
+    binding = mine;
     try {
       this.bind({ address, port, exclusive: true });
-      return this[kBindError] ?? undefined;
+      return mine.failure;
     } catch (error) {
       return error;
     } finally {
-      this[kBindError] = undefined;
+      binding = undefined;
     }
   }
 
   /** The port is `ports`' when the socket is closed. `fd`: of an adopted descriptor of IPv6. */
   settle(ports: DestinationPorts | undefined, localPort: number, fd6: number): void {
+    ports?.lease();
     this[kPorts] = ports;
     this[kLocalPort] = localPort;
-    this[kFd6] = fd6;
+    if (fd6 >= 0) this[kFd6] = fd6;
   }
 
   /** The source is in use until the socket is closed. */
@@ -90,8 +94,8 @@ export class UdpSocket extends DgramSocket {
     // such a datagram is a stranger's.
     if (event === 'message' && this[kPeer] !== null && isStranger((this[kPeer] ??= peerOf(this)), args[1]))
       return false;
-    if (event === 'error' && this[kBindError] === null) {
-      this[kBindError] = args[0];
+    if (event === 'error' && binding?.socket === this) {
+      binding.failure = args[0];
       return true;
     }
     // However it was closed, and whoever listens: not by close() of this class, if by core's own.
@@ -102,12 +106,14 @@ export class UdpSocket extends DgramSocket {
 
   [kGiveBack](): void {
     this[kReleasePort]();
-    this[kSource]?.release();
+    const source = this[kSource];
+    if (source === undefined) return;
     this[kSource] = undefined;
+    source.release();
   }
 
   [kReleasePort](): void {
-    this[kPorts]?.release(this[kLocalPort]);
+    this[kPorts]?.giveBack(this[kLocalPort]);
     this[kPorts] = undefined;
   }
 

@@ -52,8 +52,12 @@ class PortBits {
   size = 0;
 
   constructor({ range, reserved }: Assignable) {
+    // Eight at a time, but for the ends: no turn of the event loop is to be long.
+    const [first, last] = [(range.low + 7) >> 3, (range.high + 1) >> 3];
+    if (first < last) this.bits.fill(0xff, first, last);
     for (let port = range.low; port <= range.high; port++) {
-      this.bits[port >> 3] = (this.bits[port >> 3] ?? 0) | (1 << (port & 7));
+      if (port >> 3 === first && first < last) port = 8 * last;
+      if (port <= range.high) this.bits[port >> 3] = (this.bits[port >> 3] ?? 0) | (1 << (port & 7));
     }
     this.size = range.high - range.low + 1;
     for (const hole of reserved) {
@@ -69,6 +73,26 @@ class PortBits {
     if (!this.has(port)) return;
     this.bits[port >> 3] = (this.bits[port >> 3] ?? 0) & ~(1 << (port & 7));
     this.size--;
+  }
+}
+
+/** Bytes behind one another. Each is copied when it comes, and not all of them at the end: the event loop has its turns in between. */
+class Bytes {
+  #bytes = new Uint8Array(1024);
+  #length = 0;
+
+  add(some: Uint8Array): void {
+    if (this.#length + some.length > this.#bytes.length) {
+      const more = new Uint8Array(2 * (this.#length + some.length));
+      more.set(this.#bytes);
+      this.#bytes = more;
+    }
+    this.#bytes.set(some, this.#length);
+    this.#length += some.length;
+  }
+
+  all(): Uint8Array {
+    return this.#bytes.subarray(0, this.#length);
   }
 }
 
@@ -111,7 +135,7 @@ class UdpRoom implements RoomBuilder {
   readonly #ports: PortBits;
   readonly #everywhere = { 4: new Set<number>(), 6: new Set<number>() };
   readonly #at = new Map<string, Set<number>>();
-  readonly #except: Uint8Array[] = [];
+  readonly #except = new Bytes();
 
   constructor(assignable: Assignable) {
     this.#ports = new PortBits(assignable);
@@ -120,7 +144,7 @@ class UdpRoom implements RoomBuilder {
   add(holder: SocketHolder): void {
     const { family, localAddress, localPort, endpoint } = holder;
     if (!this.#ports.has(localPort)) return;
-    this.#except.push(endpoint);
+    this.#except.add(endpoint);
     if (!isWildcard(holder)) {
       const known = this.#at.get(localAddress) ?? new Set();
       this.#at.set(localAddress, known.add(localPort));
@@ -129,7 +153,7 @@ class UdpRoom implements RoomBuilder {
     this.#everywhere[family].add(localPort);
     if (family === 6 && !holder.v6Only) {
       this.#everywhere[4].add(localPort);
-      this.#except.push(wildcard4(endpoint));
+      this.#except.add(wildcard4(endpoint));
     }
   }
 
@@ -139,7 +163,7 @@ class UdpRoom implements RoomBuilder {
     const { bits, size } = this.#ports;
     return {
       ports: bits,
-      except: Buffer.concat(this.#except),
+      except: this.#except.all(),
       capacityOf: (family, localAddress) => {
         let capacity = capacities.get(localAddress);
         if (capacity === undefined) {
@@ -182,6 +206,22 @@ export function usageOf(protocol: 'tcp' | 'udp', group: SocketGroup, capacity: n
 /** Fullest first; of equally full ones, that with the most ports. */
 export function byFullness(a: PortUsage, b: PortUsage): number {
   return b.ratio - a.ratio || b.used - a.used;
+}
+
+/** The lists in one, each of them in order. */
+export function merged(lists: readonly (readonly PortUsage[])[]): PortUsage[] {
+  const [one = [], ...others] = lists;
+  return others.reduce<PortUsage[]>((all, list) => mergedTwo(all, list), [...one]);
+}
+
+function mergedTwo(a: readonly PortUsage[], b: readonly PortUsage[]): PortUsage[] {
+  const all: PortUsage[] = [];
+  let at = 0;
+  for (const one of a) {
+    for (let other = b[at]; other !== undefined && byFullness(other, one) < 0; other = b[++at]) all.push(other);
+    all.push(one);
+  }
+  return all.concat(b.slice(at));
 }
 
 /** One group, as a text that tells it from the others. */

@@ -105,3 +105,75 @@ describeIsolated('a UDP 4-tuple and a device', () => {
     expect((await open({ ...tuple, interface: 'a0' })).address()).toMatchObject({ address: a4, port: 20001 });
   });
 });
+
+// There the kernel's table is read for sockets with a device, instead of a question for each device.
+describeIsolated('a UDP 4-tuple on a machine with 60 interfaces', () => {
+  const COUNT = 60;
+  const device = (n: number) => `d${n}`;
+  useNetwork({
+    ...udpNetwork,
+    commands: [
+      ...Array.from({ length: COUNT / 2 }, (_, n) => [
+        `ip link add ${device(2 * n)} type veth peer name ${device(2 * n + 1)}`,
+        `ip link set ${device(2 * n)} up`,
+        `ip link set ${device(2 * n + 1)} up`,
+      ]).flat(),
+      'ip addr add 10.1.0.1/24 dev d0',
+      'ip addr add 2001:db8:a::1/64 dev d0 nodad',
+      // From a socket with a device there is a route by that device only.
+      ...Array.from(
+        { length: COUNT - 1 },
+        (_, n) => `ip route add 2001:db8:a::/64 dev ${device(n + 1)} metric ${2000 + n}`,
+      ),
+    ],
+  });
+
+  const cases = [
+    { family: 'IPv4', version: 4 as const, local: '10.1.0.1', remote: '10.1.0.9', other: '10.1.0.8' },
+    { family: 'IPv6', version: 6 as const, local: '2001:db8:a::1', remote: '2001:db8:a::9', other: '2001:db8:a::8' },
+    // Theirs is of IPv6, and has the 4-tuple of IPv4.
+    { family: 'IPv4-mapped', version: 6 as const, local: '10.1.0.1', remote: '10.1.0.9', other: '10.1.0.8' },
+  ];
+
+  describe.each(cases)('$family', ({ family, version, local, remote, other }) => {
+    const own = (address: string) => (family === 'IPv4-mapped' ? `::ffff:${address}` : address);
+    const bind = { address: own(local), port: 20001 };
+    const connect = { address: own(remote), port: SERVER };
+    const tuple = { host: remote, port: SERVER, localAddress: local, localPort: 20001 };
+    const theirs = (n: number, to = connect) =>
+      new RawUdp(version, { reuse: true, device: device(n), bind, connect: to });
+
+    describe.each(ways)('$way', ({ open }) => {
+      test.each([0, COUNT - 1])('taken on device %i: seen, and free when it is closed', async (n) => {
+        // Somebody shares the port: without that, no one else can be on it.
+        await open({ ...tuple, host: other });
+        const taken = theirs(n);
+        expect(await errorOf(() => open(tuple))).toMatchObject({ code: 'EADDRINUSE', reason: 'tuple-in-use' });
+        taken.close();
+        await open(tuple);
+        expect(await errorOf(() => open(tuple))).toMatchObject({ code: 'EADDRINUSE', reason: 'tuple-in-use' });
+      });
+
+      test('a port that is taken on a device is not chosen, nor one on which a server waits there', async () => {
+        for (const port of PORTS) await open({ ...tuple, host: other, localPort: port });
+        const [first = 0, second = 0, ...rest] = PORTS;
+        new RawUdp(version, { reuse: true, device: device(7), bind: { ...bind, port: first }, connect });
+        new RawUdp(version, { reuse: true, device: device(9), bind: { ...bind, port: second } });
+        const any = { ...tuple, localPort: undefined };
+        const sockets = [];
+        for (const _ of rest) sockets.push(await open(any));
+        expect(sockets.map((socket) => socket.address().port).sort((a, b) => a - b)).toEqual(rest);
+        expect(await errorOf(() => open(any))).toMatchObject({ code: 'EAGAIN', reason: 'ports-exhausted' });
+      });
+
+      test('also among more sockets with a device than the kernel lists in one breath', async () => {
+        await open({ ...tuple, host: other });
+        for (let n = 0; n < 50; n++) theirs(n, { address: own(other), port: 6000 + n });
+        const taken = theirs(55);
+        expect(await errorOf(() => open(tuple))).toMatchObject({ code: 'EADDRINUSE', reason: 'tuple-in-use' });
+        taken.close();
+        await open(tuple);
+      });
+    });
+  });
+});

@@ -26,8 +26,11 @@ const index = join(import.meta.dirname, '../../dist/index.js');
 
 /** What the kernel is asked from now on. */
 function listen() {
-  return { looks: vi.spyOn(native, 'portsInState'), questions: vi.spyOn(native, 'udpOwnerFirst') };
+  return { looks: vi.spyOn(native, 'portsInState'), questions: vi.spyOn(native, 'udpOwners') };
 }
+
+/** What the kernel has said of other processes' ports holds for 25 ms, and for 20 times what the look took. */
+const believedNoMore = () => new Promise((resolve) => setTimeout(resolve, 40));
 
 describeIsolated(`${COUNT} ports, all taken by another process`, () => {
   useNetwork({ ...smallNetwork, range: [LOW, HIGH] });
@@ -46,6 +49,7 @@ describeIsolated(`${COUNT} ports, all taken by another process`, () => {
       expect((await holder.fill({ ...wanted, sync: true }, COUNT)).ports).toHaveLength(COUNT);
       // From here on it is known whose they are.
       expect(await refused()).toMatchObject(EXHAUSTED);
+      await believedNoMore();
       unhandled = [];
       process.on('unhandledRejection', onUnhandled);
     });
@@ -56,27 +60,34 @@ describeIsolated(`${COUNT} ports, all taken by another process`, () => {
       expect(unhandled).toEqual([]);
     });
 
-    test('calls that wait at the same time share two looks: the first one has its own', async () => {
+    test('calls that wait at the same time share a look, and what it says is kept for a moment', async () => {
       const { looks, questions } = listen();
       const errors = await Promise.all(Array.from({ length: 50 }, async () => refused()));
       for (const error of errors) expect(error).toMatchObject(EXHAUSTED);
-      expect(looks).toHaveBeenCalledTimes(2);
+      // On a busy machine the last of them come later than a moment.
+      const count = looks.mock.calls.length;
+      expect(count).toBeGreaterThanOrEqual(1);
+      expect(count).toBeLessThanOrEqual(5);
       expect(questions).not.toHaveBeenCalled();
-      // Nor is one kept.
+      await believedNoMore();
       expect(await refused()).toMatchObject(EXHAUSTED);
-      expect(looks).toHaveBeenCalledTimes(3);
+      expect(looks).toHaveBeenCalledTimes(count + 1);
     });
 
-    test('a port that was given back before the call is found, while others look as well', async () => {
+    test('a port that was given back before the call, by a moment, is found, while others look as well', async () => {
       for (const port of [LOW, LOW + 321, HIGH]) {
         // Looks that have seen the port taken, one of them just when it is given back.
         const state = { going: true };
         const earlier = (async () => {
           const calls: PromiseSettledResult<Socket>[][] = [];
-          while (state.going) calls.push(await Promise.allSettled([connectUdp(wanted), connectUdp(wanted)]));
+          while (state.going) {
+            calls.push(await Promise.allSettled([connectUdp(wanted), connectUdp(wanted)]));
+            await new Promise(setImmediate);
+          }
           return calls.flat();
         })();
         await holder.close(port);
+        await believedNoMore();
         const later = await Promise.allSettled(Array.from({ length: 10 }, async () => connectUdp(wanted)));
         state.going = false;
         const ports: number[] = [];
@@ -89,12 +100,20 @@ describeIsolated(`${COUNT} ports, all taken by another process`, () => {
       expect(await refused()).toMatchObject(EXHAUSTED);
     });
 
-    test('one after the other: the very next call has it', async () => {
-      for (const port of [LOW + 17, HIGH]) {
-        await holder.close(port);
-        expect(keep(await connectUdp(wanted)).address().port).toBe(port);
+    test('a port of our own is had by the very next call', async () => {
+      const first = LOW + 17;
+      await holder.close(first);
+      await believedNoMore();
+      let socket = keep(await connectUdp(wanted));
+      expect(socket.address().port).toBe(first);
+      const { looks, questions } = listen();
+      for (let n = 0; n < 20; n++) {
         expect(await refused()).toMatchObject(EXHAUSTED);
+        socket.close();
+        socket = keep(await connectUdp(wanted));
+        expect(socket.address().port).toBe(first);
       }
+      expect(looks.mock.calls.length + questions.mock.calls.length).toBeLessThan(20);
     });
 
     test('an abort while it waits ends the call at once; the looks of the others go on', async () => {
@@ -115,10 +134,11 @@ describeIsolated(`${COUNT} ports, all taken by another process`, () => {
       }
       expect(getEventListeners(signal, 'abort')).toEqual([]);
       expect(await refused()).toMatchObject(EXHAUSTED);
-      // Nobody has looked for the one who gave up before it was begun.
-      expect(looks).toHaveBeenCalledTimes(2);
+      // The look has gone on to its end, for whoever comes within 25 ms of its beginning.
+      expect(looks.mock.calls.length).toBeLessThanOrEqual(2);
       await until(() => descriptorCount() <= descriptors);
       await holder.close(LOW + 5);
+      await believedNoMore();
       expect(keep(await connectUdp(wanted)).address().port).toBe(LOW + 5);
     });
 
@@ -151,24 +171,27 @@ describeIsolated(`${COUNT} ports, all taken by another process`, () => {
       expect(await refused()).toMatchObject(EXHAUSTED);
       expect(questions.mock.calls.length).toBeGreaterThanOrEqual(Math.floor(COUNT / 256));
       await holder.close(LOW + 99);
+      await believedNoMore();
       expect(keep(await connectUdp(wanted)).address().port).toBe(LOW + 99);
       expect(looks).toHaveBeenCalledTimes(2);
     });
 
-    test('who cannot wait looks within the call, and exactly', async () => {
+    test('who cannot wait looks within the call', async () => {
       const now = vi.spyOn(native, 'portsInStateNow');
       const { looks, questions } = listen();
-      expect(await errorOf(() => connectUdpSync(wanted))).toMatchObject(EXHAUSTED);
       for (const port of [LOW, LOW + 77, HIGH]) {
-        await holder.close(port);
-        expect(keep(connectUdpSync(wanted)).address().port).toBe(port);
+        await believedNoMore();
         expect(await errorOf(() => connectUdpSync(wanted))).toMatchObject(EXHAUSTED);
+        await holder.close(port);
+        await believedNoMore();
+        expect(keep(connectUdpSync(wanted)).address().port).toBe(port);
       }
-      expect(now).toHaveBeenCalledTimes(7);
+      expect(now).toHaveBeenCalledTimes(6);
       expect(looks).not.toHaveBeenCalled();
       expect(questions).not.toHaveBeenCalled();
       now.mockReturnValue(-(constants.errno.EMFILE + 4096 * native.syscalls.indexOf('socket')));
       await holder.close(LOW + 5);
+      await believedNoMore();
       expect(keep(connectUdpSync(wanted)).address().port).toBe(LOW + 5);
       expect(questions).toHaveBeenCalled();
     });

@@ -20,11 +20,18 @@ describe('the holder of a locked port', () => {
     expect(holder.mayLetGo(2n, 9250)).toBe(false);
   });
 
-  test('that has gone leaves a port to be tried once more', () => {
+  test('that has gone leaves a port to be tried again', () => {
     const holder = new LockHolder();
-    expect(holder.mayLetGo(undefined, 1000)).toBe(false);
     expect(holder.mayLetGo(1n, 1000)).toBe(true);
-    expect(holder.mayLetGo(undefined, 1010)).toBe(true);
-    expect(holder.mayLetGo(undefined, 1010)).toBe(false);
+    expect(holder.mayLetGo(undefined, 2000)).toBe(true);
+    expect(holder.mayLetGo(2n, 9000)).toBe(true);
+  });
+
+  test('that is connected already, and is not to be seen, is waited for as well', () => {
+    const holder = new LockHolder();
+    expect(holder.mayLetGo(undefined, 1000)).toBe(true);
+    expect(holder.mayLetGo(undefined, 1249)).toBe(true);
+    expect(holder.mayLetGo(undefined, 1250)).toBe(false);
+    expect(holder.mayLetGo(undefined, 9000)).toBe(false);
   });
 });

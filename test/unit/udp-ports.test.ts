@@ -1,10 +1,21 @@
 // Which port next, towards one UDP destination?
 import { describe, expect, test } from 'vitest';
-import { DestinationPorts, PortTable } from '../../src/udp/ports';
+import { bitsOf, type PortSpace } from '../../src/udp/port_space';
+import { PortSet } from '../../src/udp/port_set';
+import { PortTable } from '../../src/udp/port_table';
+import { DestinationPorts } from '../../src/udp/ports';
+import { RefusedPorts } from '../../src/udp/refused_ports';
 import { pauseAfter } from '../../src/udp/allocate';
 import { seeded } from '../helpers/bytes.js';
 
 const list = (count: number, low = 20_000) => Uint16Array.from({ length: count }, (_, n) => low + n);
+
+const space = (count: number, low = 20_000): PortSpace => ({
+  low,
+  high: low + count - 1,
+  reserved: undefined,
+  except: 0,
+});
 
 /** All that is offered, one after the other. */
 function takeAll(ports: DestinationPorts, limit = 100_000): number[] {
@@ -26,26 +37,41 @@ describe('each port is offered once', () => {
   test.each([1, 2, 3, 4, 5, 6, 7, 12, 16, 30, 97, 210, 1000, 2310, 28_232, 65_535])('of %i', (count) => {
     const all = [...list(count, 1)];
     for (let seed = 0; seed < (count > 1000 ? 3 : 50); seed++) {
-      const ports = new DestinationPorts(list(count, 1), seeded(seed));
+      const ports = new DestinationPorts(space(count, 1), seeded(seed));
       expect(sorted(takeAll(ports))).toEqual(all);
       expect(ports.take()).toBeUndefined();
     }
   });
 
   test('of none', () => {
-    expect(new DestinationPorts(new Uint16Array(0), Math.random).take()).toBeUndefined();
+    expect(new DestinationPorts(space(0), Math.random).take()).toBeUndefined();
   });
 
   test.each([0, 0.5, 1 - 2 ** -32])('whatever number is drawn: %d', (number) => {
     for (let count = 1; count <= 64; count++) {
-      const ports = new DestinationPorts(list(count), () => number);
+      const ports = new DestinationPorts(space(count), () => number);
       expect(sorted(takeAll(ports))).toEqual([...list(count)]);
     }
   });
 
-  test('of a list with gaps', () => {
-    const given = Uint16Array.of(5, 9, 20, 21, 65_535);
-    expect(sorted(takeAll(new DestinationPorts(given, seeded(1))))).toEqual([...given]);
+  test('without those that are reserved, and without one', () => {
+    const reserved = bitsOf([
+      { low: 1, high: 4 },
+      { low: 6, high: 8 },
+      { low: 10, high: 19 },
+      { low: 31, high: 65_534 },
+    ]);
+    const given = { low: 1, high: 65_535, reserved, except: 21 };
+    const usable = [5, 9, 20, 22, 23, 24, 25, 26, 27, 28, 29, 30, 65_535];
+    for (let seed = 0; seed < 50; seed++) {
+      const ports = new DestinationPorts(given, seeded(seed));
+      expect(ports.hasOffer()).toBe(true);
+      expect(sorted(takeAll(ports))).toEqual(usable);
+      expect(ports.hasOffer()).toBe(false);
+    }
+    expect(bitsOf([])).toBeUndefined();
+    const all = { low: 1, high: 65_535, reserved: bitsOf([{ low: 1, high: 65_535 }]), except: 0 };
+    expect(new DestinationPorts(all, seeded(1)).hasOffer()).toBe(false);
   });
 });
 
@@ -68,7 +94,7 @@ describe('flows spread evenly over the ports', () => {
   ])('$flows to each of $destinations destinations over $count ports', ({ count, destinations, flows }) => {
     const random = seeded(count * 31 + flows);
     const counts = new Array<number>(count).fill(0);
-    const ports = list(count, 0);
+    const ports = { ...space(count, 0), except: -1 };
     for (let n = 0; n < destinations; n++) {
       const towards = new DestinationPorts(ports, random);
       for (let flow = 0; flow < flows; flow++) increment(counts, towards.take() as number);
@@ -85,7 +111,7 @@ describe('flows spread evenly over the ports', () => {
   test('destinations do not follow each other: the second port does not follow from the first', () => {
     const random = seeded(7);
     const counts = new Array<number>(97).fill(0);
-    const ports = list(97, 0);
+    const ports = { ...space(97, 0), except: -1 };
     for (let n = 0; n < 10_000; n++) {
       const towards = new DestinationPorts(ports, random);
       const first = towards.take() as number;
@@ -100,7 +126,7 @@ describe('flows spread evenly over the ports', () => {
 
 describe('ports that were given back', () => {
   test('come after those that were never offered, the oldest first', () => {
-    const ports = new DestinationPorts(list(4), seeded(1));
+    const ports = new DestinationPorts(space(4), seeded(1));
     const [first, second] = [ports.take() as number, ports.take() as number];
     ports.release(second);
     ports.release(first);
@@ -110,7 +136,7 @@ describe('ports that were given back', () => {
   });
 
   test('for ever: 100,000 times over', () => {
-    const ports = new DestinationPorts(list(5000), seeded(1));
+    const ports = new DestinationPorts(space(5000), seeded(1));
     const order = takeAll(ports);
     for (const port of order) ports.release(port);
     for (let n = 0; n < 100_000; n++) {
@@ -124,61 +150,72 @@ describe('ports that were given back', () => {
 
 describe('what was found taken or locked', () => {
   test('is remembered until it is free, once each', () => {
-    const ports = new DestinationPorts(list(4), seeded(1));
+    const ports = new DestinationPorts(space(4), seeded(1));
     ports.markTaken(20_000);
     ports.markTaken(20_001);
     ports.markTaken(20_000);
-    ports.markLocked(20_002, 0);
-    ports.markLocked(20_002, 1);
-    expect(ports.taken()).toEqual([20_000, 20_001]);
-    expect(ports.locked()).toEqual([20_002]);
+    ports.refused.markLocked(20_002, 0);
+    ports.refused.markLocked(20_002, 1);
+    expect([...ports.taken()]).toEqual([20_000, 20_001]);
+    expect(ports.takenCount).toBe(2);
+    expect(ports.refused.locked()).toEqual([20_002]);
     ports.markFree(20_000);
     ports.markFree(20_002);
     ports.markFree(20_003);
-    expect(ports.taken()).toEqual([20_001]);
-    expect(ports.locked()).toEqual([]);
+    expect([...ports.taken()]).toEqual([20_001]);
+    expect(ports.refused.locked()).toEqual([]);
   });
 
   test('is not offered because of that, and what is offered is not forgotten because of it', () => {
-    const ports = new DestinationPorts(list(4), seeded(1));
+    const ports = new DestinationPorts(space(4), seeded(1));
     const first = ports.take() as number;
     ports.markTaken(first);
     expect(takeAll(ports)).toHaveLength(3);
-    expect(ports.taken()).toEqual([first]);
+    expect([...ports.taken()]).toEqual([first]);
   });
 
   test('a port that was locked and turns out to be taken is locked no more', () => {
-    const ports = new DestinationPorts(list(4), seeded(1));
-    ports.markLocked(20_000, 0);
+    const ports = new DestinationPorts(space(4), seeded(1));
+    ports.refused.markLocked(20_000, 0);
     ports.markTaken(20_000);
-    expect(ports.locked()).toEqual([]);
-    expect(ports.taken()).toEqual([20_000]);
-    expect(ports.mayUnlock(0)).toBe(false);
+    expect(ports.refused.locked()).toEqual([]);
+    expect([...ports.taken()]).toEqual([20_000]);
+    expect(ports.refused.mayUnlock(0)).toBe(false);
   });
 
-  test('the lists are as they were when they were asked for', () => {
-    const ports = new DestinationPorts(list(4), seeded(1));
-    ports.markTaken(20_000);
-    ports.markLocked(20_001, 0);
-    const [taken, locked] = [ports.taken(), ports.locked()];
-    ports.markFree(20_000);
-    ports.markFree(20_001);
-    ports.markTaken(20_002);
-    expect(taken).toEqual([20_000]);
-    expect(locked).toEqual([20_001]);
+  test('what nobody has comes first, and is taken no more', () => {
+    const ports = new DestinationPorts(space(4), seeded(1));
+    ports.markTaken(20_003);
+    expect(ports.hasFound()).toBe(false);
+    ports.markFound(20_003);
+    expect(ports.hasFound()).toBe(true);
+    expect(ports.takenCount).toBe(0);
+    expect(ports.take()).toBe(20_003);
+  });
+
+  test('those of which it is not known who has them are taken together, the released ones last', () => {
+    const ports = new DestinationPorts(space(4), seeded(1));
+    const first = ports.take() as number;
+    ports.release(first);
+    expect(ports.unknownCount).toBe(4);
+    const some = [...ports.takeUnknown(3)];
+    expect(sorted([first, ...some])).toEqual([...list(4)]);
+    expect([...ports.takeUnknown(3)]).toEqual([first]);
+    expect([...ports.takeUnknown(3)]).toEqual([]);
+    expect(ports.hasOffer()).toBe(false);
   });
 });
 
 describe('may a locked port be unlocked soon?', () => {
   const lock = (times: number, from: number, to: number) => {
-    const ports = new DestinationPorts(list(4), seeded(1));
+    const ports = new RefusedPorts();
     for (let n = 0; n < times; n++)
       ports.markLocked(20_000, times === 1 ? from : from + ((to - from) * n) / (times - 1));
     return ports;
   };
 
   test('not when none is', () => {
-    expect(new DestinationPorts(list(4), seeded(1)).mayUnlock(0)).toBe(false);
+    expect(new RefusedPorts().mayUnlock(0)).toBe(false);
   });
 
   test.each([
@@ -198,13 +235,13 @@ describe('may a locked port be unlocked soon?', () => {
     expect(ports.mayUnlock(100)).toBe(false);
     ports.markLocked(20_001, 100);
     expect(ports.mayUnlock(100)).toBe(true);
-    ports.markFree(20_001);
+    ports.unlock(20_001);
     expect(ports.mayUnlock(100)).toBe(false);
   });
 
   test('a port that was free in between counts from the beginning', () => {
     const ports = lock(10, 0, 100);
-    ports.markFree(20_000);
+    ports.unlock(20_000);
     ports.markLocked(20_000, 100);
     expect(ports.mayUnlock(100)).toBe(true);
     expect(ports.mayUnlock(200)).toBe(true);
@@ -212,68 +249,136 @@ describe('may a locked port be unlocked soon?', () => {
 });
 
 describe('the destinations that are remembered', () => {
+  const towards = (table: PortTable, key: string, ports = space(4)) => table.get(key) ?? table.add(key, ports);
+
   test('the same one each time', () => {
     const table = new PortTable(seeded(1));
-    const one = table.get('one', list(4));
-    const other = table.get('other', list(4));
+    expect(table.get('one')).toBeUndefined();
+    const one = towards(table, 'one');
+    const other = towards(table, 'other');
     expect(other).not.toBe(one);
-    expect(table.get('other', list(4))).toBe(other);
-    expect(table.get('one', list(4))).toBe(one);
-    // The list is that of the first time: a key names its range.
-    expect(sorted(takeAll(table.get('one', list(9))))).toEqual([...list(4)]);
+    expect(table.get('other')).toBe(other);
+    expect(table.get('one')).toBe(one);
   });
 
   test('are 256; the one that was not used for longest goes', () => {
     const table = new PortTable(seeded(1));
-    const ports = list(4);
-    const first = Array.from({ length: 256 }, (_, n) => table.get(`${n}`, ports));
+    const first = Array.from({ length: 256 }, (_, n) => towards(table, `${n}`));
     // 1 is the oldest then.
-    expect(table.get('0', ports)).toBe(first[0]);
-    table.get('256', ports);
-    expect(table.get('0', ports)).toBe(first[0]);
-    expect(table.get('2', ports)).toBe(first[2]);
-    expect(table.get('255', ports)).toBe(first[255]);
-    expect(table.get('1', ports)).not.toBe(first[1]);
+    expect(table.get('0')).toBe(first[0]);
+    towards(table, '256');
+    expect(table.get('0')).toBe(first[0]);
+    expect(table.get('2')).toBe(first[2]);
+    expect(table.get('255')).toBe(first[255]);
+    expect(table.get('1')).toBeUndefined();
+    towards(table, '1');
     // Which took the place of 3.
-    expect(table.get('3', ports)).not.toBe(first[3]);
+    expect(table.get('3')).toBeUndefined();
+    expect(table.size).toBe(256);
   });
 
   test('a destination that is asked for again and again stays, whatever comes between', () => {
     const table = new PortTable(seeded(1));
-    const ports = list(4);
-    const often = table.get('often', ports);
+    const often = towards(table, 'often');
     for (let n = 0; n < 1000; n++) {
-      table.get(`${n}`, ports);
-      if (n % 200 === 0) expect(table.get('often', ports)).toBe(often);
+      towards(table, `${n}`);
+      if (n % 200 === 0) expect(table.get('often')).toBe(often);
     }
-    expect(table.get('often', ports)).toBe(often);
-    for (let n = 0; n < 255; n++) table.get(`again ${n}`, ports);
-    expect(table.get('often', ports)).toBe(often);
+    expect(table.get('often')).toBe(often);
+    for (let n = 0; n < 255; n++) towards(table, `again ${n}`);
+    expect(table.get('often')).toBe(often);
+  });
+
+  test('one that sockets of ours are connected to stays until the last of them is closed', () => {
+    const table = new PortTable(seeded(1));
+    const held = Array.from({ length: 1000 }, (_, n) => {
+      const ports = towards(table, `held ${n}`);
+      ports.lease();
+      return ports;
+    });
+    for (let n = 0; n < 10_000; n++) towards(table, `once ${n}`);
+    for (const [n, ports] of held.entries()) expect(table.get(`held ${n}`)).toBe(ports);
+    // What was seen once does not stay, however much there is of it.
+    expect(table.size).toBeLessThan(2 * 1000 + 256);
+    for (const ports of held) ports.giveBack(20_000);
+    for (let n = 0; n < 2000; n++) towards(table, `later ${n}`);
+    expect(table.size).toBe(256);
+    expect(held.every((_, n) => table.get(`held ${n}`) === undefined)).toBe(true);
   });
 
   test('nothing is kept when it is cleared', () => {
     const table = new PortTable(seeded(1));
-    const one = table.get('one', list(4));
-    const last = table.get('last', list(4));
+    towards(table, 'one');
+    towards(table, 'last');
     table.clear();
-    expect(table.get('last', list(4))).not.toBe(last);
-    expect(table.get('one', list(4))).not.toBe(one);
+    expect(table.get('last')).toBeUndefined();
+    expect(table.get('one')).toBeUndefined();
   });
 });
 
-describe('what was taken, and is not among what is still taken', () => {
-  test('in the order in which it was found taken', () => {
-    const ports = new DestinationPorts(list(10), seeded(1));
-    for (const port of [20_007, 20_001, 20_009, 20_004]) ports.markTaken(port);
-    expect(ports.takenCount).toBe(4);
-    expect([...ports.takenExcept(new Uint16Array())]).toEqual([20_007, 20_001, 20_009, 20_004]);
-    // What we have ourselves is listed as well.
-    expect([...ports.takenExcept(Uint16Array.of(20_001, 20_002, 20_004, 65_535))]).toEqual([20_007, 20_009]);
-    expect(ports.isTaken(20_007)).toBe(true);
-    ports.markFree(20_007);
-    expect(ports.isTaken(20_007)).toBe(false);
-    expect([...ports.takenExcept(Uint16Array.of(20_001, 20_004))]).toEqual([20_009]);
-    expect(ports.takenCount).toBe(3);
+describe('all ports have been asked for at once', () => {
+  test('what is not listed comes first, what is listed is taken, also of what was never offered and of what was given back', () => {
+    const ports = new DestinationPorts(space(10), seeded(1));
+    const [ours, taken, unlisted, released, lost] = Array.from({ length: 5 }, () => ports.take() as number);
+    if (taken === undefined || unlisted === undefined || released === undefined || lost === undefined)
+      throw new Error();
+    ports.markTaken(taken);
+    ports.markTaken(unlisted);
+    ports.release(released);
+    ports.release(lost);
+    const fresh = [...list(10)].filter((port) => ![ours, taken, unlisted, released, lost].includes(port));
+    const [foreign = 0, ...free] = fresh;
+    ports.resolve([Uint16Array.of(ours ?? 0, taken), Uint16Array.of(lost, foreign, 65_535)], ports.released);
+    expect(sorted([...ports.taken()])).toEqual(sorted([taken, lost, foreign]));
+    expect(ports.unknownCount).toBe(1);
+    const offered = takeAll(ports);
+    // What was ours is offered last.
+    expect(offered.at(-1)).toBe(released);
+    expect(sorted(offered)).toEqual(sorted([unlisted, ...free, released]));
+  });
+
+  test('a port that was given back meanwhile is free although it is listed', () => {
+    const ports = new DestinationPorts(space(2), seeded(1));
+    const [one = 0, other = 0] = takeAll(ports);
+    ports.release(one);
+    const { released } = ports;
+    ports.release(other);
+    ports.resolve([Uint16Array.of(one, other)], released);
+    expect(takeAll(ports)).toEqual([other]);
+    expect([...ports.taken()]).toEqual([one]);
+  });
+
+  test('each destination has an order of its own: processes do not go for the same ports', () => {
+    const firsts = [1, 2, 3, 4].map((seed) => {
+      const ports = new DestinationPorts(space(1000), seeded(seed));
+      ports.resolve([], 0);
+      return ports.take();
+    });
+    expect(new Set(firsts).size).toBe(4);
+  });
+});
+
+describe('a set of ports', () => {
+  test.each([10, 128, 129, 5000])('of %i is as a Set', (count) => {
+    const random = seeded(count);
+    const ports = new PortSet();
+    const control = new Set<number>();
+    for (let n = 0; n < 4 * count; n++) {
+      const port = n === 0 ? 65_535 : n === 1 ? 0 : Math.floor(random() * 65_536);
+      ports.add(port);
+      control.add(port);
+      if (n % 3 === 0) {
+        const gone = [...control][Math.floor(random() * Math.min(control.size, 50))] as number;
+        ports.delete(gone);
+        control.delete(gone);
+        ports.delete(gone);
+        expect(ports.has(gone)).toBe(false);
+      }
+      if (control.size >= count) break;
+    }
+    expect(ports.size).toBe(control.size);
+    expect(sorted([...ports.values()])).toEqual(sorted([...control]));
+    for (const port of control) expect(ports.has(port)).toBe(true);
   });
 });
 
