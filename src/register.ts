@@ -1,13 +1,13 @@
 // For `--import` and `--require`: what Node's core connects from a `localAddress` shares its ports, and what sets none gets a source where
 // one is assigned, with no change to the program.
 import type * as net from 'node:net';
-import { BlockList, Socket as CoreSocket } from 'node:net';
-import { parseAddress } from './values/address';
+import { Socket as CoreSocket } from 'node:net';
+import { AddressSet } from './values/address_set';
 import { invalidType } from './errors/argument_errors';
 import { load } from './kernel/load';
 import { refusalOf, runtime } from './kernel/runtime';
 import type { Native } from './kernel/addon';
-import { addBlock, assignedTo, type Assignment, type Assignments, parseAssign, readAssign } from './source/assign';
+import { assignedTo, type Assignment, type Assignments, parseAssign, readAssign } from './source/assign';
 import { CoreHook } from './tcp/core_hook';
 
 export type { Assignment } from './source/assign';
@@ -31,7 +31,7 @@ const SOURCES_VARIABLE = 'CONNECTX_REGISTER';
 /** The one that says what it assigns: `127.0.0.2-127.0.0.9>127.0.0.0/8;192.0.2.0/28`. */
 const ASSIGN_VARIABLE = 'CONNECTX_ASSIGN';
 
-type Sources = net.BlockList | 'all' | 'none';
+type Sources = AddressSet | 'all' | 'none';
 
 interface Entry {
   readonly sources: Sources;
@@ -71,20 +71,18 @@ export function register(options?: RegisterOptions): () => void {
 function readSources(sources: unknown): Sources {
   if (sources === undefined) return 'all';
   if (!Array.isArray(sources)) throw invalidType('options.sources', 'an instance of Array', sources);
-  return blockListOf(sources, (index) => `options.sources[${index}]`);
+  return addressSetOf(sources, (index) => `options.sources[${index}]`);
 }
 
-function blockListOf(sources: readonly unknown[], name: (index: number) => string): Sources {
+function addressSetOf(sources: readonly unknown[], name: (index: number) => string): Sources {
   if (sources.length === 0) return 'none';
-  const list = new BlockList();
-  for (const [index, source] of sources.entries()) addBlock(list, name(index), source);
-  return list;
+  const set = new AddressSet();
+  for (const [index, source] of sources.entries()) set.add(name(index), source);
+  return set;
 }
 
 function includes(sources: Sources, localAddress: string): boolean {
-  if (typeof sources === 'string') return sources === 'all';
-  const parsed = parseAddress(localAddress);
-  return parsed !== undefined && sources.check(parsed.ip, `ipv${parsed.family}`);
+  return typeof sources === 'string' ? sources === 'all' : sources.has(localAddress);
 }
 
 function fromEnvironment(): Entry {
@@ -96,7 +94,7 @@ function sourcesIn(text: string): Sources {
   if (text === 'off') return 'none';
   if (text === '' || text === 'all') return 'all';
   const sources = text.split(',').map((source) => source.trim());
-  return blockListOf(sources, () => SOURCES_VARIABLE);
+  return addressSetOf(sources, () => SOURCES_VARIABLE);
 }
 
 function createRegistry(): Registry {

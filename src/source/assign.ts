@@ -1,6 +1,6 @@
 // `assign` of connectx/register: which source a connection gets that sets none, by its destination. As a user writes it, checked.
-import { BlockList, isIP } from 'node:net';
 import { type Destination, parseAddress } from '../values/address';
+import { AddressSet } from '../values/address_set';
 import { Block, blocksBetween } from '../values/cidr';
 import { invalidType, invalidValue } from '../errors/argument_errors';
 import { readSource, type Source, type SourceFunction } from './options';
@@ -21,7 +21,7 @@ export interface Assignment {
 }
 
 /** The sources to assign, in this order, and to which destinations. */
-export type Assignments = readonly { readonly source: Source; readonly to: BlockList | undefined }[];
+export type Assignments = readonly { readonly source: Source; readonly to: AddressSet | undefined }[];
 
 /** @throws one of Node's argument errors */
 export function readAssign(name: string, assign: unknown): Assignments {
@@ -76,31 +76,15 @@ function sourcesIn(part: string): readonly string[] {
   return blocksBetween(Block.parse(part.slice(0, dash).trim()), Block.parse(part.slice(dash + 1).trim()));
 }
 
-function destinationsOf(name: string, blocks: readonly unknown[]): BlockList {
-  const list = new BlockList();
-  for (const block of blocks) addBlock(list, name, block);
-  return list;
-}
-
-/** Adds an IP address, or a block of them. @throws one of Node's argument errors */
-export function addBlock(list: BlockList, name: string, text: unknown): void {
-  if (typeof text !== 'string') throw invalidType(name, 'of type string', text);
-  const [address = '', prefix, ...rest] = text.trim().split('/');
-  const version = isIP(address);
-  const length = prefix === undefined ? undefined : Number(prefix);
-  const isLength = length === undefined || (/^\d+$/.test(prefix ?? '') && length <= (version === 4 ? 32 : 128));
-  if (version === 0 || address.includes('%') || !isLength || rest.length > 0) {
-    throw invalidValue(name, text, 'must be an IP address or a block like 192.0.2.0/24');
-  }
-  if (length === undefined) list.addAddress(address, `ipv${version as 4 | 6}`);
-  else list.addSubnet(address, length, `ipv${version as 4 | 6}`);
+function destinationsOf(name: string, blocks: readonly unknown[]): AddressSet {
+  const set = new AddressSet();
+  for (const block of blocks) set.add(name, block);
+  return set;
 }
 
 /** The source that this destination gets; undefined: core connects it. */
 export function assignedTo(assignments: Assignments, destination: Destination): Source | undefined {
-  const parsed = parseAddress(destination.address);
-  if (parsed === undefined) return undefined;
-  const found = assignments.find(({ to }) => to === undefined || to.check(parsed.ip, `ipv${parsed.family}`));
+  const found = assignments.find(({ to }) => to === undefined || to.has(destination.address));
   if (found === undefined) return undefined;
   const { address } = found.source;
   return isPool(address) && !serves(address, destination) ? undefined : found.source;

@@ -9,6 +9,8 @@ export class Verdicts {
   readonly #paused = new Set<string>();
   /** When each rest ends. */
   readonly #rests = new Map<string, number>();
+  /** One for good: a new one would go past all that was deleted. */
+  readonly #oldest = this.#rests.keys();
 
   get isEmpty(): boolean {
     return this.#paused.size === 0 && this.#rests.size === 0;
@@ -28,10 +30,9 @@ export class Verdicts {
     this.#rests.delete(key);
     if (ms <= 0) return;
     this.#rests.set(key, now + ms);
-    for (const first of this.#rests.keys()) {
-      if (this.#rests.size <= MOST_RESTS) break;
-      this.#rests.delete(first);
-    }
+    if (this.#rests.size <= MOST_RESTS) return;
+    const oldest = this.#oldest.next();
+    if (oldest.done !== true) this.#rests.delete(oldest.value);
   }
 
   /** Nothing is said any more of these sources. */

@@ -112,6 +112,13 @@ describeIsolated('a connection that sets no source', () => {
         });
       });
 
+      test('every destination of the other family: core’s', async () => {
+        await echoServer(SERVER, any);
+        // As a list for both families has it, ::/0 is all of IPv4, too.
+        assign({ source: foreign, to: [version === 4 ? '::/0' : '0.0.0.0/0'] });
+        await connected(net.connect({ host: remote, port: SERVER }));
+      });
+
       test('an address that is not on this machine is an error, not another address', async () => {
         await echoServer(SERVER, any);
         assign({ source: foreign });
@@ -213,7 +220,7 @@ describeIsolated('a connection that sets no source', () => {
         const ports: Record<string, number> = {};
         for (const [n, [name, server]] of Object.entries(servers).entries()) {
           ports[name] = SERVER + n;
-          server.on('connection', (socket) => track(socket));
+          server.on('connection', (socket: net.Socket) => track(socket));
           await once(track(server).listen(SERVER + n, any), 'listening');
         }
         assign({ source: source2 });

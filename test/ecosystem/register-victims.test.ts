@@ -12,7 +12,7 @@ import { describe, expect, test } from 'vitest';
 import { plainEnvironment } from '../helpers/environment.js';
 import { libraryFolder } from '../helpers/libraries.js';
 import { describeIsolated, useNetwork } from '../helpers/netns.js';
-import { connected, track, until } from '../helpers/sockets.js';
+import { connected, errorOf, track, until } from '../helpers/sockets.js';
 
 const PORTS = 8;
 const SOURCES = ['127.0.0.2', '127.0.0.3', '127.0.0.4'];
@@ -156,12 +156,9 @@ describeIsolated('configurable-http-proxy, unmodified, in front of one backend, 
   test.each(['nonsense', '127.0.0.2>nonsense', '127.0.0.2>127.0.0.0/8>1', '127.0.0.9-127.0.0.2'])(
     'CONNECTX_ASSIGN=%s ends the program at its start, with the name of the variable',
     async (value) => {
-      const error = await proxy(['--import', 'connectx/register'], { CONNECTX_ASSIGN: value }).then(
-        () => undefined,
-        (failure: Error) => failure,
-      );
-      expect(error?.message).toContain('ERR_INVALID_ARG_VALUE');
-      expect(error?.message).toContain("'CONNECTX_ASSIGN'");
+      const error = await errorOf(async () => proxy(['--import', 'connectx/register'], { CONNECTX_ASSIGN: value }));
+      expect(error.message).toContain('ERR_INVALID_ARG_VALUE');
+      expect(error.message).toContain("'CONNECTX_ASSIGN'");
     },
   );
 });
