@@ -110,7 +110,8 @@ export class SourcePool implements Pooled {
    *
    * @throws ERR_INVALID_ARG_TYPE
    * @example
-   * connect({ host: 'example.org', port: 443, localAddress: pool.sticky(user) });
+   * const pool = new SourcePool(['192.0.2.0/28']);
+   * connect({ host: 'example.org', port: 443, localAddress: pool.sticky('alice') });
    */
   sticky(key: string): StickySource {
     if (typeof key !== 'string') throw invalidType('key', 'of type string', key);
@@ -126,7 +127,8 @@ export class SourcePool implements Pooled {
    * @returns whether the pool has it; if not, nothing is remembered
    * @throws one of Node's argument errors
    * @example
-   * pool.rest(socket.localAddress, { destination: { address: '203.0.113.10' }, ms: 60_000 });
+   * const pool = new SourcePool(['192.0.2.0/28']);
+   * pool.rest('192.0.2.7', { destination: { address: '203.0.113.10' }, ms: 60_000 });
    */
   rest(address: string, options: RestOptions): boolean {
     const block = readMember(address);

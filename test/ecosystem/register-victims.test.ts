@@ -1,5 +1,5 @@
 // The program that connectx/register's `assign` is for: a proxy in front of one backend, which sets no source and so holds one range of
-// ports. It is configurable-http-proxy as npm installs it, started by its own command.
+// ports. It is configurable-http-proxy as npm installs it, started by its own command, as docs/register.md has it.
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
