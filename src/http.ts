@@ -9,6 +9,7 @@ import type { Duplex } from 'node:stream';
 import type { ConnectionOptions } from 'node:tls';
 import { invalidValue } from './errors/argument_errors';
 import { isPlain, mergeSource, readSource, type SourceOptions, withoutSource } from './source/options';
+import { StickySource } from './source/sticky';
 import { connectionFrom } from './tcp/connection';
 import { attach } from './tcp/socket';
 import { type ConnectOptions, forCoreToOpen } from './tcp/options';
@@ -195,7 +196,9 @@ function open(base: SourceOptions | undefined, given: object, connect: (options:
 /** Core's name, and what core does not know of the source. */
 function nameOf(options: object | undefined, coreName: (options?: object) => string): string {
   const { localAddress, socketOptions, ...rest } = mergeSource(options ?? {}, {});
-  const more = (Object.entries(rest) as [string, unknown][]).filter(([, value]) => !ABSENT.has(value));
+  const more = (Object.entries(rest) as [string, unknown][])
+    .filter(([, value]) => !ABSENT.has(value))
+    .map(([name, value]) => [name, typeof value === 'function' ? { is: identityOf(value) } : value]);
   const address = addressKey(localAddress);
   const settings = socketOptions?.map(({ level, name, value }) => [level, name, bytesOf(value)]) ?? [];
   if (address === undefined && more.length === 0 && settings.length === 0) return coreName(options);
@@ -222,6 +225,11 @@ function addressKey(value: SourceOptions['localAddress']): unknown {
     const { ipv4, ipv6 } = value as { ipv4?: string; ipv6?: string };
     return { ipv4, ipv6 };
   }
+  // `sticky` makes a new one for each call.
+  return value instanceof StickySource ? [identityOf(value.pool), value.key] : identityOf(value);
+}
+
+function identityOf(value: object): number {
   const identity = identities.get(value) ?? ++lastIdentity;
   identities.set(value, identity);
   return identity;

@@ -4,13 +4,12 @@ export type { Runtime } from './kernel/runtime';
 export { type ListenerConflict, listenerConflicts } from './usage/conflicts';
 export { ConnectxError, type ErrorDetails, type Reason } from './errors/connectx_error';
 export type { SocketOption } from './kernel/addon';
-export {
-  type PoolSource,
-  type PoolSourceStats,
-  type PoolStats,
-  SourcePool,
-  type SourcePoolOptions,
-} from './source/pool';
+export { SourcePool } from './source/pool';
+export type { PoolSource, RestOptions, SourcePoolOptions } from './source/pool_options';
+export type { PoolSourceStats, PoolStats } from './source/pool_stats';
+export { portSlice, type PortSliceOptions } from './source/port_slice';
+export type { PortRangeFunction } from './source/range_option';
+export type { StickySource } from './source/sticky';
 export { PortMonitor, type PortMonitorEvents, type PortMonitorOptions } from './usage/port_monitor';
 export { type PortUsage, portUsage, type UsageFilter } from './usage/port_usage';
 export type { SocketProcess } from './kernel/processes';

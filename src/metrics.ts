@@ -4,7 +4,7 @@ import { labelsOf, METRICS, REST_METRICS } from './cli/prometheus';
 import { invalidType } from './errors/argument_errors';
 import { unsupported } from './errors/connectx_error';
 import { load, nativeFor } from './kernel/load';
-import { isPool, type SourcePool } from './source/pool';
+import { isSourcePool, type SourcePool } from './source/pool';
 import { conflictCounts } from './usage/conflicts';
 import { ConnectCounts } from './usage/connect_counts';
 import { type Bounded, fullest } from './usage/fullest';
@@ -102,7 +102,7 @@ function readPools(pools: Iterable<SourcePool> = []): SourcePool[] {
     throw invalidType('options.pools', 'an iterable of SourcePool', pools);
   }
   return [...pools].map((pool) => {
-    if (!isPool(pool)) throw invalidType('options.pools', 'an iterable of SourcePool', pool);
+    if (!isSourcePool(pool)) throw invalidType('options.pools', 'an iterable of SourcePool', pool);
     return pool;
   });
 }

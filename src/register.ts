@@ -1,32 +1,41 @@
-// For `--import` and `--require`: what Node's core connects from a `localAddress` shares its ports, with no change to the
-// program.
+// For `--import` and `--require`: what Node's core connects from a `localAddress` shares its ports, and what sets none gets a source where
+// one is assigned, with no change to the program.
 import type * as net from 'node:net';
-import { BlockList, isIP, Socket as CoreSocket } from 'node:net';
-import { parseAddress } from './values/address';
-import { invalidType, invalidValue } from './errors/argument_errors';
+import { Socket as CoreSocket } from 'node:net';
+import { AddressSet } from './values/address_set';
+import { invalidType } from './errors/argument_errors';
 import { load } from './kernel/load';
 import { refusalOf, runtime } from './kernel/runtime';
 import type { Native } from './kernel/addon';
-import { dnsLookup } from './connect/dns';
-import { takeOver } from './tcp/takeover';
+import { assignedTo, type Assignment, type Assignments, parseAssign, readAssign } from './source/assign';
+import { CoreHook } from './tcp/core_hook';
+
+export type { Assignment } from './source/assign';
 
 /** What {@link register} is told. */
 export interface RegisterOptions {
   /**
    * Only connections from these source addresses: IPs, or blocks like `192.0.2.0/24` and `2001:db8::/64`. None at all: core's
-   * own behaviour for every connection. Default: every source address.
+   * own behaviour for every connection that sets a `localAddress`. Default: every source address.
    */
   sources?: readonly string[] | undefined;
+  /**
+   * Sources for connections that set neither `localAddress` nor `localPort`: each gets that of the first entry whose `to` has its destination.
+   * Default: none.
+   */
+  assign?: readonly Assignment[] | undefined;
 }
 
 /** The environment variable that says what the import registers: `all`, `off`, or IPs and blocks with commas between. */
-const VARIABLE = 'CONNECTX_REGISTER';
+const SOURCES_VARIABLE = 'CONNECTX_REGISTER';
+/** The one that says what it assigns: `127.0.0.2-127.0.0.9>127.0.0.0/8;192.0.2.0/28`. */
+const ASSIGN_VARIABLE = 'CONNECTX_ASSIGN';
 
-type Sources = net.BlockList | 'all' | 'none';
-type Connect = (this: net.Socket, ...args: unknown[]) => net.Socket;
+type Sources = AddressSet | 'all' | 'none';
 
 interface Entry {
   readonly sources: Sources;
+  readonly assign: Assignments;
 }
 
 /**
@@ -34,74 +43,65 @@ interface Entry {
  * the same use it too, and others need another symbol.
  */
 interface Registry {
-  register(sources: Sources): () => void;
+  register(entry: Entry): () => void;
 }
 
-const kRegistry = Symbol.for('connectx.register.1');
+const kRegistry = Symbol.for('connectx.register.2');
 
 type SocketClass = typeof net.Socket & { [kRegistry]?: Registry };
 
 /**
- * Says of which source addresses the connections of this thread share their ports over destinations, instead of what was said
- * before, by the import of this module or by an earlier call. Connections that are under way stay as they are.
+ * Says of which source addresses the connections of this thread share their ports over destinations, and which sources are assigned to
+ * those that set none, instead of what was said before, by the import of this module or by an earlier call. Connections that are under way
+ * stay as they are.
  *
- * @param options default: every source address
+ * @param options default: every source address, and none is assigned
  * @returns a function that takes it back: then the latest one that has not been taken back is in force again
- * @throws ERR_INVALID_ARG_TYPE, ERR_INVALID_ARG_VALUE
+ * @throws ERR_INVALID_ARG_TYPE, ERR_INVALID_ARG_VALUE, ERR_INVALID_IP_ADDRESS
  * @example
- * const undo = register({ sources: ['192.0.2.0/24'] });
+ * const undo = register({ assign: [{ source: '192.0.2.0/28', to: ['203.0.113.0/24'] }] });
  * // ...
  * undo();
  */
 export function register(options?: RegisterOptions): () => void {
-  return registry.register(readSources(options?.sources));
+  const { sources, assign } = options ?? {};
+  return registry.register({ sources: readSources(sources), assign: readAssign('options.assign', assign) });
 }
 
 function readSources(sources: unknown): Sources {
   if (sources === undefined) return 'all';
   if (!Array.isArray(sources)) throw invalidType('options.sources', 'an instance of Array', sources);
-  return blockListOf(sources, (index) => `options.sources[${index}]`);
+  return addressSetOf(sources, (index) => `options.sources[${index}]`);
 }
 
-function blockListOf(sources: readonly unknown[], name: (index: number) => string): Sources {
+function addressSetOf(sources: readonly unknown[], name: (index: number) => string): Sources {
   if (sources.length === 0) return 'none';
-  const list = new BlockList();
-  for (const [index, source] of sources.entries()) addSource(list, name(index), source);
-  return list;
-}
-
-function addSource(list: net.BlockList, name: string, source: unknown): void {
-  if (typeof source !== 'string') throw invalidType(name, 'of type string', source);
-  const [address = '', prefix, ...rest] = source.split('/');
-  const version = isIP(address);
-  const length = prefix === undefined ? undefined : Number(prefix);
-  const isLength = length === undefined || (/^\d+$/.test(prefix ?? '') && length <= (version === 4 ? 32 : 128));
-  if (version === 0 || address.includes('%') || !isLength || rest.length > 0) {
-    throw invalidValue(name, source, 'must be an IP address or a block like 192.0.2.0/24');
-  }
-  if (length === undefined) list.addAddress(address, `ipv${version as 4 | 6}`);
-  else list.addSubnet(address, length, `ipv${version as 4 | 6}`);
+  const set = new AddressSet();
+  for (const [index, source] of sources.entries()) set.add(name(index), source);
+  return set;
 }
 
 function includes(sources: Sources, localAddress: string): boolean {
-  if (typeof sources === 'string') return sources === 'all';
-  const parsed = parseAddress(localAddress);
-  return parsed !== undefined && sources.check(parsed.ip, `ipv${parsed.family}`);
+  return typeof sources === 'string' ? sources === 'all' : sources.has(localAddress);
 }
 
-function fromEnvironment(): Sources {
-  const text = process.env[VARIABLE]?.trim() ?? '';
+function fromEnvironment(): Entry {
+  const assign = parseAssign(ASSIGN_VARIABLE, process.env[ASSIGN_VARIABLE] ?? '');
+  return { sources: sourcesIn(process.env[SOURCES_VARIABLE]?.trim() ?? ''), assign };
+}
+
+function sourcesIn(text: string): Sources {
   if (text === 'off') return 'none';
   if (text === '' || text === 'all') return 'all';
   const sources = text.split(',').map((source) => source.trim());
-  return blockListOf(sources, () => VARIABLE);
+  return addressSetOf(sources, () => SOURCES_VARIABLE);
 }
 
 function createRegistry(): Registry {
   const loaded = load();
   const { native } = loaded;
   const refusal = refusalOf('tcp', runtime);
-  if (native !== undefined && refusal === undefined) return new Hook(native);
+  if (native !== undefined && refusal === undefined) return new Stack(native);
   if (refusal !== undefined) warn(refusal.message);
   else if (native === undefined && loaded.error !== undefined) warn(loaded.error.message);
   return { register: () => () => undefined };
@@ -114,59 +114,16 @@ function warn(why: string): void {
   });
 }
 
-interface PinnedOptions extends net.TcpNetConnectOpts {
-  localAddress: string;
-}
-
-// Only what has a source is of interest, and everything else must not notice.
-function pinnedOptions([first]: readonly unknown[]): PinnedOptions | undefined {
-  // net.connect() and others of core pass [options, listener], which they have normalized.
-  const options: unknown = Array.isArray(first) ? first[0] : first;
-  if (typeof options !== 'object' || options === null) return undefined;
-  const { localAddress, path } = options as Partial<PinnedOptions & net.IpcSocketConnectOpts>;
-  return typeof localAddress === 'string' && localAddress !== '' && !path ? (options as PinnedOptions) : undefined;
-}
-
-// As core tells whether an array is one that it has normalized itself.
-function isNormalized(value: unknown): value is unknown[] {
-  return Array.isArray(value) && Object.getOwnPropertySymbols(value).length > 0;
-}
-
-/** The arguments with a lookup that first calls `before`. */
-function withLookup(options: PinnedOptions, args: readonly unknown[], before: () => void): readonly unknown[] {
-  const [first] = args;
-  const list = isNormalized(first) ? first : args;
-  const { lookup } = options;
-  // What is no lookup, and what is not normalized, core complains about.
-  if (list[0] !== options || ((lookup as unknown) != null && typeof lookup !== 'function')) return args;
-  const value: net.LookupFunction = (...question) => {
-    before();
-    (lookup ?? dnsLookup())(...question);
-  };
-  return [withOther(options, value), ...list.slice(1)];
-}
-
-// Its own properties are all there: other wrappers of connect() copy these. What a class has in its prototype stays there.
-function withOther(options: PinnedOptions, lookup: net.LookupFunction): PinnedOptions {
-  const own = { ...Object.getOwnPropertyDescriptors(options) };
-  const value = { value: lookup, enumerable: true, configurable: true, writable: true };
-  return Object.create(Object.getPrototypeOf(options) as object | null, { ...own, lookup: value }) as PinnedOptions;
-}
-
-class Hook implements Registry {
-  readonly #native: Native;
+/** What was registered and not taken back. The last one is in force. */
+class Stack implements Registry {
+  readonly #hook: CoreHook;
   readonly #entries: Entry[] = [];
-  #inForce: Sources = 'none';
-  #core: Connect | undefined;
-  #hook: Connect | undefined;
-  #isBroken = false;
 
   constructor(native: Native) {
-    this.#native = native;
+    this.#hook = new CoreHook(native, warn);
   }
 
-  register(sources: Sources): () => void {
-    const entry = { sources };
+  register(entry: Entry): () => void {
     this.#entries.push(entry);
     this.#update();
     return () => {
@@ -178,68 +135,17 @@ class Hook implements Registry {
   }
 
   #update(): void {
-    this.#inForce = this.#isBroken ? 'none' : (this.#entries.at(-1)?.sources ?? 'none');
-    if (this.#inForce === 'none') this.#remove();
-    else this.#install();
+    const entry = this.#entries.at(-1);
+    const isIdle = entry === undefined || (entry.sources === 'none' && entry.assign.length === 0);
+    this.#hook.set(isIdle ? undefined : rulesOf(entry));
   }
+}
 
-  // net.Socket's own method, because it is public, because everything comes through it (net.connect, tls.connect, http2, a
-  // library's `new net.Socket().connect()`), and because it tells at once what has no source. The diagnostics channel
-  // `net.client.socket` has not got the options, and does not hear of the latter two on Node 20.
-  #install(): void {
-    if (this.#hook !== undefined) return;
-    const { prototype } = CoreSocket;
-    const core = prototype.connect as unknown as Connect;
-    const connectPinned = (socket: net.Socket, options: PinnedOptions, args: readonly unknown[]) =>
-      this.#connectPinned(core, socket, options, args);
-    const isInForce = (options: PinnedOptions) => this.#isInForce(options);
-    const hook = {
-      connect(this: net.Socket, ...args: unknown[]): net.Socket {
-        const options = pinnedOptions(args);
-        if (options === undefined || !isInForce(options)) return Reflect.apply(core, this, args);
-        return connectPinned(this, options, args);
-      },
-    }.connect;
-    if (!Reflect.set(prototype, 'connect', hook)) {
-      this.#broken('net.Socket.prototype is frozen');
-      return;
-    }
-    this.#core = core;
-    this.#hook = hook;
-  }
-
-  // Where somebody has put another one over it, it stays below, and lets everything pass.
-  #remove(): void {
-    const { prototype } = CoreSocket;
-    if (this.#hook === undefined || (prototype.connect as unknown) !== this.#hook) return;
-    prototype.connect = this.#core as unknown as typeof prototype.connect;
-    this.#hook = undefined;
-  }
-
-  #isInForce({ localAddress }: PinnedOptions): boolean {
-    return includes(this.#inForce, localAddress);
-  }
-
-  #connectPinned(core: Connect, socket: net.Socket, options: PinnedOptions, args: readonly unknown[]): net.Socket {
-    const take = () => takeOver(socket, this.#native, this.#unknown);
-    const { host } = options;
-    // A lookup may call back at once, and then core binds before it returns.
-    const isLookedUp = host === undefined || isIP(host) === 0;
-    const given = isLookedUp ? withLookup(options, args, take) : args;
-    const result = Reflect.apply(core, socket, given);
-    take();
-    return result;
-  }
-
-  readonly #unknown = (what: string): void => {
-    this.#broken(`it does not know Node ${process.versions.node} well enough (${what})`);
-  };
-
-  readonly #broken = (what: string): void => {
-    if (this.#isBroken) return;
-    this.#isBroken = true;
-    this.#update();
-    warn(what);
+function rulesOf({ sources, assign }: Entry): Parameters<CoreHook['set']>[0] {
+  return {
+    includes: (localAddress) => includes(sources, localAddress),
+    assigns: assign.length > 0,
+    sourceFor: (destination) => assignedTo(assign, destination),
   };
 }
 
@@ -247,9 +153,9 @@ function sharedRegistry(): Registry {
   const holder: SocketClass = CoreSocket;
   const shared = holder[kRegistry];
   if (shared !== undefined) return shared;
-  const sources = fromEnvironment();
+  const entry = fromEnvironment();
   const created = createRegistry();
-  created.register(sources);
+  created.register(entry);
   Object.defineProperty(holder, kRegistry, { value: created });
   return created;
 }

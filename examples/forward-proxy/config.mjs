@@ -37,6 +37,7 @@ export function readConfig(file) {
       refused: 5_000,
       failedLogin: 1_000,
       cooldown: 1_000,
+      rest: 60_000,
       shutdown: 30_000,
     }),
     retryAfter: integer(given.retryAfter ?? 5, 'retryAfter', 1, 86_400),
@@ -50,16 +51,21 @@ export function readConfig(file) {
 function readTenants(tenants, defaultConnections) {
   return Object.entries(tenants).map(([name, tenant]) => {
     const at = `tenants.${name}`;
-    only(object(tenant, at), at, ['password', 'sources', 'connections']);
+    only(object(tenant, at), at, ['password', 'sources', 'connections', 'restOn']);
     // RFC 7617: the first colon ends the user name.
     if (name.includes(':')) fail(at, 'must not have a colon in its name');
+    if (name.includes('+')) fail(at, 'must not have a + in its name, which begins a session');
     const sources = strings(tenant.sources, `${at}.sources`);
     blocks(sources, `${at}.sources`);
     if (sources.length === 0) fail(`${at}.sources`, 'must have an address');
+    const restOn = tenant.restOn ?? [];
+    if (!Array.isArray(restOn)) fail(`${at}.restOn`, 'must be a list');
+    for (const [n, status] of restOn.entries()) integer(status, `${at}.restOn[${n}]`, 400, 599);
     return {
       name,
       password: string(tenant.password, `${at}.password`),
       sources,
+      restOn,
       connections: integer(tenant.connections ?? defaultConnections, `${at}.connections`, 1, 0x7fffffff),
     };
   });

@@ -19,12 +19,18 @@ export class Destinations {
   #allow;
   #deny;
   #sources;
+  #blocks = new Set();
 
   constructor({ allow, deny, tenants }) {
     this.#allow = allow;
     this.#deny = deny;
-    // Whole blocks may be routed to this machine without being on an interface.
-    this.#sources = new Blocks(tenants.flatMap(({ sources }) => sources));
+    this.addSources(tenants);
+  }
+
+  /** Whole blocks may be routed to this machine without being on an interface. What was a source once stays out of reach. */
+  addSources(tenants) {
+    for (const { sources } of tenants) for (const source of sources) this.#blocks.add(source);
+    this.#sources = new Blocks([...this.#blocks]);
   }
 
   isDenied(address) {

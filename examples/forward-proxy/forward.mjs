@@ -26,6 +26,7 @@ export function forward(tenant, target, request, response, { limits, timeouts },
   function send() {
     const upstream = http.request({
       agent: tenant.agent,
+      session: target.session,
       method: request.method,
       host: target.host,
       port: target.port,
@@ -69,6 +70,8 @@ export function forward(tenant, target, request, response, { limits, timeouts },
       onFailure(error);
       return;
     }
+    // Where the source is not wanted, its next request goes out from another one.
+    if (tenant.answered(answer)) upstream.shouldKeepAlive = false;
     // After the last byte of a connection that is used once, who closes first has it in TIME-WAIT, and the port with it.
     // Reset, it is gone; HAProxy does so, too. (Before core's own listener, which would close it.)
     if (!upstream.shouldKeepAlive) answer.prependOnceListener('end', () => answer.socket.resetAndDestroy());

@@ -3,9 +3,19 @@ import { log } from '../shared/log.mjs';
 import { readConfig } from './config.mjs';
 import { Proxy } from './proxy.mjs';
 
+const file = process.argv[2] ?? new URL('config.json', import.meta.url);
+
 try {
-  const proxy = new Proxy(readConfig(process.argv[2] ?? new URL('config.json', import.meta.url)));
+  const proxy = new Proxy(readConfig(file));
   await proxy.start();
+  process.on('SIGHUP', () => {
+    try {
+      proxy.setSources(readConfig(file).tenants);
+      log('info', 'reloaded', {});
+    } catch (error) {
+      log('error', 'not-reloaded', { message: error.message });
+    }
+  });
   const stop = () => {
     // A second signal ends the process at once, as signals do.
     for (const signal of ['SIGTERM', 'SIGINT']) process.off(signal, stop);

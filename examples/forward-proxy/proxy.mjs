@@ -19,6 +19,7 @@ export class Proxy {
   #config;
   #server;
   #tenants;
+  #destinations;
   #names;
   #logins;
   #failures;
@@ -32,9 +33,10 @@ export class Proxy {
     this.#config = config;
     this.#names = new Names(config.resolvers, timeouts.connect);
     this.#logins = new FailedLogins(timeouts.failedLogin, limits.failedLogins);
-    const shared = { connections: this.#connections, destinations: new Destinations(config), names: this.#names };
-    this.#tenants = new Tenants(config.tenants, { ...shared, timeouts });
+    this.#destinations = new Destinations(config);
     this.#failures = new RateLimitedLog(logInterval);
+    const shared = { connections: this.#connections, destinations: this.#destinations, names: this.#names };
+    this.#tenants = new Tenants(config.tenants, { ...shared, timeouts, log: this.#failures });
     this.#server = http.createServer({
       maxHeaderSize: limits.headerBytes,
       headersTimeout: timeouts.headers,
@@ -69,6 +71,12 @@ export class Proxy {
     log('info', 'listening', { host, port });
   }
 
+  /** The sources of these settings are in force from now on, and nothing else of them. */
+  setSources(tenants) {
+    this.#destinations.addSources(tenants);
+    this.#tenants.setSources(tenants);
+  }
+
   /** Accepts no more, waits for what is under way until the deadline, and breaks off the rest. Resolves when nothing is open. */
   async stop() {
     const { shutdown } = this.#config.timeouts;
@@ -85,12 +93,12 @@ export class Proxy {
     log('info', 'stopped', { cut });
   }
 
-  /** The tenant, and one of its connections; or the answer that says why not, after `delay` where there is one. */
+  /** The tenant, its session, and one of its connections; or the answer that says why not, after `delay` where there is one. */
   #admit(request, target) {
     const network = networkOf(request.socket.remoteAddress ?? '');
     const retry = { 'Retry-After': this.#config.retryAfter };
     if (this.#logins.isFull(network)) return { refusal: { status: 429, text: 'too many passwords', headers: retry } };
-    const tenant = this.#tenants.authenticate(request);
+    const { tenant, session } = this.#tenants.authenticate(request) ?? {};
     if (tenant === undefined) {
       const headers = { 'Proxy-Authenticate': 'Basic realm="forward-proxy", charset="UTF-8"' };
       const isGuess = 'proxy-authorization' in request.headers;
@@ -105,7 +113,7 @@ export class Proxy {
       this.#failures.write(`limit ${tenant.name}`, 'warn', 'tenant-limit', { tenant: tenant.name });
       return { refusal: { status: 429, text: 'too many connections', headers: retry } };
     }
-    return { tenant, release };
+    return { tenant, session, release };
   }
 
   /** The answer for the client, and a line for the operator. */
@@ -131,9 +139,9 @@ export class Proxy {
       refuse(client, refusal);
       this.#connections.closeWithin(client, this.#config.timeouts.refused);
     };
-    const { refusal, guesser, tenant, release } = this.#admit(request, target);
+    const { refusal, guesser, tenant, session, release } = this.#admit(request, target);
     if (refusal) return this.#refuse(refusal, guesser, answer);
-    const upstream = openTunnel(tenant, target, client, head, this.#config, (error) =>
+    const upstream = openTunnel(tenant, { ...target, session }, client, head, this.#config, (error) =>
       answer(this.#failed(tenant, target, error)),
     );
     let open = 2;
@@ -159,7 +167,7 @@ export class Proxy {
       response.end(`${status} ${http.STATUS_CODES[status]}: ${text}\n`);
       this.#connections.closeWithin(request.socket, this.#config.timeouts.refused);
     };
-    const { refusal, guesser, tenant, release } = this.#admit(request, target);
+    const { refusal, guesser, tenant, session, release } = this.#admit(request, target);
     if (refusal) return this.#refuse(refusal, guesser, answer);
     response.once('close', () => {
       release();
@@ -168,7 +176,7 @@ export class Proxy {
     });
     const fail = (error) => answer(this.#failed(tenant, target, error));
     try {
-      forward(tenant, target, request, response, this.#config, fail);
+      forward(tenant, { ...target, session }, request, response, this.#config, fail);
     } catch (error) {
       // Something that the parser takes and http.request does not.
       fail(error);

@@ -4,7 +4,7 @@ import { connect } from 'connectx';
 import { denied, exhaustedBy, resting, timedOut } from './failures.mjs';
 
 /** `options` as for net.connect; what fails is an 'error' event. `shared`: { destinations, names, timeouts }. */
-export function openUpstream(tenant, { host, port, timeout, allowHalfOpen }, shared) {
+export function openUpstream(tenant, { host, port, session, timeout, allowHalfOpen }, shared) {
   const judge = (address) => {
     if (shared.destinations.isDenied(address)) return denied(host);
     return tenant.cooldown.has(address, port) ? resting(host, port) : undefined;
@@ -16,7 +16,7 @@ export function openUpstream(tenant, { host, port, timeout, allowHalfOpen }, sha
   const socket = connect({
     host,
     port: Number(port),
-    localAddress: tenant.source,
+    localAddress: tenant.sources.for(session),
     lookup: lookupOf(judge, shared.names),
     noDelay: true,
     ...(allowHalfOpen && { allowHalfOpen }),

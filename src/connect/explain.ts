@@ -1,7 +1,7 @@
 // What a failed attempt means and what to do about it: errno and circumstances in, words out.
 import { constants } from 'node:os';
 import { parseAddress, toMapped } from '../values/address';
-import { isPool } from '../source/pool';
+import { isPool } from '../source/pooled';
 import { formatRange, type PortRange } from '../values/port_range';
 import type { Source } from '../source/options';
 
@@ -182,6 +182,15 @@ export function poolExhausted(tried: number): Explanation {
     reason: 'pool-exhausted',
     advice: `${each} has failed (see errors): add sources to the pool, or close connections`,
   };
+}
+
+/** No source of a pool was tried: each is paused or rests, or, with `outOfSlice`, has none of the ports that were asked for. */
+export function allHeldBack(outOfSlice: boolean): Explanation {
+  const why = outOfSlice
+    ? 'has none of the ports that were asked for, or is paused or resting'
+    : 'is paused or resting';
+  const advice = outOfSlice ? 'ask for ports of its `ports`' : 'resume() one, or add sources';
+  return { reason: 'pool-exhausted', advice: `every source of the pool that could serve it ${why}: ${advice}` };
 }
 
 /** There is no source of the destination's family. */

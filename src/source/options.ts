@@ -3,11 +3,19 @@ import { type Destination, type Family, type ParsedAddress, parseAddress } from 
 import { badPort, invalidAddress, invalidType, invalidValue, outOfRange } from '../errors/argument_errors';
 import { types } from 'node:util';
 import type { SocketOption, TcpExtras } from '../kernel/addon';
-import { isForeignPool, isPool, type SourcePool } from './pool';
+import type { SourcePool } from './pool';
+import { isForeignPool, isPool, type Pooled } from './pooled';
+import { type PortRangeFunction, readRange } from './range_option';
+import type { StickySource } from './sticky';
 import type { PortRange } from '../values/port_range';
 
-/** Chooses the source address for a destination; undefined: do not attempt this destination. */
-export type SourceFunction = (destination: Destination) => string | undefined;
+/**
+ * Chooses the source for a destination: an address; or several addresses, or a pool, of which the next one is tried when one has no port
+ * left or cannot be used. Undefined: do not attempt this destination.
+ */
+export type SourceFunction = (
+  destination: Destination,
+) => string | readonly string[] | SourcePool | StickySource | undefined;
 
 /** A source address for each family; a destination of a family that is left out is not attempted. */
 export interface SourceAddresses {
@@ -20,16 +28,19 @@ export interface SourceAddresses {
 /** The source options of {@link connect}. */
 export interface SourceOptions {
   /**
-   * The source address: a numeric IP, or one for each family, or a {@link SourcePool}, or a function that is asked once for each
-   * attempted destination. Default: the kernel chooses by routing. `0.0.0.0` and `::` pin the family only.
+   * The source address: a numeric IP, or one for each family, or a {@link SourcePool} (or its `sticky(key)`), or a function that is asked
+   * once for each attempted destination. Default: the kernel chooses by routing. `0.0.0.0` and `::` pin the family only.
    *
    * A destination of a family for which there is no source is not attempted.
    */
-  localAddress?: string | SourceAddresses | SourcePool | SourceFunction | undefined;
+  localAddress?: string | SourceAddresses | SourcePool | StickySource | SourceFunction | undefined;
   /** The exact source port, 1 to 65535. Default (and 0): assigned by the kernel. */
   localPort?: number | undefined;
-  /** Take the source port from `[low, high]`, both inclusive, 1 to 65535. Excludes `localPort`. */
-  localPortRange?: readonly [low: number, high: number] | undefined;
+  /**
+   * Take the source port from `[low, high]`, both inclusive, 1 to 65535, or from what a function gives for the destination and the source
+   * address. Excludes `localPort`.
+   */
+  localPortRange?: readonly [low: number, high: number] | PortRangeFunction | undefined;
   /** Name of the network interface to send through (`SO_BINDTODEVICE`, socket(7)); 1 to 15 bytes. */
   interface?: string | undefined;
   /** Firewall mark, 0 to 2^32 - 1 (`SO_MARK`, socket(7)). Needs CAP_NET_ADMIN or CAP_NET_RAW. */
@@ -53,16 +64,18 @@ export interface SourceOptions {
 export interface Source {
   /** Undefined: the kernel chooses. */
   readonly address:
-    { readonly ipv4?: ParsedAddress; readonly ipv6?: ParsedAddress } | SourcePool | SourceFunction | undefined;
+    { readonly ipv4?: ParsedAddress; readonly ipv6?: ParsedAddress } | Pooled | SourceFunction | undefined;
   /** 0: any. */
   readonly port: number;
   readonly range: PortRange | undefined;
+  /** Gives the range once the source address is known. */
+  readonly chooseRange?: PortRangeFunction | undefined;
   readonly reuseTimeWait: boolean;
   /** Null when there is nothing in it. */
   readonly extras: TcpExtras | null;
 }
 
-const NOTHING_ELSE = { port: 0, range: undefined, reuseTimeWait: false, extras: null } as const;
+const NOTHING_ELSE = { port: 0, range: undefined, chooseRange: undefined, reuseTimeWait: false, extras: null } as const;
 const PLAIN: Source = { address: undefined, ...NOTHING_ELSE };
 
 // Mostly it is the one source address of a program, again and again.
@@ -128,13 +141,16 @@ export function readSource(options: SourceOptions | undefined): Source {
   const extras = readExtras(options);
   const address = readAddress(localAddress, extras?.interface !== undefined);
   const port = readPort(localPort);
-  const range = readRange(given(options, 'localPortRange', localPortRange));
-  if (port !== 0 && range !== undefined) {
+  const ports = given(options, 'localPortRange', localPortRange);
+  const chooseRange = typeof ports === 'function' ? (ports as PortRangeFunction) : undefined;
+  const range = chooseRange === undefined ? readRange('options.localPortRange', ports) : undefined;
+  const anyPort = range === undefined && chooseRange === undefined;
+  if (port !== 0 && !anyPort) {
     throw invalidValue('options.localPortRange', localPortRange, 'cannot be combined with localPort');
   }
   const reuseTimeWait = readBoolean('reuseTimeWait', given(options, 'reuseTimeWait', takeOver));
-  const isAlone = port === 0 && range === undefined && extras === null && !reuseTimeWait;
-  if (!isAlone) return { address, port, range, reuseTimeWait, extras };
+  const isAlone = port === 0 && anyPort && extras === null && !reuseTimeWait;
+  if (!isAlone) return { address, port, range, chooseRange, reuseTimeWait, extras };
   if (address === undefined) return PLAIN;
   if (address === lastAlone.address) return lastAlone;
   const source: Source = { address, ...NOTHING_ELSE };
@@ -201,22 +217,6 @@ function readPort(value: unknown): number {
   if (typeof value !== 'number') throw invalidType('options.localPort', 'of type number', value);
   if (!Number.isInteger(value) || value < 0 || value > 65535) throw badPort('options.localPort', value);
   return value;
-}
-
-function readRange(value: unknown): PortRange | undefined {
-  if (value === undefined || value === null) return undefined;
-  if (!Array.isArray(value)) throw invalidType('options.localPortRange', 'an instance of Array', value);
-  const [low, high] = value as unknown[];
-  if (value.length !== 2 || typeof low !== 'number' || typeof high !== 'number') {
-    throw invalidValue('options.localPortRange', value, 'must be [low, high]');
-  }
-  for (const port of [low, high]) {
-    if (!Number.isInteger(port) || port < 1 || port > 65535) {
-      throw outOfRange('options.localPortRange', '>= 1 && <= 65535', port);
-    }
-  }
-  if (low > high) throw invalidValue('options.localPortRange', value, 'must have low <= high');
-  return { low, high };
 }
 
 function readBoolean(name: 'freeBind' | 'transparent' | 'fastOpen' | 'reuseTimeWait', value: unknown): boolean {

@@ -1,29 +1,27 @@
 // The sources of a pool for one attempt, each given out once.
 import { type ParsedAddress, parseAddress } from '../values/address';
+import type { PortRange } from '../values/port_range';
+import type { Fault, PoolLease, SourcePicker } from './pooled';
 import type { Choice, Entry } from './strategies';
 
 /** A source of a pool, and what became of it. */
 export interface Member extends Entry {
+  /** Those of its ports that there are to be had; undefined: all. */
+  ports: PortRange | undefined;
   inUse: number;
   connections: number;
   exhausted: number;
   unusable: number;
 }
 
-/** Why a source that was tried is not used. `unreachable`: connect(2) finds no route to the destination from it. */
-export type Fault = 'exhausted' | 'unreachable' | 'not-local' | 'other';
-
-/** A connection's hold on its source. */
-export interface PoolLease {
-  /** Once is enough; more often does no harm. */
-  release(): void;
-}
-
 /** What a {@link Picker} needs of its pool. */
 export interface Access {
   entries(): readonly Member[];
   choose(entries: readonly Entry[]): Choice | undefined;
+  /** Whether it is passed over for a while, but for want of another one. */
   rests(address: string, now: number): boolean;
+  /** Whether it is not to be used, an address of the member or all of it. */
+  holds(source: string, now: number): boolean;
   failed(member: Member, address: string, fault: Fault): void;
   lease(member: Member, address: string): PoolLease;
 }
@@ -34,17 +32,26 @@ const LOOK = 256;
 const TRIES = 1024;
 
 /** Gives out the sources for one attempt, each once: first those that do not rest, then the others. */
-export class Picker {
+export class Picker implements SourcePicker {
   readonly #access: Access;
   readonly #tried = new Set<string>();
   /** Blocks in which nothing was found, in this pass. */
   readonly #spent = new Set<Member>();
+  #isHeldBack = false;
   #restedOnly = true;
   #blockTries = 0;
   #current: { readonly member: Member; readonly address: string } | undefined;
 
   constructor(access: Access) {
     this.#access = access;
+  }
+
+  get ports(): PortRange | undefined {
+    return this.#current?.member.ports;
+  }
+
+  get isHeldBack(): boolean {
+    return this.#isHeldBack;
   }
 
   /**
@@ -90,6 +97,7 @@ export class Picker {
 
   #isCandidate(member: Member, now: number): boolean {
     const { only, text } = member.block;
+    if (this.#isHeld(text, now)) return false;
     if (only === undefined) return !this.#spent.has(member) && this.#blockTries < TRIES;
     return !this.#tried.has(text) && !(this.#restedOnly && this.#access.rests(text, now));
   }
@@ -99,8 +107,15 @@ export class Picker {
     const looks = Math.min(block.size, LOOK + this.#tried.size);
     for (let i = 0; i < looks; i++) {
       const address = block.at(offset + BigInt(i));
-      if (!this.#tried.has(address) && !(this.#restedOnly && this.#access.rests(address, now))) return address;
+      if (this.#tried.has(address) || this.#isHeld(address, now)) continue;
+      if (!this.#restedOnly || !this.#access.rests(address, now)) return address;
     }
     return undefined;
+  }
+
+  #isHeld(source: string, now: number): boolean {
+    if (!this.#access.holds(source, now)) return false;
+    this.#isHeldBack = true;
+    return true;
   }
 }

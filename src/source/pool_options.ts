@@ -1,6 +1,9 @@
 // What a pool is made of, as a user writes it: checked, with its defaults.
+import { isIP } from 'node:net';
 import { Block } from '../values/cidr';
-import { invalidType, invalidValue, outOfRange } from '../errors/argument_errors';
+import { badPort, invalidAddress, invalidType, invalidValue, outOfRange } from '../errors/argument_errors';
+import type { PortRange } from '../values/port_range';
+import { readRange } from './range_option';
 import { type Choose, type ChooseSource, chooseWith, STRATEGIES } from './strategies';
 
 /** A source: an IP address or a CIDR block, with its share. */
@@ -12,6 +15,18 @@ export interface PoolSource {
    * addresses, so that every address counts the same.
    */
   weight?: number | undefined;
+  /**
+   * The ports of this source that there are to be had, both ends inclusive, 1 to 65535: a slice, so that several machines, containers or
+   * processes share one address without talking to each other (see {@link portSlice}). Default: all.
+   */
+  ports?: readonly [low: number, high: number] | undefined;
+}
+
+/** A source as it was given. */
+export interface ReadSource {
+  readonly block: Block;
+  readonly weight: number;
+  readonly ports: PortRange | undefined;
 }
 
 /** Options of {@link SourcePool}. */
@@ -35,19 +50,29 @@ export interface SourcePoolOptions {
 }
 
 /** @throws one of Node's argument errors */
-export function readPoolSource(source: unknown): { block: Block; weight: number } {
-  const { address, weight } =
-    typeof source === 'string' ? { address: source } : ((source ?? {}) as Partial<Record<keyof PoolSource, unknown>>);
+export function readPoolSource(source: unknown): ReadSource {
+  const {
+    address,
+    weight,
+    ports: slice,
+  } = typeof source === 'string' ? { address: source } : ((source ?? {}) as Partial<Record<keyof PoolSource, unknown>>);
   if (typeof address !== 'string') {
     throw invalidType('source', 'of type string or an object with a string property address', source);
   }
   const block = Block.parse(address);
-  if (weight === undefined) return { block, weight: block.size };
+  const ports = readRange('source.ports', slice);
+  if (weight === undefined) return { block, weight: block.size, ports };
   if (typeof weight !== 'number') throw invalidType('source.weight', 'of type number', weight);
   if (!(weight > 0 && weight <= Number.MAX_SAFE_INTEGER)) {
     throw outOfRange('source.weight', `> 0 && <= ${Number.MAX_SAFE_INTEGER}`, weight);
   }
-  return { block, weight };
+  return { block, weight, ports };
+}
+
+/** @throws one of Node's argument errors */
+export function readMember(address: string): Block {
+  if (typeof address !== 'string') throw invalidType('address', 'of type string', address);
+  return Block.parse(address);
 }
 
 /** @throws one of Node's argument errors */
@@ -64,4 +89,35 @@ export function readCooldown(cooldown: unknown = 1000): number {
   if (typeof cooldown !== 'number') throw invalidType('options.cooldown', 'of type number', cooldown);
   if (!(cooldown >= 0 && cooldown <= 2 ** 31)) throw outOfRange('options.cooldown', '>= 0 && <= 2147483648', cooldown);
   return cooldown;
+}
+
+/** Options of {@link SourcePool.rest}. */
+export interface RestOptions {
+  /** For how long, in ms; 0: not any more. */
+  ms: number;
+  /** Towards this destination only, without `port` towards each port of it. Default: towards all. */
+  destination?: { readonly address: string; readonly port?: number | undefined } | undefined;
+}
+
+/** @throws one of Node's argument errors */
+export function readRest(options: RestOptions): RestOptions {
+  if (typeof options !== 'object' || (options as unknown) === null) {
+    throw invalidType('options', 'of type object', options);
+  }
+  const { ms, destination } = options;
+  if (typeof ms !== 'number') throw invalidType('options.ms', 'of type number', ms);
+  if (!(ms >= 0 && ms <= Number.MAX_SAFE_INTEGER)) {
+    throw outOfRange('options.ms', `>= 0 && <= ${Number.MAX_SAFE_INTEGER}`, ms);
+  }
+  if (destination === undefined) return { ms };
+  if (typeof destination !== 'object' || (destination as unknown) === null) {
+    throw invalidType('options.destination', 'of type object', destination);
+  }
+  const { address, port } = destination;
+  if (typeof address !== 'string') throw invalidType('options.destination.address', 'of type string', address);
+  if (isIP(address) === 0) throw invalidAddress(address);
+  if (port === undefined) return { ms, destination: { address } };
+  if (typeof port !== 'number') throw invalidType('options.destination.port', 'of type number', port);
+  if (!Number.isInteger(port) || port < 1 || port > 65535) throw badPort('options.destination.port', port);
+  return { ms, destination: { address, port } };
 }

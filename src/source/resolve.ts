@@ -1,8 +1,9 @@
 // The source of one destination: an address of its family, as it is bound.
 import { type Destination, type Family, isMapped, type ParsedAddress, parseAddress, toMapped } from '../values/address';
-import { invalidType } from '../errors/argument_errors';
-import { checkedAddress, type Source, type SourceFunction } from './options';
-import { isPool } from './pool';
+import { invalidType, invalidValue } from '../errors/argument_errors';
+import { checkedAddress, type Source } from './options';
+import { isForeignPool, isPool } from './pooled';
+import { SourceList } from './source_list';
 
 /** What a destination gets: an address as the socket's family writes it, with its zone; null: the kernel chooses. */
 export type Resolved = string | null;
@@ -24,22 +25,50 @@ export function neededFamily({ address, family }: { readonly address: string; re
 }
 
 /**
+ * The source with an address, or several, in the place of a function that gives them for the destination; undefined when it gives none
+ * of its family. Any other source as it is.
+ *
+ * @throws whatever a source function throws, and one of Node's argument errors for an answer of it that is no source
+ */
+export function askFunction(source: Source, destination: Destination): Source | undefined {
+  const { address: choose, extras } = source;
+  if (typeof choose !== 'function') return source;
+  const hasInterface = extras?.interface !== undefined;
+  const name = 'localAddress()';
+  const answer: unknown = choose(destination);
+  if (answer === undefined) return undefined;
+  if (typeof answer === 'string') {
+    const parsed = checkedAddress(name, answer, hasInterface);
+    if (parsed.family !== neededFamily(destination)) return undefined;
+    return { ...source, address: parsed.family === 4 ? { ipv4: parsed } : { ipv6: parsed } };
+  }
+  if (Array.isArray(answer)) {
+    const list = new SourceList(answer.map((one: unknown) => checkedText(name, one, hasInterface)));
+    return list.serves(neededFamily(destination) as Family) ? { ...source, address: list } : undefined;
+  }
+  if (isPool(answer)) return { ...source, address: answer };
+  if (typeof answer === 'object' && answer !== null && isForeignPool(answer)) {
+    throw invalidValue(name, answer, 'is a SourcePool of another version of connectx');
+  }
+  throw invalidType(name, 'of type string or undefined, or an instance of Array or SourcePool', answer);
+}
+
+function checkedText(name: string, value: unknown, hasInterface: boolean): ParsedAddress {
+  if (typeof value !== 'string') throw invalidType(`${name}[]`, 'of type string', value);
+  return checkedAddress(name, value, hasInterface);
+}
+
+/**
  * The source address for this destination; undefined when there is none of its family. (What a pool gives, see connect/candidates.ts.)
  *
- * @throws whatever a source function throws, and ERR_INVALID_IP_ADDRESS for an answer of it that is no address.
+ * @throws what {@link askFunction} throws
  */
 export function resolveSource(source: Source, destination: Destination): Resolved | undefined {
-  const { address } = source;
-  if (address === undefined) return null;
-  if (isPool(address)) return undefined;
-  const wanted = neededFamily(destination);
-  let chosen: ParsedAddress | undefined;
-  if (typeof address === 'function') {
-    chosen = askFunction(address, destination, source.extras?.interface !== undefined);
-    if (chosen !== undefined && chosen.family !== wanted) return undefined;
-  } else {
-    chosen = wanted === 4 ? address.ipv4 : address.ipv6;
-  }
+  const asked = typeof source.address === 'function' ? askFunction(source, destination) : source;
+  const address = asked?.address;
+  if (asked !== undefined && address === undefined) return null;
+  if (address === undefined || isPool(address) || typeof address === 'function') return undefined;
+  const chosen = neededFamily(destination) === 4 ? address.ipv4 : address.ipv6;
   return chosen && resolveAddress(chosen, destination);
 }
 
@@ -66,15 +95,4 @@ export function lacksZone(source: Source, resolved: string): boolean {
   if (source.extras?.interface !== undefined || resolved.includes('%')) return false;
   // Most addresses begin with something else, and to see that costs less than the expression.
   return (resolved.charCodeAt(0) | LOWER_CASE) === LETTER_F && LINK_LOCAL_6.test(resolved);
-}
-
-function askFunction(
-  choose: SourceFunction,
-  destination: Destination,
-  hasInterface: boolean,
-): ParsedAddress | undefined {
-  const answer = choose(destination);
-  if (answer === undefined) return undefined;
-  if (typeof answer !== 'string') throw invalidType('localAddress()', 'of type string or undefined', answer);
-  return checkedAddress('localAddress()', answer, hasInterface);
 }

@@ -89,23 +89,28 @@ const leastUsed: Choose = (entries, { random, turn, inUse }) => {
 };
 
 /**
- * The same source for the same destination address, whatever else is in the pool: each entry draws a number from the two, and
- * the highest wins (rendezvous hashing, with weights as in draft-ietf-bess-weighted-hrw). When an entry goes, only its own
- * destinations move.
+ * The same source for the same key, whatever else is in the pool: each entry draws a number from the two, and the highest wins
+ * (rendezvous hashing, with weights as in draft-ietf-bess-weighted-hrw). When an entry goes, only its own keys move; when it is passed
+ * over, they go to the next highest.
  */
-const sticky: Choose = (entries, { destination }) => {
-  const address = canonicalAddress(destination.address);
-  let best: Entry | undefined;
-  let highest = -Infinity;
-  for (const entry of entries) {
-    const drawn = (hash(`${entry.block.text} ${address}`) + 0.5) / 2 ** 32;
-    const score = -entry.weight / Math.log(drawn);
-    if (score > highest) [best, highest] = [entry, score];
-  }
-  if (best === undefined) return undefined;
-  const offset = [0, 1, 2, 3].reduce((bits, word) => (bits << 32n) | BigInt(hash(`${word} ${address}`)), 0n);
-  return { entry: best, offset };
-};
+export function stickyTo(key: string): Choose {
+  return (entries) => {
+    let best: Entry | undefined;
+    let highest = -Infinity;
+    for (const entry of entries) {
+      const drawn = (hash(`${entry.block.text} ${key}`) + 0.5) / 2 ** 32;
+      const score = -entry.weight / Math.log(drawn);
+      if (score > highest) [best, highest] = [entry, score];
+    }
+    if (best === undefined) return undefined;
+    const offset = [0, 1, 2, 3].reduce((bits, word) => (bits << 32n) | BigInt(hash(`${word} ${key}`)), 0n);
+    return { entry: best, offset };
+  };
+}
+
+/** The key is the destination address. */
+const sticky: Choose = (entries, situation) =>
+  stickyTo(canonicalAddress(situation.destination.address))(entries, situation);
 
 // FNV-1a, and the end of MurmurHash3, because FNV leaves the high bits of short texts alike.
 function hash(text: string): number {

@@ -2,13 +2,27 @@
 // error that it is destroyed with, which cannot be had from an event, because `socket.errored` is there before. Listeners would be
 // no good: programs count and remove them.
 import type * as net from 'node:net';
-import type { Connection } from './connection';
+
+/** Who stands there. */
+export interface Bystander {
+  /** An event of the socket, before anybody else hears of it. False: nobody else does. */
+  onEvent(
+    socket: net.Socket,
+    event: string | symbol,
+    address: unknown,
+    port: unknown,
+    family: unknown,
+    error: unknown,
+  ): boolean;
+  /** The error that the socket is destroyed with while it connects. */
+  onDestroy(error: Error | undefined): Error | undefined;
+}
 
 type Emit = (this: net.Socket, event: string | symbol, ...args: unknown[]) => boolean;
 type Destroy = (this: net.Socket, error?: Error) => net.Socket;
 
-/** Until the socket has connected or is destroyed. */
-export function standBeside(socket: net.Socket, connection: Connection): void {
+/** Until the socket has connected or is destroyed, or what is returned is called. */
+export function standBeside(socket: net.Socket, connection: Bystander): () => void {
   const { emit, destroy } = socket as unknown as { emit: Emit; destroy: Destroy };
   let isThere = true;
   const leave = (): void => {
@@ -27,6 +41,7 @@ export function standBeside(socket: net.Socket, connection: Connection): void {
     leave();
     return destroy.call(this, connection.onDestroy(error));
   } satisfies Destroy);
+  return leave;
 }
 
 // Where somebody else puts another one over it, it stays below, and lets everything pass.

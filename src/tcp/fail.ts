@@ -26,9 +26,15 @@ export function questionOf({ address, port, family, source }: Failing): RouteQue
   return { address, family, extras: source.extras, flow: { protocol: IPPROTO_TCP, port, localPort: source.port } };
 }
 
-/** `code` is a positive errno. */
-export function fail(attempt: Failing, code: number, syscall: string, explanation?: Explanation): number {
-  const { native, source, localAddress } = attempt;
+/** `code` is a positive errno. `source`: what was asked for, with the range of the ports that were tried. */
+export function fail(
+  attempt: Failing,
+  code: number,
+  syscall: string,
+  explanation?: Explanation,
+  source = attempt.source,
+): number {
+  const { native, localAddress } = attempt;
   const failed: Failed = {
     native,
     source,
@@ -38,7 +44,7 @@ export function fail(attempt: Failing, code: number, syscall: string, explanatio
       const outcome = tryToBind(attempt, local);
       return outcome >= 0 || errnoOf(outcome) !== errno.EADDRNOTAVAIL;
     },
-    timeWait: () => timeWait(attempt),
+    timeWait: () => timeWait(attempt, source),
   };
   attempt.failure = failureOf(failed, code, syscall, explanation);
   return -code;
@@ -50,8 +56,8 @@ export function failWith(attempt: Failing, outcome: number): number {
 }
 
 // Of a few ports of those that there were to be had.
-function timeWait(attempt: Failing): TimeWait | undefined {
-  const { native, source, fd, address, port, family } = attempt;
+function timeWait(attempt: Failing, source: Source): TimeWait | undefined {
+  const { native, fd, address, port, family } = attempt;
   const range = source.range ?? ephemeralRange(native);
   const local = attempt.localAddress ?? sourceToBind(native, questionOf(attempt));
   if (range === undefined || typeof local !== 'string' || fd < 0) return undefined;

@@ -8,8 +8,9 @@ import type { Failure } from '../connect/failure';
 import { explain, type Explanation, familyMismatch, wildcardOf } from '../connect/explain';
 import { holdUntilClosed } from './lease';
 import type { Source } from '../source/options';
-import { type Resolved, resolveSource } from '../source/resolve';
-import { type Sources, sourcesFor } from '../connect/candidates';
+import { askFunction } from '../source/resolve';
+import { type Candidate, nextCandidate, type Sources, sourcesFor } from '../connect/candidates';
+import { refuseOnFallback } from '../connect/without_addon';
 
 const { errno } = constants;
 
@@ -22,7 +23,8 @@ export class FallbackAttempt {
   readonly handle: TcpHandle;
 
   constructor(
-    readonly source: Source,
+    /** As it was given, or with what a function of the user's has given for the destination. */
+    public source: Source,
     readonly owner: HandleOwner,
     readonly destination: Destination,
   ) {
@@ -52,7 +54,11 @@ export class FallbackAttempt {
 
   // Source after source, where they come from a pool.
   #bindOne(): number {
-    const sources = sourcesFor(this.source, this.destination);
+    const source = this.#asked(() => askFunction(this.source, this.destination));
+    if (typeof source === 'number') return source;
+    if (source === undefined) return this.#mismatch();
+    this.source = source;
+    const sources = sourcesFor(source, this.destination);
     let status = this.#bind(sources);
     while (status !== 0 && this.#mayTryAnother(sources)) status = this.#bind(sources);
     const lease = status === 0 ? sources?.lease() : undefined;
@@ -68,23 +74,13 @@ export class FallbackAttempt {
 
   #bind(sources: Sources | undefined): number {
     this.failure = undefined;
-    let resolved: Resolved | undefined;
-    try {
-      resolved = sources === undefined ? resolveSource(this.source, this.destination) : sources.next();
-    } catch (error) {
-      this.failure = { errno: errno.EINVAL, syscall: 'bind', reason: undefined, advice: '', thrown: { error } };
-    }
-    if (this.owner._handle !== this.handle) {
-      // A function of the user's has destroyed the socket.
-      this.owner._aborted = true;
-      return -errno.ECANCELED;
-    }
-    if (this.failure !== undefined) return -errno.EINVAL;
-    if (resolved === undefined) {
+    const candidate = this.#asked(() => this.#next(sources));
+    if (typeof candidate === 'number') return candidate;
+    if (candidate === undefined) {
       this.failure = sources?.exhausted();
-      if (this.failure !== undefined) return -this.failure.errno;
-      return this.#fail(errno.EAFNOSUPPORT, 'connect', familyMismatch(this.destination.address, this.source));
+      return this.failure === undefined ? this.#mismatch() : -this.failure.errno;
     }
+    const { address: resolved } = candidate;
     this.localAddress = resolved;
     if (resolved === null && this.localPort === 0) return 0;
     const { family } = this.destination;
@@ -92,6 +88,32 @@ export class FallbackAttempt {
     const status =
       family === 6 ? this.handle.bind6(address, this.localPort, 0) : this.handle.bind(address, this.localPort);
     return status === 0 ? 0 : this.#fail(-status, 'bind');
+  }
+
+  #next(sources: Sources | undefined): Candidate | undefined {
+    const candidate = nextCandidate(this.source, this.destination, sources);
+    // Of a slice of a pool.
+    if (candidate !== undefined) refuseOnFallback(candidate.source);
+    return candidate;
+  }
+
+  // What a function of the user's gives; a negative errno where it has thrown, or has destroyed the socket.
+  #asked<T extends object>(ask: () => T | undefined): T | number | undefined {
+    let answer: T | undefined;
+    try {
+      answer = ask();
+    } catch (error) {
+      this.failure = { errno: errno.EINVAL, syscall: 'bind', reason: undefined, advice: '', thrown: { error } };
+    }
+    if (this.owner._handle !== this.handle) {
+      this.owner._aborted = true;
+      return -errno.ECANCELED;
+    }
+    return this.failure === undefined ? answer : -errno.EINVAL;
+  }
+
+  #mismatch(): number {
+    return this.#fail(errno.EAFNOSUPPORT, 'connect', familyMismatch(this.destination.address, this.source));
   }
 
   #fail(code: number, syscall: string, explanation?: Explanation): number {

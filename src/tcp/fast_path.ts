@@ -12,7 +12,7 @@ import { netDenial } from '../kernel/permission';
 import { planPorts } from './port_plan';
 import { connectSlowly } from './slow_path';
 import type { Source } from '../source/options';
-import { isPool } from '../source/pool';
+import { isPool } from '../source/pooled';
 import { lacksZone, resolveSource } from '../source/resolve';
 import { connected } from './verify';
 
@@ -71,8 +71,8 @@ function connect(attempt: Attempt, request: ConnectRequest): number {
 
 /** The source address of this destination, null where the kernel is to choose; undefined where the slow path has to see to that. */
 function localOf(source: Source, destination: Destination): string | null | undefined {
-  const { address, port, range } = source;
-  if (port !== 0 || range !== undefined) return undefined;
+  const { address, port, range, chooseRange } = source;
+  if (port !== 0 || range !== undefined || chooseRange !== undefined) return undefined;
   if (address === undefined) return null;
   if (typeof address === 'function' || isPool(address)) return undefined;
   const local = resolveSource(source, destination);

@@ -1,7 +1,7 @@
 // A pool counts a connection for as long as its handle is open. That ends in one way only, whatever becomes of the socket: destroyed,
 // reset, given up for another address, or sent to another process. Listeners would be no good: programs remove them.
 import type { TcpHandle } from './core_handle';
-import type { PoolLease } from '../source/picker';
+import type { PoolLease } from '../source/pooled';
 
 const kLease = Symbol('connectx.lease');
 

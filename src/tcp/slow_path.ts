@@ -14,7 +14,7 @@ import {
   SELF_CONNECT,
   TUPLE_IN_USE,
 } from '../connect/explain';
-import { type Sources, sourcesFor } from '../connect/candidates';
+import { type Candidate, nextCandidate, type Sources, sourcesFor } from '../connect/candidates';
 import { interfaceOf, isOnThisMachine, routeTo, sourceToBind, wildcardFor } from '../connect/route';
 import { ask, goOnInTurns, TURN, turnIsOver, turnWasOver, type Work } from '../connect/steps';
 import { fail, failWith, questionOf } from './fail';
@@ -23,14 +23,16 @@ import { kernelOf } from '../kernel/kernel';
 import { domainOf, RTN_BROADCAST, SocketState } from '../kernel/constants';
 import { errnoOf } from '../kernel/outcome';
 import { inCircle, placeOf, planPorts, type Technique } from './port_plan';
-import { isPool } from '../source/pool';
-import { lacksZone, type Resolved, resolveSource } from '../source/resolve';
+import type { Source } from '../source/options';
+import { isPool } from '../source/pooled';
+import { askFunction, lacksZone } from '../source/resolve';
 import { connected, wasKept } from './verify';
 
 const { errno } = constants;
 
-const IPPROTO_TCP = 6;
+type IsWanted = (technique: Technique) => boolean;
 
+const IPPROTO_TCP = 6;
 const SOURCE_THREW = { reason: undefined, advice: 'localAddress() threw' };
 
 /**
@@ -39,7 +41,8 @@ const SOURCE_THREW = { reason: undefined, advice: 'localAddress() threw' };
  */
 export function connectSlowly(attempt: Attempt, request: ConnectRequest, plan?: readonly Technique[]): number {
   const { oncomplete } = request;
-  const work = plan === undefined ? anySource(attempt, request) : eachTechnique(attempt, request, plan, 1);
+  const work =
+    plan === undefined ? anySource(attempt, request) : eachTechnique(attempt, request, attempt.source, plan, 1);
   const first = work.next();
   if (first.done === true) return first.value;
   goOnInTurns(work, first.value, {
@@ -62,28 +65,22 @@ function isAlive({ owner, handle }: Attempt): boolean {
 
 // Free ports come first, of whatever source of a pool: to take a connection in TIME-WAIT over is for when there are none.
 function* anySource(attempt: Attempt, request: ConnectRequest): Work<number> {
-  const { address, reuseTimeWait } = attempt.source;
-  if (!reuseTimeWait || !isPool(address)) return yield* eachSource(attempt, request, () => true);
-  const status = yield* eachSource(attempt, request, ({ kind }) => kind !== 'take-over');
+  const source = asked(attempt, () => askFunction(attempt.source, attempt.destination));
+  if (typeof source === 'number') return source;
+  if (source === undefined) return mismatch(attempt);
+  if (!source.reuseTimeWait || !isPool(source.address)) return yield* eachSource(attempt, request, source, () => true);
+  const status = yield* eachSource(attempt, request, source, ({ kind }) => kind !== 'take-over');
   if (attempt.failure?.reason !== 'pool-exhausted') return status;
-  return yield* eachSource(attempt, request, ({ kind }) => kind === 'take-over');
+  return yield* eachSource(attempt, request, source, ({ kind }) => kind === 'take-over');
 }
 
-function* eachSource(
-  attempt: Attempt,
-  request: ConnectRequest,
-  isWanted: (technique: Technique) => boolean,
-): Work<number> {
-  const { source } = attempt;
+function* eachSource(attempt: Attempt, request: ConnectRequest, source: Source, isWanted: IsWanted): Work<number> {
   const sources = sourcesFor(source, attempt.destination);
   if (turnWasOver()) yield TURN;
   for (;;) {
     attempt.failure = undefined;
-    let status = prepareSource(attempt, sources);
-    if (status === 0) {
-      const plan = planPorts(source, attempt.localAddress !== null, kernelOf(attempt.native)).filter(isWanted);
-      status = yield* eachTechnique(attempt, request, plan, 0);
-    }
+    const tried = prepareSource(attempt, source, sources);
+    const status = typeof tried === 'number' ? tried : yield* eachPort(attempt, request, tried, isWanted);
     if (status === 0) {
       const lease = sources?.lease();
       if (lease !== undefined) holdUntilClosed(attempt.handle, lease);
@@ -94,6 +91,11 @@ function* eachSource(
   }
 }
 
+function eachPort(attempt: Attempt, request: ConnectRequest, tried: Candidate, isWanted: IsWanted): Work<number> {
+  const plan = planPorts(tried.source, tried.address !== null, kernelOf(attempt.native)).filter(isWanted);
+  return eachTechnique(attempt, request, tried.source, plan, 0);
+}
+
 // A request that has been abandoned belongs to libuv, which is connecting the handle.
 function mayTryAnother(attempt: Attempt, request: ConnectRequest, sources: Sources | undefined): boolean {
   const { failure } = attempt;
@@ -102,26 +104,35 @@ function mayTryAnother(attempt: Attempt, request: ConnectRequest, sources: Sourc
   return sources.failed(attemptError(attempt, failure));
 }
 
-/** The next source. 0, or a negative errno. */
-function prepareSource(attempt: Attempt, sources: Sources | undefined): number {
-  const { source, destination } = attempt;
-  let resolved: Resolved | undefined;
+/** The next source, of `source`; a negative errno where there is none, or it cannot be used. */
+function prepareSource(attempt: Attempt, source: Source, sources: Sources | undefined): Candidate | number {
+  const candidate = asked(attempt, () => nextCandidate(source, attempt.destination, sources));
+  if (typeof candidate === 'number') return candidate;
+  if (candidate === undefined) {
+    attempt.failure = sources?.exhausted();
+    return attempt.failure === undefined ? mismatch(attempt) : -attempt.failure.errno;
+  }
+  attempt.localAddress = candidate.address;
+  attempt.localPort = source.port;
+  const refusal = candidate.address === null ? 0 : refuse(attempt, source, candidate.address);
+  return refusal === 0 ? candidate : refusal;
+}
+
+/** What a function of the user's gives; a negative errno where it has thrown, or the socket is gone by then. */
+function asked<T extends object>(attempt: Attempt, ask: () => T | undefined): T | number | undefined {
+  let answer: T | undefined;
   try {
-    resolved = sources === undefined ? resolveSource(source, destination) : sources.next();
+    answer = ask();
   } catch (error) {
     const status = fail(attempt, errno.EINVAL, 'bind', SOURCE_THREW);
     if (attempt.failure !== undefined) attempt.failure = { ...attempt.failure, thrown: { error } };
     return isAlive(attempt) ? status : abandoned(attempt);
   }
-  if (!isAlive(attempt)) return abandoned(attempt);
-  if (resolved === undefined) {
-    attempt.failure = sources?.exhausted();
-    if (attempt.failure !== undefined) return -attempt.failure.errno;
-    return fail(attempt, errno.EAFNOSUPPORT, 'connect', familyMismatch(destination.address, source));
-  }
-  attempt.localAddress = resolved;
-  attempt.localPort = source.port;
-  return resolved === null ? 0 : refuse(attempt, resolved);
+  return isAlive(attempt) ? answer : abandoned(attempt);
+}
+
+function mismatch(attempt: Attempt): number {
+  return fail(attempt, errno.EAFNOSUPPORT, 'connect', familyMismatch(attempt.address, attempt.source));
 }
 
 // A function of the user's has destroyed the socket. Core must not go on to the next address of it, which `_aborted` tells it.
@@ -131,12 +142,12 @@ function abandoned(attempt: Attempt): number {
 }
 
 // What the kernel would take without complaint, or with a bare EINVAL, and then not do what was meant.
-function refuse(attempt: Attempt, local: string): number {
-  const { native, source, address, port, family } = attempt;
+function refuse(attempt: Attempt, source: Source, local: string): number {
+  const { native, address, port, family } = attempt;
   if (local === address && port !== 0 && source.port === port) {
     return fail(attempt, errno.ECONNREFUSED, 'connect', SELF_CONNECT);
   }
-  if (isBroadcast(attempt, local)) return fail(attempt, errno.EADDRNOTAVAIL, 'connect', otherAddress(local));
+  if (isBroadcast(attempt, source, local)) return fail(attempt, errno.EADDRNOTAVAIL, 'connect', otherAddress(local));
   if (family === 4) return 0;
   if (lacksZone(source, local)) return fail(attempt, errno.EINVAL, 'bind', MISSING_ZONE);
   // IPv4 says EINVAL by itself; IPv6 sends SYNs that nobody answers.
@@ -148,22 +159,21 @@ function refuse(attempt: Attempt, local: string): number {
 }
 
 // The kernel takes a broadcast address of a pool's block, and then connects from another one: too late for the pool's next source.
-function isBroadcast({ native, source, family }: Attempt, local: string): boolean {
-  const { extras, address } = source;
+function isBroadcast({ native, family }: Attempt, { extras, address }: Source, local: string): boolean {
   if (!isPool(address) || extras?.freeBind === true || extras?.transparent === true) return false;
   if ((family === 6 && !local.includes('.')) || wasKept(local, performance.now())) return false;
   const route = routeTo(native, { address: local, family, extras: null });
   return typeof route !== 'number' && route.type === RTN_BROADCAST;
 }
 
-/** From the technique in this place of the plan on; those before it have found no port. */
+/** From the technique in this place of the plan on; those before it have found no port. `source`: with the range of its ports. */
 function* eachTechnique(
   attempt: Attempt,
   request: ConnectRequest,
+  source: Source,
   plan: readonly Technique[],
   from: number,
 ): Work<number> {
-  const { source } = attempt;
   let isDenied = false;
   for (let at = from; at < plan.length; at++) {
     const technique = plan[at] as Technique;
@@ -188,7 +198,8 @@ function* eachTechnique(
     }
   }
   attempt.localPort = source.port;
-  return isDenied ? fail(attempt, errno.EACCES, 'bind') : fail(attempt, errno.EADDRNOTAVAIL, 'connect');
+  if (isDenied) return fail(attempt, errno.EACCES, 'bind');
+  return fail(attempt, errno.EADDRNOTAVAIL, 'connect', undefined, source);
 }
 
 function isMany({ kind }: Technique): boolean {

@@ -16,6 +16,7 @@ import {
   type SocketOptions,
   sourceFor,
 } from './options';
+import { markOwn } from './own';
 import { beginTrace, returned, threw } from '../connect/trace';
 
 // Not private fields: net.Socket's constructor already emits and destroys, before private fields exist.
@@ -133,6 +134,8 @@ export class Socket extends BaseSocket {
     return super.destroy(connection.onDestroy(error));
   }
 }
+
+markOwn(Socket);
 
 type CoreConnect = (this: net.Socket, options: object, listener: ConnectionListener | undefined) => unknown;
 

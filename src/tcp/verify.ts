@@ -11,7 +11,7 @@ import { domainOf, Verdict } from '../kernel/constants';
 import { errnoOf, syscallOf } from '../kernel/outcome';
 import type { Native } from '../kernel/addon';
 import { searchesByParity, type Technique } from './port_plan';
-import { includesPort, type PortRange } from '../values/port_range';
+import { ALL_PORTS, includesPort, type PortRange } from '../values/port_range';
 import { ExpiringMap } from '../values/expiring_map';
 import type { Source } from '../source/options';
 import { ephemeralRange } from '../kernel/sysctl';
@@ -53,13 +53,18 @@ export function mayDiffer(
 ): boolean {
   // A range that was asked for is ignored where it no longer lies in the ephemeral one; with extras anything may be.
   if (source.extras !== null || source.range !== undefined || source.port !== 0) return true;
-  if (technique.kind !== 'assign') return true;
+  if (technique.kind !== 'assign' || isOfSomePorts(technique.range)) return true;
   if (localAddress === null) return mayBeAssigned(native, port, now);
   const maybeSame =
     family === 4
       ? localAddress === address || address === UNSPECIFIED
       : mayBeSame(localAddress, address) || mayBeUnspecified(address);
   return maybeSame || kept.get(localAddress, now) === undefined;
+}
+
+// As of a slice of a pool, or of a function. All ports are what the kernel would take anyway.
+function isOfSomePorts(range: PortRange | undefined): boolean {
+  return range !== undefined && range !== ALL_PORTS;
 }
 
 /** To be called when the kernel was asked, and had connected from this address. */

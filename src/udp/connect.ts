@@ -6,11 +6,13 @@ import type { Destination, Family } from '../values/address';
 import { setImmediate } from '../values/timers';
 import { invalidAddress, invalidValue } from '../errors/argument_errors';
 import { ConnectxError, noSource } from '../errors/connectx_error';
-import { type Sources, sourcesFor } from '../connect/candidates';
+import { refuseOnFallback } from '../connect/without_addon';
+import { nextCandidate, type Sources, sourcesFor } from '../connect/candidates';
 import { familyMismatch } from '../connect/explain';
 import { runNow, turnIsOver } from '../connect/steps';
 import { beginTrace, finished, returned, threw } from '../connect/trace';
-import { resolveSource } from '../source/resolve';
+import type { Source } from '../source/options';
+import { askFunction } from '../source/resolve';
 import { abortable, abortError, inTurnsUntilAborted } from './abort';
 import { DgramTarget, type Lease } from './adopt';
 import { allocate, tryFirst } from './allocate';
@@ -145,9 +147,10 @@ type Done = (error?: Error) => void;
 /** Connects while the caller waits. `done` hears what dgram makes of the connected descriptor. */
 function connectNow(plan: Plan, address: string, done: Done): UdpSocket {
   const destination = destinationOf(plan, address);
-  const sources = sourcesFor(plan.source, destination);
+  const source = sourceTowards(plan, destination);
+  const sources = sourcesFor(source, destination);
   for (;;) {
-    const request = nextRequest(plan, destination, sources);
+    const request = nextRequest(plan, destination, source, sources);
     try {
       return leased(connectOneNow(plan, request, done), sources);
     } catch (error) {
@@ -174,9 +177,10 @@ function connectOneNow(plan: Plan, request: UdpRequest, done: Done): UdpSocket {
 /** Connects in turns with the event loop. */
 async function connectInTurns(plan: Plan, address: string): Promise<UdpSocket> {
   const destination = destinationOf(plan, address);
-  const sources = sourcesFor(plan.source, destination);
+  const source = sourceTowards(plan, destination);
+  const sources = sourcesFor(source, destination);
   for (;;) {
-    const request = nextRequest(plan, destination, sources);
+    const request = nextRequest(plan, destination, source, sources);
     let socket: UdpSocket | undefined;
     try {
       socket = await connectOneInTurns(plan, request);
@@ -248,16 +252,25 @@ function destinationOf(plan: Plan, address: string): Destination {
   return { address, port: plan.port, family: isIP(address) as Family };
 }
 
-/** Throws where the destination and the source, or the type, have no family in common, and when no source is left. */
-function nextRequest(plan: Plan, destination: Destination, sources: Sources | undefined): UdpRequest {
-  const { type, source, exclusive } = plan;
-  const asked = familyOfType(type);
+/** With what a source function gives for it. Throws where the destination and the type have no family in common, or there is no source. */
+function sourceTowards(plan: Plan, destination: Destination): Source {
+  const asked = familyOfType(plan.type);
   if (asked !== undefined && asked !== destination.family) throw mismatch(destination, plan);
-  const localAddress = sources === undefined ? resolveSource(source, destination) : sources.next();
-  // A source function or a strategy may have aborted.
+  const source = askFunction(plan.source, destination);
   if (plan.signal?.aborted === true) throw abortError(plan.signal);
-  if (localAddress === undefined) throw sources?.exhaustedError() ?? mismatch(destination, plan);
-  return { destination, localAddress, source, exclusive };
+  if (source === undefined) throw mismatch(destination, plan);
+  return source;
+}
+
+/** Throws where the destination and the source have no family in common, and when no source is left. */
+function nextRequest(plan: Plan, destination: Destination, source: Source, sources: Sources | undefined): UdpRequest {
+  const candidate = nextCandidate(source, destination, sources);
+  // A strategy, or a function that chooses the ports, may have aborted.
+  if (plan.signal?.aborted === true) throw abortError(plan.signal);
+  if (candidate === undefined) throw sources?.exhaustedError() ?? mismatch(destination, plan);
+  const { address: localAddress, source: withPorts } = candidate;
+  if (plan.native === undefined) refuseOnFallback(withPorts);
+  return { destination, localAddress, source: withPorts, exclusive: plan.exclusive };
 }
 
 function mismatch({ address, port, family }: Destination, plan: Plan): ConnectxError {

@@ -6,7 +6,7 @@ import { isIP } from 'node:net';
 import type { Family } from '../values/address';
 import { nativeFor } from '../kernel/load';
 import { unwrap } from '../kernel/outcome';
-import type { PoolLease } from '../source/picker';
+import type { PoolLease } from '../source/pooled';
 import type { Plan } from './options';
 import type { DestinationPorts } from './ports';
 

@@ -73,6 +73,30 @@ export class Block {
   }
 }
 
+/**
+ * The fewest blocks that have just the addresses from the one to the other, both inclusive.
+ *
+ * @throws ERR_INVALID_ARG_VALUE where the two are not addresses of one family, the first one first
+ */
+export function blocksBetween(first: Block, last: Block): string[] {
+  const [from, to] = [first.only, last.only];
+  if (from === undefined || to === undefined || from.family !== to.family || from.zone !== undefined) {
+    throw invalidValue('source', `${first.text}-${last.text}`, 'must be a range of addresses of one family');
+  }
+  const end = toNumber(to.ip);
+  const width = from.family === 4 ? 32n : 128n;
+  const blocks: string[] = [];
+  let next = toNumber(from.ip);
+  if (next > end) throw invalidValue('source', `${first.text}-${last.text}`, 'must have the lower address first');
+  while (next <= end) {
+    let bits = 0n;
+    while (bits < width && next % (2n << bits) === 0n && next + (2n << bits) - 1n <= end) bits++;
+    blocks.push(`${toText(from.family, next)}/${width - bits}`);
+    next += 1n << bits;
+  }
+  return blocks;
+}
+
 function articleOf(word: string): string {
   return /^[aeiou]/.test(word) ? 'an' : 'a';
 }

@@ -45,6 +45,10 @@ export class ExpiringMap<V> {
     this.#entries.delete(key);
   }
 
+  clear(): void {
+    this.#entries.clear();
+  }
+
   /** How many there are now. */
   count(now: number): number {
     let count = 0;

@@ -73,9 +73,10 @@ describe('connectx', () => {
           | string
           | { ipv4?: string | undefined; ipv6?: string | undefined }
           | connectx.SourcePool
+          | connectx.StickySource
           | connectx.SourceFunction;
         localPort: number;
-        localPortRange: readonly [low: number, high: number];
+        localPortRange: readonly [low: number, high: number] | connectx.PortRangeFunction;
         interface: string;
         mark: number;
         freeBind: boolean;
@@ -86,7 +87,17 @@ describe('connectx', () => {
       }>
     >();
     expectTypeOf<connectx.SourceAddresses>().toEqualTypeOf<{ ipv4?: string | undefined; ipv6?: string | undefined }>();
-    expectTypeOf<connectx.SourceFunction>().toEqualTypeOf<(destination: connectx.Destination) => string | undefined>();
+    expectTypeOf<connectx.SourceFunction>().toEqualTypeOf<
+      (
+        destination: connectx.Destination,
+      ) => string | readonly string[] | connectx.SourcePool | connectx.StickySource | undefined
+    >();
+    expectTypeOf<connectx.PortRangeFunction>().toEqualTypeOf<
+      (
+        destination: connectx.Destination,
+        localAddress: string | undefined,
+      ) => readonly [low: number, high: number] | undefined
+    >();
     expectTypeOf<connectx.Destination>().toEqualTypeOf<{ address: string; port: number; family: 4 | 6 }>();
     expectTypeOf<connectx.SocketOption>().toEqualTypeOf<{
       readonly level: number;
@@ -131,7 +142,35 @@ describe('connectx', () => {
       (destination?: { readonly address: string; readonly port: number }) => number
     >();
     expectTypeOf<connectx.SourcePool['stats']>().toEqualTypeOf<() => connectx.PoolStats>();
-    expectTypeOf<connectx.PoolSource>().toEqualTypeOf<{ address: string; weight?: number | undefined }>();
+    expectTypeOf<connectx.SourcePool['sticky']>().toEqualTypeOf<(key: string) => connectx.StickySource>();
+    expectTypeOf<connectx.SourcePool['rest']>().toEqualTypeOf<
+      (address: string, options: connectx.RestOptions) => boolean
+    >();
+    expectTypeOf<connectx.RestOptions>().toEqualTypeOf<{
+      ms: number;
+      destination?: { readonly address: string; readonly port?: number | undefined } | undefined;
+    }>();
+    expectTypeOf<connectx.SourcePool['pause']>().toEqualTypeOf<(address: string) => boolean>();
+    expectTypeOf<connectx.SourcePool['resume']>().toEqualTypeOf<(address: string) => boolean>();
+    expectTypeOf(connectx.portSlice).toEqualTypeOf<
+      (options: connectx.PortSliceOptions) => [low: number, high: number]
+    >();
+    expectTypeOf<connectx.PortSliceOptions>().toEqualTypeOf<{
+      index: number;
+      of: number;
+      range?: readonly [low: number, high: number] | undefined;
+    }>();
+    // What portSlice gives fits wherever ports are taken.
+    uncalled(() => {
+      const ports = connectx.portSlice({ index: 0, of: 2 });
+      const pool = new connectx.SourcePool([{ address: '192.0.2.7', ports }]);
+      connectx.connect({ port: 1, localAddress: pool.sticky('a'), localPortRange: () => ports });
+    });
+    expectTypeOf<connectx.PoolSource>().toEqualTypeOf<{
+      address: string;
+      weight?: number | undefined;
+      ports?: readonly [low: number, high: number] | undefined;
+    }>();
     expectTypeOf<connectx.SourcePoolOptions>().toEqualTypeOf<
       Optional<{
         strategy: 'round-robin' | 'random' | 'least-used' | 'sticky' | connectx.ChooseSource;
@@ -150,6 +189,8 @@ describe('connectx', () => {
       address: string;
       family: 'IPv4' | 'IPv6';
       weight: number;
+      ports?: [low: number, high: number] | undefined;
+      paused?: true | undefined;
       inUse: number;
       connections: number;
       exhausted: number;
@@ -328,7 +369,9 @@ test('connectx/undici: buildConnector and its options', () => {
 
 test('connectx/register: register, RegisterOptions', () => {
   expectTypeOf(registration.register).toEqualTypeOf<(options?: registration.RegisterOptions) => () => void>();
-  expectTypeOf<registration.RegisterOptions>().toEqualTypeOf<Optional<{ sources: readonly string[] }>>();
+  expectTypeOf<registration.RegisterOptions>().toEqualTypeOf<
+    Optional<{ sources: readonly string[]; assign: readonly registration.Assignment[] }>
+  >();
 });
 
 test('connectx/metrics: collectPortUsage, CollectPortUsageOptions', () => {

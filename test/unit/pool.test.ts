@@ -1,7 +1,7 @@
 // Source pools as plain data: blocks, shares, and which source comes next.
 import { type Destination, SourcePool, type SourcePoolOptions } from 'connectx';
 import { describe, expect, test } from 'vitest';
-import { Block } from '../../src/values/cidr';
+import { Block, blocksBetween } from '../../src/values/cidr';
 
 const to = (address: string, port = 443): Destination => ({ address, port, family: address.includes(':') ? 6 : 4 });
 
@@ -404,5 +404,20 @@ describe('a source from which there is no route to the destination', () => {
       other.failed('unreachable');
     }
     expect(new Set(draw(pool, 20, () => to('203.0.113.1'))).has(exhausted ?? '')).toBe(false);
+  });
+});
+
+describe('blocksBetween', () => {
+  test.each([
+    ['127.0.0.2', '127.0.0.9', ['127.0.0.2/31', '127.0.0.4/30', '127.0.0.8/31']],
+    ['192.0.2.7', '192.0.2.7', ['192.0.2.7/32']],
+    ['0.0.0.1', '0.0.0.2', ['0.0.0.1/32', '0.0.0.2/32']],
+    ['10.0.0.0', '10.0.255.255', ['10.0.0.0/16']],
+    ['2001:db8::ffff', '2001:db8::1:0', ['2001:db8::ffff/128', '2001:db8::1:0/128']],
+  ])('%s to %s', (first, last, expected) => {
+    const blocks = blocksBetween(Block.parse(first), Block.parse(last));
+    expect(blocks).toEqual(expected);
+    // Every one of them is a block of a pool.
+    expect(new SourcePool(blocks).size).toBe(expected.length);
   });
 });
