@@ -45,6 +45,11 @@ export interface SourceOptions {
    * (RFC 6191; both sides need TCP timestamps) instead of failing. TCP only. Default false.
    */
   reuseTimeWait?: boolean | undefined;
+  /**
+   * With several addresses to attempt, an attempt goes on when the next one begins, and the first to connect wins (RFC 8305); false: it
+   * is aborted, as `net.connect` does it. TCP only. Default true.
+   */
+  autoSelectFamilyOverlap?: boolean | undefined;
   /** Further socket options, set in this order before bind(2). */
   socketOptions?: readonly SocketOption[] | undefined;
 }
@@ -58,12 +63,15 @@ export interface Source {
   readonly port: number;
   readonly range: PortRange | undefined;
   readonly reuseTimeWait: boolean;
+  /** Whether an attempt goes on when the next one begins. */
+  readonly overlap: boolean;
   /** Null when there is nothing in it. */
   readonly extras: TcpExtras | null;
 }
 
-const NOTHING_ELSE = { port: 0, range: undefined, reuseTimeWait: false, extras: null } as const;
+const NOTHING_ELSE = { port: 0, range: undefined, reuseTimeWait: false, overlap: true, extras: null } as const;
 const PLAIN: Source = { address: undefined, ...NOTHING_ELSE };
+const PLAIN_IN_SEQUENCE: Source = { ...PLAIN, overlap: false };
 
 // Mostly it is the one source address of a program, again and again.
 let lastAlone = PLAIN;
@@ -80,6 +88,7 @@ export const SOURCE_OPTIONS = [
   'transparent',
   'fastOpen',
   'reuseTimeWait',
+  'autoSelectFamilyOverlap',
   'socketOptions',
 ] as const;
 
@@ -124,7 +133,7 @@ export function readSource(options: SourceOptions | undefined): Source {
   // `new net.Socket()` takes null and, from of old, a number.
   if (typeof options !== 'object' || (options as unknown) === null) return PLAIN;
   // Each of them is read once, for a getter may answer differently the next time.
-  const { localAddress, localPort, localPortRange, reuseTimeWait: takeOver } = options;
+  const { localAddress, localPort, localPortRange, reuseTimeWait: takeOver, autoSelectFamilyOverlap } = options;
   const extras = readExtras(options);
   const address = readAddress(localAddress, extras?.interface !== undefined);
   const port = readPort(localPort);
@@ -133,9 +142,10 @@ export function readSource(options: SourceOptions | undefined): Source {
     throw invalidValue('options.localPortRange', localPortRange, 'cannot be combined with localPort');
   }
   const reuseTimeWait = readBoolean('reuseTimeWait', given(options, 'reuseTimeWait', takeOver));
+  const overlap = readOverlap(given(options, 'autoSelectFamilyOverlap', autoSelectFamilyOverlap));
   const isAlone = port === 0 && range === undefined && extras === null && !reuseTimeWait;
-  if (!isAlone) return { address, port, range, reuseTimeWait, extras };
-  if (address === undefined) return PLAIN;
+  if (isAlone && address === undefined) return overlap ? PLAIN : PLAIN_IN_SEQUENCE;
+  if (!isAlone || !overlap) return { address, port, range, reuseTimeWait, overlap, extras };
   if (address === lastAlone.address) return lastAlone;
   const source: Source = { address, ...NOTHING_ELSE };
   if (typeof localAddress === 'string') {
@@ -147,7 +157,7 @@ export function readSource(options: SourceOptions | undefined): Source {
 
 /** Whether nothing at all was asked of the source. */
 export function isPlain(source: Source): boolean {
-  return source === PLAIN;
+  return source === PLAIN || source === PLAIN_IN_SEQUENCE;
 }
 
 function readAddress(value: SourceOptions['localAddress'], hasInterface: boolean): Source['address'] {
@@ -219,7 +229,13 @@ function readRange(value: unknown): PortRange | undefined {
   return { low, high };
 }
 
-function readBoolean(name: 'freeBind' | 'transparent' | 'fastOpen' | 'reuseTimeWait', value: unknown): boolean {
+type BooleanName = 'freeBind' | 'transparent' | 'fastOpen' | 'reuseTimeWait' | 'autoSelectFamilyOverlap';
+
+function readOverlap(value: unknown): boolean {
+  return value === undefined || value === null || readBoolean('autoSelectFamilyOverlap', value);
+}
+
+function readBoolean(name: BooleanName, value: unknown): boolean {
   if (value === undefined || value === null) return false;
   if (typeof value !== 'boolean') throw invalidType(`options.${name}`, 'of type boolean', value);
   return value;

@@ -1,14 +1,22 @@
 // One attempt to connect one net.Socket handle to one address: what is known of it. fast_path.ts makes it, slow_path.ts where that is
 // not enough. There is one for each connection, so it takes no more memory than most of them need.
 import type { Destination, Family } from '../values/address';
-import { callConnect, callConnect6, type ConnectRequest, type HandleOwner, type TcpHandle } from './core_handle';
+import {
+  callConnect,
+  callConnect6,
+  type ConnectRequest,
+  type HandleOwner,
+  type Oncomplete,
+  type TcpHandle,
+} from './core_handle';
 import { addLocalEnd, complete } from '../errors/connectx_error';
 import type { Failure } from '../connect/failure';
 import type { Native } from '../kernel/addon';
 import type { Technique } from './port_plan';
+import type { Overtaken, Racer } from './race';
 import type { Source } from '../source/options';
 
-export class Attempt {
+export class Attempt implements Racer {
   /** The source address that was bound, null where the kernel was to choose. */
   localAddress: string | null = null;
   localPort = 0;
@@ -16,6 +24,9 @@ export class Attempt {
   failure: Failure | undefined = undefined;
   /** How the port was got, or would have been. */
   technique: Technique | undefined = undefined;
+  request: ConnectRequest | undefined = undefined;
+  oncomplete: Oncomplete | undefined = undefined;
+  overtaken: Overtaken | null | undefined = undefined;
 
   readonly handle: TcpHandle;
   /** What `handle.connect` (or `connect6`) is while nobody shadows it. */

@@ -2,22 +2,26 @@
 // limits that connectx exists to lift.
 import { constants } from 'node:os';
 import type { Destination } from '../values/address';
-import type { ConnectRequest, HandleOwner, TcpHandle } from './core_handle';
+import type { ConnectRequest, HandleOwner, Oncomplete, TcpHandle } from './core_handle';
 import { attemptError, complete } from '../errors/connectx_error';
 import type { Failure } from '../connect/failure';
 import { explain, type Explanation, familyMismatch, wildcardOf } from '../connect/explain';
 import { holdUntilClosed } from './lease';
+import type { Overtaken, Racer } from './race';
 import type { Source } from '../source/options';
 import { type Resolved, resolveSource } from '../source/resolve';
 import { type Sources, sourcesFor } from '../connect/candidates';
 
 const { errno } = constants;
 
-export class FallbackAttempt {
+export class FallbackAttempt implements Racer {
   readonly technique = { kind: 'core' } as const;
   localAddress: string | null = null;
   localPort: number;
   failure: Failure | undefined;
+  request: ConnectRequest | undefined;
+  oncomplete: Oncomplete | undefined;
+  overtaken: Overtaken | null | undefined;
 
   readonly handle: TcpHandle;
 
@@ -37,6 +41,8 @@ export class FallbackAttempt {
     const core = handle[name];
     handle[name] = (request: ConnectRequest, address: string, port: number) => {
       handle[name] = core;
+      this.request = request;
+      this.oncomplete = request.oncomplete;
       const status = this.#bindOne();
       return status === 0 ? core.call(handle, request, address, port) : status;
     };
