@@ -66,7 +66,7 @@ export class Connection {
 
   /** The error that the socket is destroyed with while it connects. */
   onDestroy(error: Error | undefined): Error | undefined {
-    this.race?.end();
+    this.race?.finish(error);
     const final = error && this.finalError(error);
     const { trace } = this;
     if (trace === undefined) return final;

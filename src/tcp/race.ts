@@ -9,7 +9,7 @@ import { afterConnect } from './after_connect';
 import { putOver } from './beside';
 import type { ConnectRequest, Oncomplete, TcpHandle } from './core_handle';
 import { connectError, errorsIn } from '../errors/connectx_error';
-import { closeOne, type Follower, followReferences, keepContext, putInPlace } from './swap';
+import { closeOne, type Follower, followReferences, keepContext, putInPlace, takeAway } from './swap';
 
 /** When core's last attempt has failed, the overtaken ones have this long, in ms. */
 const PATIENCE_MS = 5000;
@@ -69,17 +69,20 @@ export class Race {
     const { handle, request } = racer;
     const { close } = handle;
     let calls = 0;
-    this.#restoreClose = () => {
-      handle.close = close;
-      this.#restoreClose = undefined;
-    };
-    handle.close = (callback) => {
+    const shadow: TcpHandle['close'] = (callback) => {
       calls++;
-      if (callback !== undefined || calls > 2) {
-        this.#restoreClose?.();
-        handle.close(callback);
-      } else if (calls === 1) this.#enter(racer, request);
-      else this.#restoreClose?.();
+      if (calls === 1 && callback === undefined) {
+        this.#enter(racer, request);
+        return;
+      }
+      this.#restoreClose?.();
+      if (calls > 2 || callback !== undefined) handle.close(callback);
+    };
+    handle.close = shadow;
+    this.#restoreClose = () => {
+      // Where a listener has thrown, the attempt has gone on, and there may be a lease by now.
+      if (handle.close === shadow) handle.close = close;
+      this.#restoreClose = undefined;
     };
   }
 
@@ -120,14 +123,34 @@ export class Race {
 
   /** Whether it is core that gives up with this error, and there still are attempts under way. Then it has to wait. */
   holdBack(error: Error): boolean {
-    if (this.#isOver || this.#heldBack !== undefined || this.#open().length === 0) return false;
-    const errors = errorsIn(error);
-    if (errors === undefined || this.#lastFailure === undefined || errors.at(-1) !== this.#lastFailure) return false;
-    if (this.#overtaken.some(({ racer }) => placeholderOf(racer, errors) < 0)) return false;
+    if (this.#isOver || this.#heldBack !== undefined || this.#open().length === 0 || !this.#isOfCore(error))
+      return false;
     // Where nothing else keeps the event loop alive, nobody waits.
     const timer = setTimeout(() => this.#giveUp(), PATIENCE_MS).unref();
     this.#heldBack = { error, timer };
     return true;
+  }
+
+  /**
+   * The socket is being destroyed. Where core has given up it has written ETIMEDOUT for each attempt that it no longer waited for. Its
+   * error has the code of the first one.
+   */
+  finish(error: Error | undefined): void {
+    const wasOver = this.#isOver;
+    this.end();
+    if (wasOver || error === undefined || !this.#isOfCore(error)) return;
+    const errors = errorsIn(error) as unknown[];
+    for (const { racer, error: real } of this.#overtaken) {
+      if (real !== undefined) errors[placeholderOf(racer, errors)] = real;
+    }
+    Object.assign(error, { code: (errors[0] as NodeJS.ErrnoException).code });
+  }
+
+  // Not an AggregateError of somebody else's.
+  #isOfCore(error: Error): boolean {
+    const errors = errorsIn(error);
+    if (errors === undefined || this.#lastFailure === undefined || errors.at(-1) !== this.#lastFailure) return false;
+    return this.#overtaken.every(({ racer }) => placeholderOf(racer, errors) >= 0);
   }
 
   /** Ends all attempts but core's. */
@@ -155,7 +178,7 @@ export class Race {
   #endForAnother(): void {
     const hadGivenUp = this.#heldBack !== undefined;
     this.end();
-    if (hadGivenUp) putInPlace(this.#socket, null);
+    if (hadGivenUp) takeAway(this.#socket);
   }
 
   #won(racer: Racer, request: ConnectRequest, readable: boolean, writable: boolean): void {
@@ -184,19 +207,8 @@ export class Race {
     }
   }
 
-  // Core has written ETIMEDOUT for each attempt that it no longer waited for. Its own error has the code of the first one.
   #giveUp(): void {
-    if (this.#isOver || this.#heldBack === undefined) return;
-    const { error } = this.#heldBack;
-    this.end();
-    const errors = errorsIn(error) as unknown[];
-    for (const { racer, error: real } of this.#overtaken) {
-      const index = placeholderOf(racer, errors);
-      if (real !== undefined && index >= 0) errors[index] = real;
-    }
-    const { code } = errors[0] as NodeJS.ErrnoException;
-    Object.assign(error, { code });
-    this.#socket.destroy(error);
+    if (!this.#isOver && this.#heldBack !== undefined) this.#socket.destroy(this.#heldBack.error);
   }
 }
 

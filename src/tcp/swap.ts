@@ -43,14 +43,25 @@ export function closeOne(socket: net.Socket, handle: TcpHandle): void {
 }
 
 /** The socket gets this handle, and the one that it has is closed. */
-export function putInPlace(socket: net.Socket, handle: TcpHandle | null): void {
+export function putInPlace(socket: net.Socket, handle: TcpHandle): void {
   const holder = socket as HandleHolder;
   const before = holder._handle;
   if (before === handle) return;
   holder._handle = handle;
-  if (handle !== null && before !== null) inherit(socket, handle, before);
-  if (before !== null) closeOne(socket, before);
-  if (handle !== null && isTls(handle)) holder.ssl = handle;
+  if (before !== null) {
+    inherit(socket, handle, before);
+    closeOne(socket, before);
+  }
+  if (isTls(handle)) holder.ssl = handle;
+}
+
+/** The socket has no handle, as before its first connect. One of TLS has it from the beginning. */
+export function takeAway(socket: net.Socket): void {
+  const holder = socket as HandleHolder;
+  const { _handle: handle } = holder;
+  if (handle === null || isTls(handle)) return;
+  holder._handle = null;
+  handle.close();
 }
 
 // What the program has set since the handle was overtaken went to the one that was the socket's.
