@@ -103,8 +103,10 @@ export class Connection {
 
   // Core is about to close the handle of this attempt, and to begin the next one.
   private overtake(socket: net.Socket, address: unknown, port: unknown): void {
-    const { attempt } = this;
-    if (!this.source.overlap || attempt?.isOf(handleOf(socket)) !== true) return;
+    const { attempt, native, source } = this;
+    if (!source.overlap || attempt?.isOf(handleOf(socket)) !== true) return;
+    // Without the addon two attempts cannot have the same port, other than on Linux.
+    if (native === undefined && source.port !== 0) return;
     const { destination } = attempt;
     if (destination.address !== address || destination.port !== port) return;
     this.race ??= new Race(socket);

@@ -125,7 +125,7 @@ export class Race {
   holdBack(error: Error): boolean {
     if (this.#isOver || this.#heldBack !== undefined || this.#open().length === 0 || !this.#isOfCore(error))
       return false;
-    // Where nothing else keeps the event loop alive, nobody waits.
+    // The attempts keep the event loop alive.
     const timer = setTimeout(() => this.#giveUp(), PATIENCE_MS).unref();
     this.#heldBack = { error, timer };
     return true;

@@ -1,0 +1,227 @@
+// What a socket keeps when it gets the handle of an earlier attempt, and what races leave behind.
+import { tracingChannel } from 'node:diagnostics_channel';
+import { once } from 'node:events';
+import * as net from 'node:net';
+import { type ConnectTrace, type ConnectOptions, connect, SourcePool } from 'connectx';
+import { describe, expect, test } from 'vitest';
+import { load } from '../helpers/fallback.js';
+import { names } from '../helpers/parity.js';
+import {
+  answers,
+  dead,
+  describeSlow,
+  refuses,
+  SERVER,
+  SOURCE4,
+  SOURCE4_2,
+  SOURCE6,
+  SOURCE6_2,
+  unreachable,
+} from '../helpers/slow-network.js';
+import {
+  closed,
+  connected,
+  type ConnectionError,
+  descriptorCount,
+  echoServer,
+  failure,
+  track,
+  until,
+} from '../helpers/sockets.js';
+
+const SOON = { autoSelectFamilyAttemptTimeout: 20 };
+const lookup = (...addresses: string[]) => names(...addresses) as net.LookupFunction;
+
+const packages = { 'with the addon': load(undefined), 'without the addon': load('1') };
+
+describe.each(Object.entries(packages))('%s', (which, { connect: open }) => {
+  const race = (addresses: string[], options: Partial<ConnectOptions> = {}) =>
+    track(open({ host: 'test.example', port: SERVER, lookup: lookup(...addresses), ...SOON, ...options }));
+  const LATE = [answers(4, 100), dead(6)];
+
+  describeSlow('a socket whose first attempt wins', () => {
+    test('has the source of that attempt', async () => {
+      await echoServer(SERVER, '::');
+      const localAddress = { ipv4: SOURCE4_2, ipv6: SOURCE6_2 };
+      const socket = await connected(race(LATE, { localAddress }));
+      expect([socket.localAddress, socket.remoteAddress]).toEqual([SOURCE4_2, LATE[0]]);
+      expect(Object.getOwnPropertyNames(socket)).not.toContain('connect');
+    });
+
+    test.each(['a buffer', 'a function'])('reads into %s of onread', async (kind) => {
+      await echoServer(SERVER, '::');
+      let text = '';
+      const onread = {
+        buffer: kind === 'a buffer' ? Buffer.alloc(64) : () => Buffer.alloc(64),
+        callback: (length: number, buffer: Uint8Array) => {
+          text += Buffer.from(buffer.subarray(0, length)).toString();
+          return true;
+        },
+      };
+      const socket = await connected(race(LATE, { onread }));
+      for (const word of ['first', ' second', ' third']) {
+        const before = text;
+        socket.write(word);
+        await until(
+          () => text === before + word,
+          () => text,
+        );
+      }
+    });
+
+    test('sends what was written and ended before', async () => {
+      await echoServer(SERVER, '::');
+      const socket = race(LATE);
+      let text = '';
+      socket.on('data', (data) => (text += String(data)));
+      socket.write('early, ');
+      socket.on('connectionAttempt', (address) => {
+        if (address === LATE[1]) socket.end('late');
+      });
+      await once(socket, 'end');
+      expect(text).toBe('early, late');
+    });
+
+    const isReferenced = (socket: net.Socket) =>
+      (socket as unknown as { _handle: { hasRef(): boolean } })._handle.hasRef();
+
+    test.each(['connectionAttempt', 'connectionAttemptTimeout', 'call', 'turn'])(
+      'is unreferenced: %s',
+      async (when) => {
+        await echoServer(SERVER, '::');
+        for (const addresses of [LATE, [dead(6), answers(4, 10)], [dead(6), refuses(4, 10), answers(6, 150)]]) {
+          const socket = race(addresses);
+          if (when === 'call') socket.unref();
+          else if (when === 'turn') setTimeout(() => socket.unref(), 40);
+          else socket.once(when, () => socket.unref());
+          expect(isReferenced(await connected(socket))).toBe(false);
+        }
+        const socket = race(LATE).unref();
+        socket.once('connectionAttemptTimeout', () => setImmediate(() => socket.ref()));
+        expect(isReferenced(await connected(socket))).toBe(true);
+      },
+    );
+
+    test('timeout is for the socket', async () => {
+      const socket = race([dead(4), dead(6)], { timeout: 60 });
+      await once(socket, 'timeout');
+      socket.destroy();
+      await closed(socket);
+    });
+
+    const hasBlockLists = Number(process.versions.node.split('.')[0]) >= 22;
+
+    test.runIf(hasBlockLists).each(['last', 'in the middle'])('an address is blocked: %s', async (where) => {
+      await echoServer(SERVER, '::');
+      const blocked = answers(6, 0);
+      const blockList = new net.BlockList();
+      blockList.addAddress(blocked, 'ipv6');
+      const addresses = [answers(4, 100), blocked, ...(where === 'last' ? [] : [dead(4)])];
+      const socket = race(addresses, { blockList } as object);
+      const failed = once(socket, 'connectionAttemptFailed');
+      const [, , , error] = (await failed) as [string, number, number, ConnectionError];
+      expect(error.code).toBe('ERR_IP_BLOCKED');
+      expect((await connected(socket)).remoteAddress).toBe(answers(4, 100));
+      const all = await failure(race([refuses(4, 60), blocked], { blockList } as object));
+      expect((all.errors as ConnectionError[]).map(({ code }) => code)).toEqual(['ECONNREFUSED', 'ERR_IP_BLOCKED']);
+    });
+
+    test('every address fails', async () => {
+      const [a, b] = [refuses(6, 60), unreachable(4)];
+      const error = await failure(race([a, b]));
+      expect((error.errors as ConnectionError[]).map(({ code, address }) => [code, address])).toEqual([
+        ['ECONNREFUSED', a],
+        ['ENETUNREACH', b],
+      ]);
+    });
+
+    test('an AggregateError of the program’s ends it at once', async () => {
+      const socket = race([dead(4), dead(6)]);
+      await once(socket, 'connectionAttemptTimeout');
+      const mine = new AggregateError([new Error('one'), new Error('two')]);
+      const ended = failure(socket);
+      socket.destroy(mine);
+      expect(await ended).toBe(mine);
+    });
+
+    test.runIf(which === 'without the addon')('localPort: core’s sequence', async () => {
+      await echoServer(SERVER, '::');
+      const error = await failure(race([answers(4, 100), unreachable(6)], { localPort: 20_123 }));
+      expect(error.code).toBe('ETIMEDOUT');
+    });
+  });
+});
+
+describeSlow('races', () => {
+  test('the trace has every attempt, and the source of the one that won', async () => {
+    await echoServer(SERVER, '::');
+    const channel = tracingChannel<'connectx:connect', ConnectTrace>('connectx:connect');
+    const traces: ConnectTrace[] = [];
+    const subscriber = { start: () => {}, end: () => {}, asyncStart: () => {}, error: () => {} };
+    const all = { ...subscriber, asyncEnd: (trace: ConnectTrace) => void traces.push(trace) };
+    channel.subscribe(all);
+    try {
+      const localAddress = { ipv4: SOURCE4_2, ipv6: SOURCE6_2 };
+      const addresses = [answers(4, 100), dead(6)];
+      await connected(
+        connect({ host: 'test.example', port: SERVER, lookup: lookup(...addresses), ...SOON, localAddress }),
+      );
+      expect(traces).toMatchObject([
+        {
+          source: { address: SOURCE4_2 },
+          destination: { address: addresses[0] },
+          technique: 'assign',
+          attempts: addresses.map((address) => ({ destination: { address } })),
+        },
+      ]);
+    } finally {
+      channel.unsubscribe(all);
+    }
+  });
+
+  const RACES = Number(process.env.CONNECTX_TEST_RACES ?? 500);
+
+  test(`${RACES} of them leave nothing`, async () => {
+    await echoServer(SERVER, '::');
+    const pool = new SourcePool([SOURCE4, SOURCE4_2, SOURCE6, SOURCE6_2]);
+    const scenes = [
+      [answers(4, 30), unreachable(6)],
+      [answers(6, 30), refuses(4, 0)],
+      [dead(6), answers(4, 0)],
+      [refuses(6, 30), refuses(4, 0)],
+      [answers(4, 40), answers(6, 30)],
+      [refuses(4, 30), answers(6, 20)],
+    ];
+    const ends = new Map<string, number>();
+    const one = async (index: number): Promise<void> => {
+      const addresses = scenes[index % scenes.length] ?? [];
+      const socket = connect({
+        host: 'test.example',
+        port: SERVER,
+        lookup: lookup(...addresses),
+        autoSelectFamilyAttemptTimeout: 10,
+        localAddress: pool,
+      });
+      let end = 'destroyed';
+      socket.on('connect', () => {
+        end = 'connected';
+        socket.destroy();
+      });
+      socket.on('error', () => (end = 'failed'));
+      if (index % 13 === 0) setTimeout(() => socket.destroy(), 15);
+      await new Promise((resolve) => socket.once('close', resolve));
+      ends.set(end, (ends.get(end) ?? 0) + 1);
+    };
+    const noConnections = () =>
+      !process.getActiveResourcesInfo().some((name) => /^TCP(SocketWrap|ConnectWrap)/.test(name));
+    await one(0);
+    await until(noConnections);
+    const before = descriptorCount();
+    for (let done = 0; done < RACES; done += 100) {
+      await Promise.all(Array.from({ length: Math.min(100, RACES - done) }, async (_, index) => one(done + index)));
+    }
+    await until(noConnections);
+    expect({ inUse: pool.stats().inUse, descriptors: descriptorCount() }).toEqual({ inUse: 0, descriptors: before });
+    for (const end of ['connected', 'failed', 'destroyed']) expect(ends.get(end)).toBeGreaterThan(RACES / 50);
+  }, 300_000);
+});
