@@ -155,7 +155,7 @@ function forCore<O extends object>(options: O | undefined): Omit<O, keyof Source
 function sourceIn(options: object | undefined): SourceOptions | undefined {
   const source = mergeSource(options ?? {}, {});
   const read = readSource(source);
-  if (isPlain(read)) return undefined;
+  if (isPlain(read) && read.overlap) return undefined;
   connectionFrom(read);
   return source;
 }
@@ -195,7 +195,8 @@ function open(base: SourceOptions | undefined, given: object, connect: (options:
 
 /** Core's name, and what core does not know of the source. */
 function nameOf(options: object | undefined, coreName: (options?: object) => string): string {
-  const { localAddress, socketOptions, ...rest } = mergeSource(options ?? {}, {});
+  // How the addresses are attempted makes no difference to a connection that is there.
+  const { localAddress, socketOptions, autoSelectFamilyOverlap: _, ...rest } = mergeSource(options ?? {}, {});
   const more = (Object.entries(rest) as [string, unknown][])
     .filter(([, value]) => !ABSENT.has(value))
     .map(([name, value]) => [name, typeof value === 'function' ? { is: identityOf(value) } : value]);

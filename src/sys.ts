@@ -8,7 +8,7 @@ import type { Endpoint, Native, SocketOwner } from './kernel/addon';
 import { nativeFor } from './kernel/load';
 import { unwrap } from './kernel/outcome';
 import { nativeWithNet } from './kernel/permission';
-import { int32 } from './source/options';
+import { int32 } from './source/socket_options';
 
 export type { Endpoint };
 

@@ -123,6 +123,24 @@ export function unsupported(feature: string, why: string, cause?: unknown): Conn
   );
 }
 
+/** An attempt as core's request of it has it. */
+export interface RequestedAttempt {
+  readonly address?: string;
+  readonly port?: number;
+  readonly localAddress?: string | undefined;
+  readonly localPort?: number | undefined;
+}
+
+/** The error that core would have made of an attempt that it no longer waits for. `status` is a negative errno. */
+export function connectError(status: number, request: RequestedAttempt): Error {
+  const { address = '', port = 0, localAddress, localPort } = request;
+  const code = errnoName(-status);
+  const error = new Error(`connect ${code} ${address}:${port}`);
+  Object.assign(error, { errno: status, code, syscall: 'connect', address, port });
+  if (localAddress && localPort) addLocalEnd(error, localAddress, localPort);
+  return error;
+}
+
 /** What is known of an attempt whose error core makes. */
 export interface FailedAttempt {
   readonly destination: { readonly address: string; readonly port: number };

@@ -1,11 +1,11 @@
 // The source options: checked once, at the call, and then resolved for each destination that is attempted.
 import { type Destination, type Family, type ParsedAddress, parseAddress } from '../values/address';
 import { badPort, invalidAddress, invalidType, invalidValue, outOfRange } from '../errors/argument_errors';
-import { types } from 'node:util';
 import type { SocketOption, TcpExtras } from '../kernel/addon';
 import type { SourcePool } from './pool';
 import { isForeignPool, isPool, type Pooled } from './pooled';
 import { type PortRangeFunction, readRange } from './range_option';
+import { readSocketOptions } from './socket_options';
 import type { StickySource } from './sticky';
 import type { PortRange } from '../values/port_range';
 
@@ -56,6 +56,11 @@ export interface SourceOptions {
    * (RFC 6191; both sides need TCP timestamps) instead of failing. TCP only. Default false.
    */
   reuseTimeWait?: boolean | undefined;
+  /**
+   * With several addresses to attempt, an attempt goes on when the next one begins, and the first to connect wins (RFC 8305); false: it
+   * is aborted, as `net.connect` does it. TCP only. Default true.
+   */
+  autoSelectFamilyOverlap?: boolean | undefined;
   /** Further socket options, set in this order before bind(2). */
   socketOptions?: readonly SocketOption[] | undefined;
 }
@@ -71,12 +76,22 @@ export interface Source {
   /** Gives the range once the source address is known. */
   readonly chooseRange?: PortRangeFunction | undefined;
   readonly reuseTimeWait: boolean;
+  /** Whether an attempt goes on when the next one begins. */
+  readonly overlap: boolean;
   /** Null when there is nothing in it. */
   readonly extras: TcpExtras | null;
 }
 
-const NOTHING_ELSE = { port: 0, range: undefined, chooseRange: undefined, reuseTimeWait: false, extras: null } as const;
+const NOTHING_ELSE = {
+  port: 0,
+  range: undefined,
+  chooseRange: undefined,
+  reuseTimeWait: false,
+  overlap: true,
+  extras: null,
+} as const;
 const PLAIN: Source = { address: undefined, ...NOTHING_ELSE };
+const PLAIN_IN_SEQUENCE: Source = { ...PLAIN, overlap: false };
 
 // Mostly it is the one source address of a program, again and again.
 let lastAlone = PLAIN;
@@ -93,6 +108,7 @@ export const SOURCE_OPTIONS = [
   'transparent',
   'fastOpen',
   'reuseTimeWait',
+  'autoSelectFamilyOverlap',
   'socketOptions',
 ] as const;
 
@@ -137,7 +153,7 @@ export function readSource(options: SourceOptions | undefined): Source {
   // `new net.Socket()` takes null and, from of old, a number.
   if (typeof options !== 'object' || (options as unknown) === null) return PLAIN;
   // Each of them is read once, for a getter may answer differently the next time.
-  const { localAddress, localPort, localPortRange, reuseTimeWait: takeOver } = options;
+  const { localAddress, localPort, localPortRange, reuseTimeWait: takeOver, autoSelectFamilyOverlap } = options;
   const extras = readExtras(options);
   const address = readAddress(localAddress, extras?.interface !== undefined);
   const port = readPort(localPort);
@@ -149,9 +165,10 @@ export function readSource(options: SourceOptions | undefined): Source {
     throw invalidValue('options.localPortRange', localPortRange, 'cannot be combined with localPort');
   }
   const reuseTimeWait = readBoolean('reuseTimeWait', given(options, 'reuseTimeWait', takeOver));
+  const overlap = readOverlap(given(options, 'autoSelectFamilyOverlap', autoSelectFamilyOverlap));
   const isAlone = port === 0 && anyPort && extras === null && !reuseTimeWait;
-  if (!isAlone) return { address, port, range, chooseRange, reuseTimeWait, extras };
-  if (address === undefined) return PLAIN;
+  if (isAlone && address === undefined) return overlap ? PLAIN : PLAIN_IN_SEQUENCE;
+  if (!isAlone || !overlap) return { address, port, range, chooseRange, reuseTimeWait, overlap, extras };
   if (address === lastAlone.address) return lastAlone;
   const source: Source = { address, ...NOTHING_ELSE };
   if (typeof localAddress === 'string') {
@@ -163,7 +180,7 @@ export function readSource(options: SourceOptions | undefined): Source {
 
 /** Whether nothing at all was asked of the source. */
 export function isPlain(source: Source): boolean {
-  return source === PLAIN;
+  return source === PLAIN || source === PLAIN_IN_SEQUENCE;
 }
 
 function readAddress(value: SourceOptions['localAddress'], hasInterface: boolean): Source['address'] {
@@ -219,7 +236,13 @@ function readPort(value: unknown): number {
   return value;
 }
 
-function readBoolean(name: 'freeBind' | 'transparent' | 'fastOpen' | 'reuseTimeWait', value: unknown): boolean {
+type BooleanName = 'freeBind' | 'transparent' | 'fastOpen' | 'reuseTimeWait' | 'autoSelectFamilyOverlap';
+
+function readOverlap(value: unknown): boolean {
+  return value === undefined || value === null || readBoolean('autoSelectFamilyOverlap', value);
+}
+
+function readBoolean(name: BooleanName, value: unknown): boolean {
   if (value === undefined || value === null) return false;
   if (typeof value !== 'boolean') throw invalidType(`options.${name}`, 'of type boolean', value);
   return value;
@@ -255,36 +278,4 @@ function readMark(value: unknown): number | undefined {
     throw outOfRange('options.mark', 'an integer >= 0 && <= 4294967295', value);
   }
   return value;
-}
-
-function readSocketOptions(value: unknown): SocketOption[] | undefined {
-  if (value === undefined || value === null) return undefined;
-  if (!Array.isArray(value)) throw invalidType('options.socketOptions', 'an instance of Array', value);
-  if (value.length === 0) return undefined;
-  return value.map((option: unknown, index) => readSocketOption(`options.socketOptions[${index}]`, option));
-}
-
-function readSocketOption(name: string, option: unknown): SocketOption {
-  if (typeof option !== 'object' || option === null) throw invalidType(name, 'of type object', option);
-  const { level, name: optname, value } = option as Partial<Record<keyof SocketOption, unknown>>;
-  if (types.isUint8Array(value)) {
-    return { level: int32(`${name}.level`, level), name: int32(`${name}.name`, optname), value: new Uint8Array(value) };
-  }
-  if (typeof value !== 'number') {
-    throw invalidType(`${name}.value`, 'of type number or an instance of Uint8Array', value);
-  }
-  return {
-    level: int32(`${name}.level`, level),
-    name: int32(`${name}.name`, optname),
-    value: int32(`${name}.value`, value),
-  };
-}
-
-/** A C `int`. An unsigned value up to 2^32 - 1 is taken by its bits. */
-export function int32(name: string, value: unknown): number {
-  if (typeof value !== 'number') throw invalidType(name, 'of type number', value);
-  if (!Number.isInteger(value) || value < -0x80000000 || value > 0xffffffff) {
-    throw outOfRange(name, 'an integer >= -2147483648 && <= 4294967295', value);
-  }
-  return value | 0;
 }

@@ -45,6 +45,10 @@ class Assigned implements Bystander {
     return true;
   }
 
+  isHeldBack(): boolean {
+    return false;
+  }
+
   onDestroy(error: Error | undefined): Error | undefined {
     let last = error;
     for (const connection of this.#connections.values()) last = connection.onDestroy(last);
@@ -56,7 +60,8 @@ class Assigned implements Bystander {
     if (!isUntouched(handleOf(socket), family) || netDenial(this.#native) !== undefined) return undefined;
     const source = this.#choose({ address, port, family });
     if (source === undefined) return undefined;
-    const connection = this.#connections.get(source) ?? new Connection(source, this.#native);
+    // Its attempts come one after the other, as core's do.
+    const connection = this.#connections.get(source) ?? new Connection({ ...source, overlap: false }, this.#native);
     this.#connections.set(source, connection);
     return connection;
   }

@@ -6,9 +6,10 @@ import { addLocalEnd, complete } from '../errors/connectx_error';
 import type { Failure } from '../connect/failure';
 import type { Native } from '../kernel/addon';
 import type { Technique } from './port_plan';
+import { Racer } from './racer';
 import type { Source } from '../source/options';
 
-export class Attempt {
+export class Attempt extends Racer {
   /** The source address that was bound, null where the kernel was to choose. */
   localAddress: string | null = null;
   localPort = 0;
@@ -30,6 +31,7 @@ export class Attempt {
     readonly port: number,
     readonly family: Family,
   ) {
+    super();
     const handle = owner._handle as TcpHandle;
     this.handle = handle;
     this.coreConnect = family === 6 ? handle.connect6 : handle.connect;

@@ -14,6 +14,8 @@ export interface Bystander {
     family: unknown,
     error: unknown,
   ): boolean;
+  /** Whether core gives up with this error although there is something to wait for. */
+  isHeldBack(error: Error | undefined): boolean;
   /** The error that the socket is destroyed with while it connects. */
   onDestroy(error: Error | undefined): Error | undefined;
 }
@@ -38,14 +40,18 @@ export function standBeside(socket: net.Socket, connection: Bystander): () => vo
   } satisfies Emit);
   const restoreDestroy = putOver(socket, 'destroy', function (error): net.Socket {
     if (!isThere) return destroy.call(this, error);
+    if (connection.isHeldBack(error)) return socket;
     leave();
     return destroy.call(this, connection.onDestroy(error));
   } satisfies Destroy);
   return leave;
 }
 
-// Where somebody else puts another one over it, it stays below, and lets everything pass.
-function putOver(socket: net.Socket, name: 'emit' | 'destroy', value: Emit | Destroy): () => void {
+/**
+ * Where somebody else puts another one over it, it stays below, and has to let everything pass once it was taken away by the function
+ * that this returns.
+ */
+export function putOver(socket: net.Socket, name: 'emit' | 'destroy' | 'connect', value: unknown): () => void {
   const own = Object.getOwnPropertyDescriptor(socket, name);
   Object.defineProperty(socket, name, { value, configurable: true, writable: true });
   return () => {

@@ -13,6 +13,7 @@ import type { Native } from '../kernel/addon';
 import { nativeOrFallback } from '../kernel/load';
 import { TcpFeature } from '../kernel/constants';
 import { carries, requireWay, runtime, titleOf } from '../kernel/runtime';
+import { Race } from './race';
 import { isPlain, type Source } from '../source/options';
 import { type ConnectTrace, finished, type TracedAttempt, type TracedTechnique } from '../connect/trace';
 
@@ -27,6 +28,8 @@ export class Connection {
   earlier: readonly AnyAttempt[] = NONE;
   /** Where somebody listens. */
   trace: ConnectTrace | undefined = undefined;
+  /** Where an attempt was overtaken by the next one. */
+  private race: Race | undefined = undefined;
   private wasAnnounced = false;
 
   constructor(
@@ -47,7 +50,11 @@ export class Connection {
       this.begin(socket, address as string, port as number, family as Family);
     } else if (event === 'connectionAttemptFailed') {
       this.completeError(error);
+      this.race?.coreFailed(error);
+    } else if (event === 'connectionAttemptTimeout') {
+      this.overtake(socket, address, port);
     } else if (event === 'connect') {
+      this.race?.end();
       if (this.trace !== undefined) this.traceConnected(this.trace, socket);
       if (!this.wasAnnounced) {
         socket.destroy(hookIsGone());
@@ -59,6 +66,7 @@ export class Connection {
 
   /** The error that the socket is destroyed with while it connects. */
   onDestroy(error: Error | undefined): Error | undefined {
+    this.race?.finish(error);
     const final = error && this.finalError(error);
     const { trace } = this;
     if (trace === undefined) return final;
@@ -66,6 +74,11 @@ export class Connection {
     trace.error = final;
     finished(trace);
     return final;
+  }
+
+  /** Whether core gives up with this error, and attempts that it knows nothing of go on. */
+  isHeldBack(error: Error | undefined): boolean {
+    return error !== undefined && this.race?.holdBack(error) === true;
   }
 
   /** Core announces that it will connect to this address. */
@@ -79,11 +92,25 @@ export class Connection {
     if (this.attempt !== undefined) this.earlier = this.attempts();
     if (native === undefined) {
       this.attempt = new FallbackAttempt(source, owner, { address, port, family });
+      this.race?.began(this.attempt);
       this.attempt.begin();
     } else {
       this.attempt = new Attempt(native, source, owner, address, port, family);
+      this.race?.began(this.attempt);
       begin(this.attempt);
     }
+  }
+
+  // Core is about to close the handle of this attempt, and to begin the next one.
+  private overtake(socket: net.Socket, address: unknown, port: unknown): void {
+    const { attempt, native, source } = this;
+    if (!source.overlap || attempt?.isOf(handleOf(socket)) !== true) return;
+    // Without the addon two attempts cannot have the same port, other than on Linux.
+    if (native === undefined && source.port !== 0) return;
+    const { destination } = attempt;
+    if (destination.address !== address || destination.port !== port) return;
+    this.race ??= new Race(socket);
+    this.race.overtake(attempt);
   }
 
   private attempts(): readonly AnyAttempt[] {
@@ -162,12 +189,13 @@ export function hookIsGone(): ConnectxError {
 }
 
 // Each by its name: V8 keeps where it found a property that the code names, and not one that a loop variable names.
-function missingMethod({ open, bind, bind6, connect, connect6 }: Partial<TcpHandle>): string | undefined {
+function missingMethod({ open, bind, bind6, connect, connect6, close }: Partial<TcpHandle>): string | undefined {
   if (typeof open !== 'function') return 'open';
   if (typeof bind !== 'function') return 'bind';
   if (typeof bind6 !== 'function') return 'bind6';
   if (typeof connect !== 'function') return 'connect';
-  return typeof connect6 === 'function' ? undefined : 'connect6';
+  if (typeof connect6 !== 'function') return 'connect6';
+  return typeof close === 'function' ? undefined : 'close';
 }
 
 /** Fails loudly where a Node release no longer has what an attempt relies on. */

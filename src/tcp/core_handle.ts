@@ -14,6 +14,12 @@ export interface TcpHandle {
   close(callback?: () => void): void;
   /** Closes, with RST. */
   reset?(callback?: () => void): number;
+  /** Whether it keeps the event loop alive. That of a TLS socket does not tell. */
+  hasRef?(): boolean;
+  ref?(): void;
+  unref?(): void;
+  /** What is read goes there (`onread`). */
+  useUserBuffer?(buffer: Uint8Array): void;
 }
 
 /** A net.Socket: the handle of the current attempt. */
@@ -28,9 +34,14 @@ export interface ConnectRequest {
   oncomplete?:
     | ((status: number, handle: TcpHandle, request: ConnectRequest, readable: boolean, writable: boolean) => void)
     | undefined;
+  readonly address?: string;
+  readonly port?: number;
   localAddress?: string | undefined;
   localPort?: number | undefined;
 }
+
+/** Core's answer to a connect that has ended. */
+export type Oncomplete = NonNullable<ConnectRequest['oncomplete']>;
 
 /** `connect` or `connect6` of a handle. */
 export type HandleConnect = TcpHandle['connect'];

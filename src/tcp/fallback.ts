@@ -7,6 +7,7 @@ import { attemptError, complete } from '../errors/connectx_error';
 import type { Failure } from '../connect/failure';
 import { explain, type Explanation, familyMismatch, wildcardOf } from '../connect/explain';
 import { holdUntilClosed } from './lease';
+import { Racer } from './racer';
 import type { Source } from '../source/options';
 import { askFunction } from '../source/resolve';
 import { type Candidate, nextCandidate, type Sources, sourcesFor } from '../connect/candidates';
@@ -14,7 +15,7 @@ import { refuseOnFallback } from '../connect/without_addon';
 
 const { errno } = constants;
 
-export class FallbackAttempt {
+export class FallbackAttempt extends Racer {
   readonly technique = { kind: 'core' } as const;
   localAddress: string | null = null;
   localPort: number;
@@ -28,6 +29,7 @@ export class FallbackAttempt {
     readonly owner: HandleOwner,
     readonly destination: Destination,
   ) {
+    super();
     this.handle = owner._handle as TcpHandle;
     this.localPort = source.port;
   }
@@ -39,6 +41,8 @@ export class FallbackAttempt {
     const core = handle[name];
     handle[name] = (request: ConnectRequest, address: string, port: number) => {
       handle[name] = core;
+      this.request = request;
+      this.oncomplete = request.oncomplete;
       const status = this.#bindOne();
       return status === 0 ? core.call(handle, request, address, port) : status;
     };

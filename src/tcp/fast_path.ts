@@ -38,6 +38,8 @@ export function begin(attempt: Attempt): void {
 // Not a closure of each attempt: it would take as much memory as the attempt.
 function connectAttempted(this: Shadowed, request: ConnectRequest): number {
   const attempt = this[kAttempt] as Attempt;
+  attempt.request = request;
+  attempt.oncomplete = request.oncomplete;
   // Back to core's own, so that the handle does not keep the attempt alive.
   this[kAttempt] = undefined;
   if (attempt.family === 6) this.connect6 = attempt.coreConnect;

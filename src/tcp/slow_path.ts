@@ -35,10 +35,7 @@ type IsWanted = (technique: Technique) => boolean;
 const IPPROTO_TCP = 6;
 const SOURCE_THREW = { reason: undefined, advice: 'localAddress() threw' };
 
-/**
- * 0 where the connect is under way, or will be; a negative errno where it has failed by now. `plan`: the techniques of which the first
- * one has found no port.
- */
+/** 0 where the connect is under way, or will be; else a negative errno. `plan`: the techniques of which the first has found no port. */
 export function connectSlowly(attempt: Attempt, request: ConnectRequest, plan?: readonly Technique[]): number {
   const { oncomplete } = request;
   const work =
@@ -46,10 +43,12 @@ export function connectSlowly(attempt: Attempt, request: ConnectRequest, plan?: 
   const first = work.next();
   if (first.done === true) return first.value;
   goOnInTurns(work, first.value, {
-    // Core takes `oncomplete` away when the attempt has timed out; it forgets the handle when the socket is destroyed.
+    // Whoever ends the attempt takes `oncomplete` away; core forgets the handle when the socket is destroyed.
     goesOn: () => request.oncomplete !== undefined && isAlive(attempt),
     done: (status) => {
-      if (status !== 0 && isAlive(attempt)) oncomplete?.call(request, status, attempt.handle, request, true, true);
+      if (status === 0 || !isAlive(attempt)) return;
+      if (attempt.overtaken) attempt.overtaken(status, true, true);
+      else oncomplete?.call(request, status, attempt.handle, request, true, true);
     },
     failed: (error) => {
       throw error;
@@ -58,9 +57,9 @@ export function connectSlowly(attempt: Attempt, request: ConnectRequest, plan?: 
   return 0;
 }
 
-// Whether the handle is still the socket's: to open a descriptor on one that is closing ends the process.
-function isAlive({ owner, handle }: Attempt): boolean {
-  return owner._handle === handle;
+// Whether the handle is still the socket's, or in the race for it: to open a descriptor on one that is closing ends the process.
+function isAlive({ owner, handle, overtaken }: Attempt): boolean {
+  return overtaken === undefined ? owner._handle === handle : overtaken !== null;
 }
 
 // Free ports come first, of whatever source of a pool: to take a connection in TIME-WAIT over is for when there are none.
@@ -135,9 +134,9 @@ function mismatch(attempt: Attempt): number {
   return fail(attempt, errno.EAFNOSUPPORT, 'connect', familyMismatch(attempt.address, attempt.source));
 }
 
-// A function of the user's has destroyed the socket. Core must not go on to the next address of it, which `_aborted` tells it.
+// A function of the user's has destroyed the socket: `_aborted` keeps core from going on. For an overtaken attempt core does not.
 function abandoned(attempt: Attempt): number {
-  attempt.owner._aborted = true;
+  if (attempt.overtaken === undefined) attempt.owner._aborted = true;
   return -errno.ECANCELED;
 }
 

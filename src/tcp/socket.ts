@@ -130,6 +130,7 @@ export class Socket extends BaseSocket {
   override destroy(error?: Error): this {
     const connection = this[kConnection];
     if (connection === undefined) return super.destroy(error);
+    if (connection.isHeldBack(error)) return this;
     this[kConnection] = undefined;
     return super.destroy(connection.onDestroy(error));
   }

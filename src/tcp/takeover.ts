@@ -71,7 +71,7 @@ function putOff(socket: net.Socket, native: Native, handle: Handle, broken: Brok
 // What connectx refuses (a multicast address, a port that is none) was core's to refuse or to accept before.
 function connectionFor(native: Native, localAddress: string, localPort: number | undefined): Connection | undefined {
   try {
-    return new Connection(readSource({ localAddress, localPort }), native);
+    return new Connection(readSource({ localAddress, localPort, autoSelectFamilyOverlap: false }), native);
   } catch {
     return undefined;
   }

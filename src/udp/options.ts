@@ -20,7 +20,7 @@ const IPV6_V6ONLY = 26;
 /** Options of `dgram.createSocket` that are passed on as they are. */
 export type DgramOptions = Omit<dgram.SocketOptions, 'type' | 'reuseAddr' | 'reusePort'>;
 
-const TCP_ONLY = ['fastOpen', 'reuseTimeWait'] as const;
+const TCP_ONLY = ['fastOpen', 'reuseTimeWait', 'autoSelectFamilyOverlap'] as const;
 
 /** Options of {@link connectUdp}: the remote end, the source options, and those of `dgram.createSocket` that apply. */
 export interface UdpConnectOptions extends Omit<SourceOptions, (typeof TCP_ONLY)[number]>, DgramOptions {

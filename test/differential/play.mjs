@@ -34,6 +34,8 @@ export async function play(script, which, ports) {
   const options = {
     ...script.options,
     ...source,
+    // What RFC 8305 changes is in test/kernel/race.test.ts.
+    ...(which !== 'core' && { autoSelectFamilyOverlap: false }),
     host: script.isNamed ? 'some.example' : ADDRESSES[script.addresses[0]],
     port: script.port === 'closed' ? ports.closed : ports[script.server],
     ...(script.signal && { signal: controller.signal }),

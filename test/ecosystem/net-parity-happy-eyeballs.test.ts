@@ -106,13 +106,14 @@ describeIsolated('Happy Eyeballs', () => {
   );
 
   parity(
-    'the first is dead, and the last refuses',
+    'the first is dead, and the last refuses: autoSelectFamilyOverlap: false',
     {
       reaches: 'connectionAttemptTimeout connectionAttemptFailed error close',
       sources: both('127.0.0.1', '2001:db8:1::1'),
     },
     (side) => {
-      side.to({ host: 'some.example', port: CLOSED, lookup: names(DEAD6, '127.0.0.1'), ...SOON }).on('error', quiet);
+      const options = { host: 'some.example', port: CLOSED, lookup: names(DEAD6, '127.0.0.1'), ...SOON };
+      side.to({ ...options, autoSelectFamilyOverlap: false }).on('error', quiet);
     },
   );
 

@@ -11,6 +11,10 @@
       "sources": ["netns.cc"]
     },
     {
+      "target_name": "tun",
+      "sources": ["tun.cc"]
+    },
+    {
       "target_name": "bpf",
       "sources": ["bpf.cc"]
     },

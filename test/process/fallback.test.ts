@@ -1,43 +1,16 @@
 // Off Linux there is no addon: the same tests over both, where both must do the same, and what is refused without it.
 import { execFile } from 'node:child_process';
-import { createRequire } from 'node:module';
 import * as net from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import type * as connectx from 'connectx';
-import type * as connectxSys from 'connectx/sys';
 import { describe, expect, test } from 'vitest';
+import { DISABLE, load } from '../helpers/fallback.js';
 import { families, PORTS, SERVER, smallNetwork } from '../helpers/families.js';
 import { describeIsolated, useNetwork } from '../helpers/netns.js';
 import { rawBind } from '../helpers/raw.js';
 import { assertEcho, closed, connected, echoServer, errorOf, failure, track } from '../helpers/sockets.js';
-
-type Package = typeof connectx & { sys: typeof connectxSys };
-
-const DISABLE = 'CONNECTX_DISABLE_NATIVE';
-
-/** The package, loaded anew, as it is with this in the environment. */
-function load(disable: string | undefined): Package {
-  const require = createRequire(import.meta.url);
-  const entries = [require.resolve('connectx'), require.resolve('connectx/sys')] as const;
-  const folder = join(entries[0], '..');
-  const before = process.env[DISABLE];
-  const forget = () => {
-    for (const path of Object.keys(require.cache))
-      if (path.startsWith(folder)) Reflect.deleteProperty(require.cache, path);
-  };
-  forget();
-  try {
-    if (disable === undefined) Reflect.deleteProperty(process.env, DISABLE);
-    else process.env[DISABLE] = disable;
-    return { ...(require(entries[0]) as typeof connectx), sys: require(entries[1]) as typeof connectxSys };
-  } finally {
-    forget();
-    if (before === undefined) Reflect.deleteProperty(process.env, DISABLE);
-    else process.env[DISABLE] = before;
-  }
-}
 
 const native = load(undefined);
 const fallback = load('1');

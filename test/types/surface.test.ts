@@ -83,6 +83,7 @@ describe('connectx', () => {
         transparent: boolean;
         fastOpen: boolean;
         reuseTimeWait: boolean;
+        autoSelectFamilyOverlap: boolean;
         socketOptions: readonly connectx.SocketOption[];
       }>
     >();
@@ -120,7 +121,9 @@ describe('connectx', () => {
       type?: dgram.SocketType | undefined;
       exclusive?: boolean | undefined;
     }>();
-    expectTypeOf<Options>().toExtend<Omit<connectx.SourceOptions, 'fastOpen' | 'reuseTimeWait'>>();
+    expectTypeOf<Options>().toExtend<
+      Omit<connectx.SourceOptions, 'fastOpen' | 'reuseTimeWait' | 'autoSelectFamilyOverlap'>
+    >();
     expectTypeOf<Options>().toExtend<Pick<dgram.SocketOptions, 'lookup' | 'signal' | 'recvBufferSize' | 'ipv6Only'>>();
     expectTypeOf<Extract<keyof Options, 'fastOpen' | 'reuseTimeWait' | 'reuseAddr' | 'reusePort'>>().toBeNever();
     // @ts-expect-error a host is needed

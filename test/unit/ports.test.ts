@@ -38,7 +38,7 @@ interface SourceCase {
 }
 
 function source({ port = 0, range, reuseTimeWait = false }: SourceCase): Source {
-  return { address: undefined, port, range, reuseTimeWait, extras: null };
+  return { address: undefined, port, range, reuseTimeWait, overlap: true, extras: null };
 }
 
 /** The plan with its searches carried out, so that it can be compared. */

@@ -185,7 +185,7 @@ const cases: Record<string, Case[]> = {
     })),
   ],
   ...Object.fromEntries(
-    (['freeBind', 'transparent', 'fastOpen', 'reuseTimeWait'] as const).map((name) => [
+    (['freeBind', 'transparent', 'fastOpen', 'reuseTimeWait', 'autoSelectFamilyOverlap'] as const).map((name) => [
       name,
       [0, 1, 'true', {}, []].map((value) => ({
         options: { [name]: value },
@@ -311,6 +311,8 @@ describe('good values', () => {
     { socketOptions: [] },
     { reuseTimeWait: false },
     { reuseTimeWait: null },
+    { autoSelectFamilyOverlap: true },
+    { autoSelectFamilyOverlap: null },
   ])('nothing is asked of the source with %o', (options) => {
     expect(isPlain(readSource(wrongly(options)))).toBe(true);
     expect(readSource(wrongly(options))).toEqual(plain);
@@ -562,6 +564,7 @@ describe('prototype pollution', () => {
     transparent: true,
     fastOpen: true,
     reuseTimeWait: true,
+    autoSelectFamilyOverlap: false,
     socketOptions: [{ level: 1, name: 2, value: 3 }],
   };
 
@@ -583,6 +586,7 @@ describe('prototype pollution', () => {
   test.each(Object.entries(gadgets))('%s of Object.prototype is nobody’s option', (name, value) => {
     const [alone, merged] = polluted(name, value, () => [readSource({}), readSource(mergeSource({}, {}))]);
     expect([isPlain(alone), isPlain(merged)]).toEqual([true, true]);
+    expect([alone, merged]).toEqual([readSource(undefined), readSource(undefined)]);
   });
 
   test.each(Object.entries(gadgets))(

@@ -223,7 +223,7 @@ class Kernel {
     const request: UdpRequest = {
       destination: { address: host, port: 53, family: host.includes(':') ? 6 : 4 },
       localAddress: source,
-      source: { address: undefined, port, range, reuseTimeWait: false, extras },
+      source: { address: undefined, port, range, reuseTimeWait: false, overlap: true, extras },
       exclusive,
     };
     return attemptOf(this.native, this.cache, request, target);
