@@ -18,10 +18,10 @@ interface Filled {
   capacity: number;
 }
 
-/** Something that takes a message and gives one. */
+/** Something that says when it is ready, takes a message, and gives one. */
 interface Party {
-  begin(): void;
-  readonly filled: Promise<Filled>;
+  readonly ready: Promise<unknown>;
+  fill(): Promise<Filled>;
 }
 
 const kinds: Record<string, (argument: object) => Party> = {
@@ -29,14 +29,23 @@ const kinds: Record<string, (argument: object) => Party> = {
     cluster.setupPrimary({ exec: fixture('pool-worker.mjs'), execArgv: [], args: [] });
     const worker = cluster.fork({ POOL_WORKER: JSON.stringify(argument) });
     track({ close: () => void worker.process.kill('SIGKILL') });
-    return { begin: () => void worker.send('begin'), filled: once(worker, 'message').then(([told]) => told as Filled) };
+    return {
+      ready: once(worker, 'message'),
+      fill: async () => {
+        worker.send('begin');
+        return (await once(worker, 'message'))[0] as Filled;
+      },
+    };
   },
   threads: (argument) => {
     const worker = new Worker(fixture('pool-worker.mjs'), { workerData: argument });
     track({ close: () => void worker.terminate() });
     return {
-      begin: () => worker.postMessage('begin'),
-      filled: once(worker, 'message').then(([told]) => told as Filled),
+      ready: once(worker, 'message'),
+      fill: async () => {
+        worker.postMessage('begin');
+        return (await once(worker, 'message'))[0] as Filled;
+      },
     };
   },
 };
@@ -52,8 +61,8 @@ describeIsolated(`${WORKERS} pools of one source with ${PORTS} ports`, () => {
         const parties = Array.from({ length: WORKERS }, (_, index) =>
           start({ source, host: remote, port: SERVER, ...(slices && { slice: { index, of: WORKERS } }) }),
         );
-        for (const party of parties) party.begin();
-        return Promise.all(parties.map(async ({ filled }) => filled));
+        await Promise.all(parties.map(async ({ ready }) => ready));
+        return Promise.all(parties.map(async (party) => party.fill()));
       }
 
       test('the kernel’s word: every port is somebody’s, and none is two’s', async () => {

@@ -41,6 +41,9 @@ const ip = (lines, family = 4) => {
 };
 const sysctl = (name, value) => writeFileSync(`/proc/sys/net/${name.replaceAll('.', '/')}`, String(value));
 
+const started = [];
+process.on('exit', () => started.forEach((child) => child.kill('SIGKILL')));
+
 /** A program in a network namespace of its own, which answers each message with one. */
 class Member {
   #child;
@@ -48,7 +51,7 @@ class Member {
   constructor(file, ...args) {
     const command = ['-n', process.execPath, join(here, file), ...args.map(String)];
     this.#child = spawn('unshare', command, { stdio: ['ignore', 'inherit', 'inherit', 'ipc'] });
-    process.on('exit', () => this.#child.kill('SIGKILL'));
+    started.push(this.#child);
   }
 
   get pid() {
