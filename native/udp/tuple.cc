@@ -231,7 +231,9 @@ Result UdpOwners(NamespaceSockets* sockets, const UdpPlan& plan, const SourcePor
     // Established elsewhere is as good as not connected.
     states[place] = answer.IsConnectedTo(query.remote) ? kEstablished : kClosed;
   };
-  if (sockets->device_costs.PrefersTable(sockets->interfaces.size() * ports.count)) {
+  // Without a device each port is asked for in any case.
+  const size_t spared = (sockets->interfaces.size() - 1) * ports.count;
+  if (sockets->device_costs.PrefersTable(spared)) {
     const Result noted = NoteDevices(sockets, query, ports.ports, ports.count, states);
     // Of several ports it is a hint.
     if (noted.ok() && (noted.value == 1 || ports.count > 1)) sockets->interfaces.assign(1, 0);

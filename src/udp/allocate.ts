@@ -111,7 +111,7 @@ function* offered(attempt: UdpAttempt, ports: DestinationPorts): Work<Lease | un
     // After a miss questions come first: they are cheaper than a socket that is bound in vain, and several of them than one by one.
     while (!ports.hasFound() && ports.unknownCount > 0) {
       if (mayLook && asked >= WORTH_A_LOOK) {
-        mayLook = yield* look(attempt, ports);
+        mayLook = (yield* look(attempt, ports)) === 'known';
         if (mayLook) break;
       }
       asked += yield* askSome(attempt, ports);
@@ -147,8 +147,9 @@ function noLongerTaken(began: number) {
       const pause = looks.pause(now());
       // Who cannot wait does not rest.
       if (pause > 0 && (yield* ask({ now: () => false, later: () => looks.rest(pause) }))) continue;
-      if (yield* look(attempt, ports)) break;
-      yield* askAll(attempt, ports);
+      const looked = yield* look(attempt, ports);
+      if (looked === 'known') break;
+      if (looked !== 'later') yield* askAll(attempt, ports);
     }
     return yield* offered(attempt, ports);
   };

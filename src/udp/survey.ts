@@ -25,30 +25,35 @@ const WORTH_TWO_THREADS = 2048;
 /** A question takes as long as a look takes for so many sockets that are others', or for five that are listed. */
 const SOCKETS_A_QUESTION = 16;
 
-// Reads the kernel's table, unless questions take less time or say more. True: what others have is known by it.
-export function* look(attempt: UdpAttempt, ports: DestinationPorts): Work<boolean> {
+/** `known`: what others have is known by it. `no`: questions take less time, or say more. `later`: looks have had their share for now. */
+export type Looked = 'known' | 'no' | 'later';
+
+/** Reads the kernel's table. */
+export function* look(attempt: UdpAttempt, ports: DestinationPorts): Work<Looked> {
   const count = ports.takenCount + ports.unknownCount;
-  if (count <= WORTH_A_LOOK || !attempt.cache.shared || !isListedAsAnswered(attempt)) return false;
+  if (count <= WORTH_A_LOOK || !attempt.cache.shared || !isListedAsAnswered(attempt)) return 'no';
   const { native } = attempt;
   const { looks } = ports;
-  return yield* ask({
+  return yield* ask<Looked>({
     later: async () => {
-      if (looks.pause(now()) > 0 || looks.isStuck(now())) return false;
+      const began = now();
+      if (looks.isStuck(began)) return 'no';
+      if (looks.pause(began) > 0) return 'later';
       const read = async () => resolve(attempt, ports, count);
-      const whole = looks.join(read, now(), () => native.listingCost());
-      return (await within(STUCK_MS, whole)) ?? false;
+      const whole = looks.join(read, began, () => native.listingCost());
+      return (await within(STUCK_MS, whole)) === true ? 'known' : 'no';
     },
     now: () => {
       // Where the sockets are not counted, there may be any number of them.
       const sockets = udpSocketCount(native) ?? Infinity;
-      if (sockets > SOCKETS_A_QUESTION * count) return false;
+      if (sockets > SOCKETS_A_QUESTION * count) return 'no';
       const { released } = ports;
       const [began, before] = [now(), native.listingCost()];
       const listed = native.portsInStateNow(...questionOf(attempt, ALL_PORTS));
-      if (typeof listed === 'number') return false;
+      if (typeof listed === 'number') return 'no';
       ports.resolve([listed], released);
       looks.read(true, began, native.listingCost() - before);
-      return true;
+      return 'known';
     },
   });
 }

@@ -79,7 +79,7 @@ describe('who rests', () => {
     const looks = new Looks();
     const woken: number[] = [];
     const resting = [1, 2, 3].map(async (n) => {
-      await looks.rest(40);
+      await looks.rest(2000);
       woken.push(n);
     });
     looks.wakeOne();
@@ -88,7 +88,9 @@ describe('who rests', () => {
     looks.wakeOne();
     await settle();
     expect(woken).toEqual([1, 2]);
+    looks.wakeOne();
     await Promise.all(resting);
+    expect(woken).toEqual([1, 2, 3]);
     looks.wakeOne();
   });
 });
