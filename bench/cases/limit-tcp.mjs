@@ -1,4 +1,5 @@
 // TCP at the limit: what a refusal costs, and a search among ports that are nearly all taken.
+import { ends } from '../lib/ends.mjs';
 import { limitTasks } from '../lib/limit.mjs';
 import { interleave, withParties } from '../lib/party.mjs';
 import { number } from '../lib/report.mjs';
@@ -123,7 +124,94 @@ const pool = (options) =>
     (party) => party.call('fill', 8 * portsIn(POOL_RANGE)),
   );
 
-const PARTS = [steady, pool];
+const SEARCHED = [5001, 10_000];
+
+const search = (options) =>
+  bursts(
+    options,
+    {
+      what: `${portsIn(SEARCHED)} ports outside of the ephemeral range, all somebody else's: 100 connects in one turn`,
+      peer: 'connectx, localPortRange',
+      calls: 100,
+      wait: 50,
+      range: [40_000, 40_009],
+      ports: SEARCHED,
+      targets: ({ peer, longest, total }) => [
+        { what: `${peer}: loop held by 100 searches, ms`, value: longest.median, most: 10 },
+        { what: `${peer}: 100 searches, ms`, value: total.median, most: 500 },
+      ],
+    },
+    (party) => party.call('lock', { ...lockOf(SEARCHED), checkout: party.setting.checkout }),
+  );
+
+const lockOf = ([low, high]) => ({ address: ends[4].source, low, high });
+
+/** 10,000 ports outside of the ephemeral range, of which 9,000 in a row are somebody else's. */
+async function hole({ contestants, atMost }) {
+  const ports = [10_000, 19_999];
+  const settings = contestants(['connectx, localPortRange']).map((one) => {
+    return { ...one, family: 4, tasks: 'limit-tcp', range: [40_000, 40_009], ports };
+  });
+  return withParties(settings, async (parties) => {
+    for (const party of parties) {
+      await party.call('lock', { ...lockOf([10_000, 18_999]), checkout: party.setting.checkout });
+    }
+    const plan = { warmup: 1, rounds: atMost({ quick: 5, full: 20 }) };
+    const taken = await interleave(parties, plan, (party) => party.call('single', 20));
+    const rows = parties.map(({ setting }, index) => ({
+      peer: setting.label,
+      took: percentiles(taken[index].flat().map((one) => one.ms)),
+      longest: percentiles(taken[index].flat().map((one) => one.longest)),
+    }));
+    const [{ peer, took, longest }] = rows;
+    return {
+      section: {
+        setting: `${portsIn(ports)} ports outside of the ephemeral range, 9,000 in a row somebody else's: one connect`,
+        columns: ['', 'connected after, ms: p50', 'p99', 'loop held, ms: p50', 'p99'],
+        rows: rows.map((row) => [row.peer, ...[row.took, row.longest].flatMap((one) => [ms(one.median), ms(one.p99)])]),
+        data: { ports, rows },
+      },
+      targets: [
+        { what: `${peer}: a connect, ms`, value: took.median, most: 1 },
+        { what: `${peer}: it holds the loop, ms`, value: longest.median, most: 5 },
+      ],
+    };
+  });
+}
+
+/** 100 ports, and one connection after the other, each ended by the client. */
+async function takeOver({ contestants, atMost }) {
+  // The control has a free port for each.
+  const settings = contestants(['connectx, reuseTimeWait', 'connectx, localAddress']).map((one) => {
+    const range = one.peer === 'connectx, reuseTimeWait' ? [40_000, 40_099] : [5000, 64_999];
+    return { ...one, family: 4, tasks: 'limit-tcp', range };
+  });
+  return withParties(settings, async (parties) => {
+    const plan = { warmup: 1, rounds: atMost({ quick: 3, full: 10 }) };
+    const taken = await interleave(parties, plan, (party) => party.call('ended', 2000));
+    const rows = parties.map(({ setting }, index) => ({
+      peer: setting.label,
+      rate: percentiles(taken[index].map((one) => one.rate)),
+      refused: taken[index].reduce((sum, one) => sum + one.refused, 0),
+    }));
+    const [{ peer, rate, refused }, { rate: control }] = rows;
+    return {
+      section: {
+        setting: 'reuseTimeWait: 100 ports, each connection ended by the client, 16 at a time',
+        columns: ['', 'a second', 'refused'],
+        rows: rows.map((row) => [row.peer, number(row.rate.median, 0), number(row.refused, 0)]),
+        data: { rows },
+      },
+      targets: [
+        { what: `${peer}: connections a second`, value: rate.median, least: 20_000 },
+        { what: `${peer}: its rate, against that with free ports`, value: rate.median / control.median, least: 0.5 },
+        { what: `${peer}: refused`, value: refused, most: 0 },
+      ],
+    };
+  });
+}
+
+const PARTS = [steady, pool, search, hole, takeOver];
 
 export async function run(options) {
   const sections = [];

@@ -1,4 +1,6 @@
 // What a process at the limit does, in the party's process: refused at a steady rate, or by the hundred in one turn. TCP and UDP.
+import { createRequire } from 'node:module';
+import { join } from 'node:path';
 import { hold, longestTurn } from './transports.mjs';
 
 const nextTurn = () => new Promise((resolve) => setImmediate(resolve));
@@ -34,6 +36,49 @@ export function limitTasks(transport) {
   };
   return {
     fill: ({ connect }, ports) => hold(transport, connect, held, ports),
+    /** Ports that nobody else may bind: somebody else's, as far as a search is concerned. */
+    lock(_, { checkout, address, low, high }) {
+      const sys = createRequire(join(checkout, 'package.json'))('./dist/sys.js');
+      for (let port = low; port <= high; port++) {
+        sys.bind(sys.socket(sys.constants.AF_INET, sys.constants.SOCK_STREAM), { address, port });
+      }
+    },
+    /** One call after the other, each closed again: how long it takes and holds the event loop, in ms. */
+    async single({ connect }, calls) {
+      const rows = [];
+      for (let n = 0; n < calls; n++) {
+        const { value, longest } = await longestTurn(() => transport.attempt(connect));
+        rows.push({ ms: value.times.settled / 1000, longest });
+        if (value.socket !== undefined) await transport.end(value.socket);
+        await nextTurn();
+      }
+      return rows;
+    },
+    /** One connection after the other, ended by this side: how many a second. */
+    async ended({ connect, server }, count) {
+      let codes = 0;
+      const start = performance.now();
+      const batch = Math.min(count, 16);
+      let left = count;
+      const one = async () => {
+        while (left > 0) {
+          left--;
+          const { socket } = await transport.attempt(connect);
+          if (socket === undefined) codes++;
+          else {
+            const closed = new Promise((resolve) => socket.once('close', resolve));
+            socket.resume();
+            socket.end();
+            await closed;
+          }
+        }
+      };
+      const drained = server.drain(count);
+      await Promise.all(Array.from({ length: batch }, one));
+      const rate = (count / (performance.now() - start)) * 1000;
+      if (codes === 0) await drained;
+      return { rate, refused: codes };
+    },
     /** Refused at a steady rate; what the timers and the loop alone take is measured in between, and left out. */
     async steady({ connect }, { perSecond, ms }) {
       await paced(() => transport.attempt(connect), { perSecond, ms: ms / 4 });
