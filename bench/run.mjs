@@ -11,13 +11,17 @@ import { publish } from './lib/publish.mjs';
 import { isMet, table, verdict } from './lib/report.mjs';
 
 const here = dirname(fileURLToPath(import.meta.url));
-/** Only when they are asked for. */
-const LONG = new Set(['steady']);
 const cases = readdirSync(join(here, 'cases')).map((file) => file.replace(/\.mjs$/, ''));
+/** A name for several cases: those that begin with it. */
+const GROUPS = ['limit'];
+const inGroup = (group) => cases.filter((name) => name.startsWith(`${group}-`));
+/** Only when they are asked for. */
+const LONG = new Set(['steady', ...GROUPS.flatMap(inGroup)]);
 
 const help = `node bench/run.mjs [options]
-  --only NAME      only this case (${cases.join(', ')}); may be repeated;
-                   without it all but ${[...LONG].join(', ')}, which takes half an hour
+  --only NAME      only this case (${cases.join(', ')}),
+                   or those of a group (${GROUPS.join(', ')}); may be repeated;
+                   without it all but ${[...LONG].join(', ')}
   --quick          fewer rounds: a look, not a measurement
   --rounds N       no more rounds than N: whether it works at all
   --family 4|6     only this address family (default: both)
@@ -39,7 +43,9 @@ const { values } = parseArgs({
     help: { type: 'boolean', default: false },
   },
 });
-const wanted = values.only ?? cases.filter((name) => !LONG.has(name));
+const wanted =
+  values.only?.flatMap((name) => (GROUPS.includes(name) ? inGroup(name) : [name])) ??
+  cases.filter((name) => !LONG.has(name));
 const unknown = wanted.find((name) => !cases.includes(name));
 if (
   values.help ||

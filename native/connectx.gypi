@@ -23,6 +23,7 @@
             "netlink/diag_dump.cc",
             "netlink/socket_table.cc",
             "tcp/prepare.cc",
+            "tcp/search.cc",
             "tcp/time_wait.cc",
             "tcp/device_conflict.cc",
             "tcp/port_release.cc",

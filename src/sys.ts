@@ -7,6 +7,7 @@ import { AF_INET, AF_INET6, domainOf } from './kernel/constants';
 import type { Endpoint, Native, SocketOwner } from './kernel/addon';
 import { nativeFor } from './kernel/load';
 import { unwrap } from './kernel/outcome';
+import { forgetRefusals } from './tcp/refusals';
 import { nativeWithNet } from './kernel/permission';
 import { int32 } from './source/socket_options';
 
@@ -127,6 +128,8 @@ export function close(fd: number): void {
   // Whatever the process may do: what it has, it can give up.
   const native = nativeFor(FEATURE);
   unwrap(native, native.close(descriptor(fd)));
+  // It may have had a port that a connect has just been refused for want of.
+  forgetRefusals();
 }
 
 /**

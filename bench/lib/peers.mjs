@@ -49,6 +49,19 @@ export const peers = {
     const next = portsOf(range);
     return () => connect({ host, port, localAddress: source, localPort: next() });
   },
+  'connectx, a pool': ({ checkout, remote: { host, port }, sources }) => {
+    const { connect, SourcePool } = connectxIn(checkout);
+    const pool = new SourcePool(sources);
+    return () => connect({ host, port, localAddress: pool });
+  },
+  'connectx, localPortRange': ({ checkout, remote: { host, port }, source, ports }) => {
+    const { connect } = connectxIn(checkout);
+    return () => connect({ host, port, localAddress: source, localPortRange: ports });
+  },
+  'connectx, reuseTimeWait': ({ checkout, remote: { host, port }, source }) => {
+    const { connect } = connectxIn(checkout);
+    return () => connect({ host, port, localAddress: source, reuseTimeWait: true });
+  },
   // UDP: the functions give a connected socket, or a promise of one.
   'dgram, bind + connect': ({ family, remote: { host, port }, source }) => {
     return async () => {

@@ -16,7 +16,7 @@ const target = ends[family];
 const server = await Server.start(target.remote);
 process.once('exit', () => server.stop());
 
-const context = isFloor(peer) ? undefined : { server, connect: peers[peer]({ ...target, checkout, family, range }) };
+const context = isFloor(peer) ? undefined : { server, connect: peers[peer]({ ...setting, ...target }) };
 const handlers = isFloor(peer)
   ? floorTasks(floor, peer, { ...target, range: getSysctl('ipv4.ip_local_port_range').split(' ') }, (connections) =>
       server.drain(connections),

@@ -151,7 +151,7 @@ Result PortsInStateArguments(const Napi::CallbackInfo& info, std::unique_ptr<Dum
   DumpQuestion question;
   question.protocol = static_cast<uint8_t>(Int(info, 0));
   const auto state = static_cast<uint8_t>(Int(info, 1) & 31);
-  question.states = StateBit(state);
+  question.states = state == 0 ? kConnectedStates & ~StateBit(kTimeWait) : StateBit(state);
   Address local;
   Address remote;
   Result result = EndsArgument(info, 3, Int(info, 2), &local, &remote);
@@ -172,6 +172,7 @@ Result PortsInStateArguments(const Napi::CallbackInfo& info, std::unique_ptr<Dum
 }
 
 // portsInState(protocol, state, family, local, remote, remotePort [, low, high]) -> Promise<Uint16Array | number> | number
+// State 0: any that holds a 4-tuple, but TIME-WAIT.
 Napi::Value PortsInStateJs(const Napi::CallbackInfo& info) {
   std::unique_ptr<DumpJob<PortSink>> job;
   Result result = PortsInStateArguments(info, &job);

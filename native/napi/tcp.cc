@@ -1,4 +1,5 @@
 // TCP: unpack, call, answer.
+#include <cerrno>
 #include <optional>
 
 #include "address.h"
@@ -7,6 +8,7 @@
 #include "tcp/device_conflict.h"
 #include "tcp/port_release.h"
 #include "tcp/prepare.h"
+#include "tcp/search.h"
 #include "tcp/time_wait.h"
 
 namespace connectx {
@@ -94,6 +96,55 @@ Napi::Value CountTimeWaitJs(const Napi::CallbackInfo& info) {
   return ToJs(info, CountTimeWait(&EnvironmentOf(info)->tcp, Int(info, 0), local, remote, span, start));
 }
 
+// tcpBindFirst(fd, family, local, ports, start, count) -> how many were passed over, + kBindDenied
+Napi::Value TcpBindFirstJs(const Napi::CallbackInfo& info) {
+  Address local;
+  Result result = AddressArgument(info, 2, Int(info, 1), 0, &local);
+  if (!result.ok()) return ToJs(info, result);
+  PortCircle circle;
+  napi_typedarray_type type = napi_uint8_array;
+  void* data = nullptr;
+  const napi_status status =
+      napi_get_typedarray_info(info.Env(), info[3], &type, &circle.size, &data, nullptr, nullptr);
+  if (status != napi_ok || type != napi_uint16_array || circle.size == 0) {
+    return ToJs(info, Result::Fail(Syscall::kBind, EINVAL));
+  }
+  circle.ports = static_cast<const uint16_t*>(data);
+  circle.start = Uint(info, 4);
+  circle.count = Uint(info, 5);
+  return ToJs(info, BindFirst(Int(info, 0), local, circle));
+}
+
+// tcpTupleState(family, local, localPort, remote, remotePort) -> state, 0 for nobody
+Napi::Value TcpTupleStateJs(const Napi::CallbackInfo& info) {
+  Address local;
+  Address remote;
+  Result result = TupleArgument(info, 1, Int(info, 0), &local, &remote);
+  if (!result.ok()) return ToJs(info, result);
+  return ToJs(info, TupleState(&EnvironmentOf(info)->tcp, local, remote));
+}
+
+// tcpEndTimeWait(family, local, localPort, remote, remotePort) -> 0 or 1
+Napi::Value TcpEndTimeWaitJs(const Napi::CallbackInfo& info) {
+  Address local;
+  Address remote;
+  Result result = TupleArgument(info, 1, Int(info, 0), &local, &remote);
+  if (!result.ok()) return ToJs(info, result);
+  return ToJs(info, EndTimeWait(&EnvironmentOf(info)->tcp, local, remote));
+}
+
+// tcpNamespace() -> what tells the thread's network namespace from others; 0: unknown. Questions that are not about a
+// descriptor are asked there from now on.
+Napi::Value TcpNamespaceJs(const Napi::CallbackInfo& info) {
+  // A socket of any family tells the namespace; this one is always there.
+  Result opened = os::Socket(AF_UNIX, SOCK_DGRAM, 0);
+  if (!opened.ok()) return ToJs(info, opened);
+  const Fd fd(opened.value);
+  NamespaceSockets* sockets = &EnvironmentOf(info)->tcp;
+  static_cast<void>(sockets->MovedTo(fd.get()));
+  return Napi::Number::New(info.Env(), static_cast<double>(sockets->namespace_cookie));
+}
+
 }  // namespace
 
 void AddTcp(Napi::Object* exports, Napi::Object* constants) {
@@ -104,6 +155,11 @@ void AddTcp(Napi::Object* exports, Napi::Object* constants) {
   Add(exports, "tcpPin", TcpPinJs);
   Add(exports, "tcpHeldWithOtherDevice", TcpHeldWithOtherDeviceJs);
   Add(exports, "countTimeWait", CountTimeWaitJs);
+  Add(exports, "tcpBindFirst", TcpBindFirstJs);
+  Add(exports, "tcpTupleState", TcpTupleStateJs);
+  Add(exports, "tcpEndTimeWait", TcpEndTimeWaitJs);
+  Add(exports, "tcpNamespace", TcpNamespaceJs);
+  AddConstants(constants, "tcpSearch", {{"denied", kBindDenied}});
   AddConstants(constants, "verdict",
                {{"asAsked", TcpVerdict::kAsAsked},
                 {"selfConnected", TcpVerdict::kSelfConnected},

@@ -69,6 +69,30 @@ std::array<uint8_t, kDiagQuerySize> EncodeDiagQuery(const DiagQuery& query, uint
   return bytes;
 }
 
+std::array<uint8_t, kDiagQuerySize> EncodeDiagDestroy(const DiagQuery& query, uint64_t cookie, uint32_t sequence) {
+  auto bytes = EncodeDiagQuery(query, sequence);
+  Request request;
+  std::memcpy(&request, bytes.data(), sizeof request);
+  request.header.nlmsg_type = SOCK_DESTROY;
+  request.header.nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK;
+  request.body.id.idiag_cookie[0] = static_cast<uint32_t>(cookie);
+  request.body.id.idiag_cookie[1] = static_cast<uint32_t>(cookie >> 32);
+  std::memcpy(bytes.data(), &request, sizeof request);
+  return bytes;
+}
+
+Result DecodeDiagDestroyed(const uint8_t* bytes, size_t length, uint32_t sequence) {
+  size_t at = 0;
+  NetlinkMessage message;
+  if (!NextMessage(bytes, length, &at, &message) || message.sequence != sequence) return BadMessage();
+  if (message.type != NLMSG_ERROR) return BadMessage();
+  const int error = ErrorOf(message);
+  if (error < 0) return BadMessage();
+  // ESTALE: another socket has the 4-tuple now.
+  if (error == ENOENT || error == ESTALE) return Result::Ok(0);
+  return error == 0 ? Result::Ok(1) : Result::Fail(Syscall::kNetlink, error);
+}
+
 Result DecodeDiagAnswer(const uint8_t* bytes, size_t length, uint32_t sequence, DiagAnswer* out) {
   *out = DiagAnswer();
   size_t at = 0;
@@ -130,6 +154,11 @@ Result SockDiag::AskAll(const std::vector<DiagQuery>& queries, std::vector<DiagA
     if (!result.ok()) return result;
   }
   return result;
+}
+
+Result SockDiag::Destroy(const DiagQuery& query, uint64_t cookie) {
+  return socket_.Execute([&](uint32_t sequence) { return EncodeDiagDestroy(query, cookie, sequence); },
+                         DecodeDiagDestroyed);
 }
 
 uint64_t NamespaceCookieOf(int fd) {

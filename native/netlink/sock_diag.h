@@ -57,12 +57,19 @@ std::array<uint8_t, kDiagQuerySize> EncodeDiagQuery(const DiagQuery& query, uint
 // is none, or one to another question, is EBADMSG.
 Result DecodeDiagAnswer(const uint8_t* bytes, size_t length, uint32_t sequence, DiagAnswer* out);
 
+// SOCK_DESTROY for the socket of the query that has this cookie, and no other.
+std::array<uint8_t, kDiagQuerySize> EncodeDiagDestroy(const DiagQuery& query, uint64_t cookie, uint32_t sequence);
+// value is 1 where the socket was destroyed, 0 where it was gone by then.
+Result DecodeDiagDestroyed(const uint8_t* bytes, size_t length, uint32_t sequence);
+
 class SockDiag {
  public:
   Result Ask(const DiagQuery& query, DiagAnswer* out);
   // As many answers as queries: few enough for their answers to fit into what a socket may queue (rmem_default), or it
   // asks one by one.
   Result AskAll(const std::vector<DiagQuery>& queries, std::vector<DiagAnswer>* out);
+  // Destroys the socket that an answer to this query was about.
+  Result Destroy(const DiagQuery& query, uint64_t cookie);
   // The next question opens a new socket, in the network namespace that the thread is in then.
   void Close() { socket_.Close(); }
 

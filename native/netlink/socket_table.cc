@@ -100,7 +100,7 @@ std::unordered_set<std::string> EndpointsFrom(const std::vector<uint8_t>& bytes)
 }
 
 void PortSink::Add(const DumpedSocket& socket) {
-  if (socket.state != state_) return;
+  if (state_ == 0 ? socket.state == kTimeWait : socket.state != state_) return;
   const auto found = std::find(interfaces_.begin(), interfaces_.end(), socket.interface);
   if (interfaces_.empty() || found != interfaces_.end()) ports_.Add(socket.local_port);
 }

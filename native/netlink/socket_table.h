@@ -48,7 +48,7 @@ std::unordered_set<std::string> EndpointsFrom(const std::vector<uint8_t>& bytes)
 // Bytes for JavaScript to read, of one length each.
 using Records = std::vector<uint8_t>;
 
-// Local ports of sockets in one state.
+// Local ports of sockets in one state; state 0: in any but TIME-WAIT, of those that were asked for.
 class PortSink : public DumpSink {
  public:
   // `interfaces`: the devices that they may be bound to, 0 for none; nothing named is any.

@@ -30,4 +30,33 @@ Result CountTimeWait(NamespaceSockets* sockets, int fd, const Address& local, co
   return Result::Ok(static_cast<int>(samples) << 16 | found);
 }
 
+namespace {
+
+DiagQuery QueryOf(const Address& local, const Address& remote) {
+  DiagQuery query;
+  query.protocol = IPPROTO_TCP;
+  query.local = local;
+  query.remote = ReachedFrom(local, remote);
+  return query;
+}
+
+}  // namespace
+
+Result TupleState(NamespaceSockets* sockets, const Address& local, const Address& remote) {
+  DiagAnswer answer;
+  const Result result = sockets->diag.Ask(QueryOf(local, remote), &answer);
+  // Nobody is connected: the answer is about who listens on the port.
+  if (result.ok() && answer.state == TCP_LISTEN) return Result::Ok(0);
+  return result.ok() ? Result::Ok(answer.state) : result;
+}
+
+Result EndTimeWait(NamespaceSockets* sockets, const Address& local, const Address& remote) {
+  const DiagQuery query = QueryOf(local, remote);
+  DiagAnswer answer;
+  const Result result = sockets->diag.Ask(query, &answer);
+  if (!result.ok()) return result;
+  if (!answer.found || answer.state != TCP_TIME_WAIT) return Result::Ok(0);
+  return sockets->diag.Destroy(query, answer.cookie);
+}
+
 }  // namespace connectx

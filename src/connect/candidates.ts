@@ -79,6 +79,11 @@ export class Sources {
     return true;
   }
 
+  /** What counts the sources that had no port once more, when the same answer is given again. */
+  countAgain(): () => void {
+    return this.#picker.countAgain();
+  }
+
   /** The source that {@link next} gave is in use, until the lease is released. */
   lease(): PoolLease | undefined {
     return this.#picker.lease();

@@ -116,6 +116,17 @@ export interface Native {
     high: number,
     start: number,
   ): number;
+  /**
+   * Binds a socket of `SO_REUSEADDR` to the first of `count` ports, in a circle from place `start` on, that is to be had: how many were
+   * passed over, plus {@link TcpSearch} `denied` where one of them takes a privilege.
+   */
+  tcpBindFirst(fd: number, family: number, local: string, ports: Uint16Array, start: number, count: number): number;
+  /** The {@link SocketState} of who has this 4-tuple, 0: nobody. In the namespace that {@link tcpNamespace} has told last. */
+  tcpTupleState(family: number, local: string, localPort: number, remote: string, remotePort: number): number;
+  /** 1: the connection in TIME-WAIT was ended (`SOCK_DESTROY`). 0: there is none. Negative: that is not done here, or not for us. */
+  tcpEndTimeWait(family: number, local: string, localPort: number, remote: string, remotePort: number): number;
+  /** Tells the thread's network namespace from others; 0: unknown. Negative: it could not be asked. */
+  tcpNamespace(): number;
   /** A descriptor to be adopted at once: it is closed with the environment if nobody else has closed it. */
   udpSocket(family: number): number;
   /** A {@link UdpVerdict}; see `native/udp/lock.h`. */
@@ -180,7 +191,7 @@ export interface Native {
     interfaceIndex: number,
   ): SocketOwner | null | number;
   /**
-   * The local ports of the sockets in this {@link SocketState} on exactly this source and destination, ascending; in the network
+   * The local ports of the sockets in this {@link SocketState} (0: in any that holds a 4-tuple, but TIME-WAIT) on exactly this source and destination, ascending; in the network
    * namespace of the calling thread. An IPv4 question finds IPv4-mapped sockets too. TCP: a zone of `remote` must be the socket's
    * device. UDP: the device of a socket, if it has one, must be one on which the destination's packets can arrive, as for
    * `udpOwner`.

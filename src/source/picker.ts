@@ -40,6 +40,7 @@ export class Picker implements SourcePicker {
   #isHeldBack = false;
   #restedOnly = true;
   #blockTries = 0;
+  readonly #exhausted: Member[] = [];
   #current: { readonly member: Member; readonly address: string } | undefined;
 
   constructor(access: Access) {
@@ -87,7 +88,18 @@ export class Picker implements SourcePicker {
 
   /** The source that {@link next} gave is not used. */
   failed(fault: Fault): void {
-    if (this.#current !== undefined) this.#access.failed(this.#current.member, this.#current.address, fault);
+    if (this.#current === undefined) return;
+    const { member, address } = this.#current;
+    if (fault === 'exhausted') this.#exhausted.push(member);
+    this.#access.failed(member, address, fault);
+  }
+
+  /** What counts the sources that had no port once more. */
+  countAgain(): () => void {
+    const members = this.#exhausted;
+    return () => {
+      for (const member of members) member.exhausted++;
+    };
   }
 
   /** The source that {@link next} gave is used, until the lease is released. */

@@ -49,6 +49,8 @@ export class SourcePool implements Pooled {
   readonly #verdicts = new Verdicts();
   readonly #inUse = new InUse();
   #turn = 0;
+  #version = 0;
+  readonly #isForeign: boolean;
 
   /** `sources`: addresses and CIDR blocks of both families. Throws one of Node's argument errors when one is wrong. */
   constructor(sources: Iterable<string | PoolSource>, options: SourcePoolOptions = {}) {
@@ -61,7 +63,9 @@ export class SourcePool implements Pooled {
     if (typeof options !== 'object' || (options as unknown) === null) {
       throw invalidType('options', 'of type object', options);
     }
-    this.#choose = readStrategy(options.strategy);
+    const { strategy } = options;
+    this.#choose = readStrategy(strategy);
+    this.#isForeign = typeof strategy === 'function';
     const cooldown = readCooldown(options.cooldown);
     this.#exhausted = new ExpiringMap(cooldown, MOST_EXHAUSTED);
     this.#unreachable = new ExpiringMap(cooldown, MOST_UNREACHABLE);
@@ -86,6 +90,7 @@ export class SourcePool implements Pooled {
     if (present.ports?.low !== ports?.low || present.ports?.high !== ports?.high) this.#exhausted.clear();
     present.weight = weight;
     present.ports = ports;
+    this.#version++;
     return this;
   }
 
@@ -135,6 +140,7 @@ export class SourcePool implements Pooled {
     const { ms, destination } = readRest(options);
     if (!this.#has(block)) return false;
     const where = destination === undefined ? '' : destinationKey(destination);
+    this.#version++;
     this.#verdicts.rest(block.text, where, ms, performance.now());
     return true;
   }
@@ -150,6 +156,7 @@ export class SourcePool implements Pooled {
   pause(address: string): boolean {
     const block = readMember(address);
     if (!this.#has(block)) return false;
+    this.#version++;
     this.#verdicts.pause(block.text);
     return true;
   }
@@ -163,6 +170,7 @@ export class SourcePool implements Pooled {
    */
   resume(address: string): boolean {
     const block = readMember(address);
+    this.#version++;
     this.#verdicts.forget((source) => source === block.text || block.offsetOf(source) !== undefined);
     return this.#has(block);
   }
@@ -213,6 +221,11 @@ export class SourcePool implements Pooled {
   /** @internal Whether it has a source of this family. */
   serves(family: Family): boolean {
     return this.#families[family].length > 0;
+  }
+
+  /** @internal Another one when the sources are others. Undefined: a function of the user's decides, each time. */
+  version(): number | undefined {
+    return this.#isForeign ? undefined : this.#version;
   }
 
   /** @internal The sources for one attempt, `family` being that of the source. */
@@ -272,6 +285,7 @@ export class SourcePool implements Pooled {
   }
 
   #sort(): void {
+    this.#version++;
     const all = [...this.#members.values()];
     const of = (family: Family) => all.filter(({ block }) => block.family === family);
     this.#families = { 4: of(4), 6: of(6) };

@@ -5,7 +5,7 @@ import type { PortRange } from '../values/port_range';
 // It may come from another copy of connectx in the process (a bundle, or a vm context as Jest makes it), whose classes are others. The
 // number is that of the methods below.
 const BRAND = Symbol.for('connectx.SourcePool');
-const PROTOCOL = 2;
+const PROTOCOL = 3;
 
 /** Why a source that was tried is not used. `unreachable`: connect(2) finds no route to the destination from it. */
 export type Fault = 'exhausted' | 'unreachable' | 'not-local' | 'other';
@@ -25,12 +25,16 @@ export interface SourcePicker {
   next(): ParsedAddress | undefined;
   failed(fault: Fault): void;
   lease(): PoolLease | undefined;
+  /** What counts the sources that had no port once more. */
+  countAgain(): () => void;
 }
 
 /** Sources of which the next one is tried when one fails. */
 export interface Pooled {
   /** @internal Whether it has a source of this family. */
   serves(family: Family): boolean;
+  /** @internal Another one when the sources are others. Undefined: a function of the user's decides, each time. */
+  version(): number | undefined;
   /** @internal The sources for one attempt, `family` being that of the source. */
   pick(destination: Destination, family: Family): SourcePicker;
 }

@@ -13,6 +13,10 @@ export class SourceList implements Pooled {
     return this.#addresses.some((address) => address.family === family);
   }
 
+  version(): undefined {
+    return undefined;
+  }
+
   pick(_destination: Destination, family: Family): SourcePicker {
     const left = this.#addresses.filter((address) => address.family === family);
     return {
@@ -21,6 +25,7 @@ export class SourceList implements Pooled {
       next: () => left.shift(),
       failed: () => undefined,
       lease: () => undefined,
+      countAgain: () => () => {},
     };
   }
 }

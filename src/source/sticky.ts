@@ -29,6 +29,11 @@ export class StickySource implements Pooled {
     return this.pool.serves(family);
   }
 
+  /** @internal Another object each time: nothing is remembered of it. */
+  version(): undefined {
+    return undefined;
+  }
+
   /** @internal */
   pick(destination: Destination, family: Family): SourcePicker {
     return this.pool.pick(destination, family, this.#choose);

@@ -6,10 +6,13 @@ import { openAndAdopt } from './adopt';
 import type { Attempt } from './attempt';
 import type { ConnectRequest, TcpHandle } from './core_handle';
 import type { Failure } from '../connect/failure';
+import { turnIsOver } from '../connect/steps';
 import { fail, failWith } from './fail';
 import { kernelOf } from '../kernel/kernel';
 import { netDenial } from '../kernel/permission';
-import { planPorts } from './port_plan';
+import { isLastToAssign, planPorts } from './port_plan';
+import { anyRefusals } from './refusals';
+import { costOfAssigning, hadNoneToAssign, recallRefusal, refuse, refuseAgain, rememberNoneToAssign } from './refuse';
 import { connectSlowly } from './slow_path';
 import type { Source } from '../source/options';
 import { isPool } from '../source/pooled';
@@ -63,12 +66,22 @@ function connect(attempt: Attempt, request: ConnectRequest): number {
   if (technique?.kind !== 'assign') return connectSlowly(attempt, request);
   attempt.localAddress = local;
   attempt.technique = technique;
+  let began: number | undefined;
+  if (anyRefusals()) {
+    const known = recallRefusal(attempt, source, plan);
+    if (known !== undefined) return turnIsOver() ? connectSlowly(attempt, request) : refuseAgain(attempt, known);
+    if (hadNoneToAssign(attempt, source, plan)) return connectSlowly(attempt, request, plan);
+    began = performance.now();
+  }
   const outcome = openAndAdopt(attempt, local, 0, technique.range);
   if (outcome < 0) return failWith(attempt, outcome);
   const status = attempt.callCore(request);
-  if (status === -errno.EADDRNOTAVAIL && plan.length > 1) return connectSlowly(attempt, request, plan);
-  if (status !== 0) return fail(attempt, -status, 'connect');
-  return connected(attempt, request, technique);
+  if (status === 0) return connected(attempt, request, technique);
+  if (status !== -errno.EADDRNOTAVAIL) return fail(attempt, -status, 'connect');
+  const cost = costOfAssigning(attempt, technique, began);
+  if (plan.length === 1) return refuse(attempt, source, plan, cost);
+  if (isLastToAssign(plan, 0)) rememberNoneToAssign(attempt, source, plan, cost);
+  return connectSlowly(attempt, request, plan, cost);
 }
 
 /** The source address of this destination, null where the kernel is to choose; undefined where the slow path has to see to that. */

@@ -7,12 +7,22 @@ const kLease = Symbol('connectx.lease');
 
 type Leased = TcpHandle & { [kLease]?: PoolLease | undefined };
 
-/** Releases the lease when the handle is closed. */
+/** Releases the lease when the handle is closed. There may be several. */
 export function holdUntilClosed(handle: TcpHandle, lease: PoolLease): void {
   const leased: Leased = handle;
-  leased[kLease] = lease;
+  const other = leased[kLease];
+  leased[kLease] = other === undefined ? lease : both(other, lease);
   leased.close = closeAndRelease;
   if (typeof leased.reset === 'function') leased.reset = resetAndRelease;
+}
+
+function both(first: PoolLease, second: PoolLease): PoolLease {
+  return {
+    release: () => {
+      first.release();
+      second.release();
+    },
+  };
 }
 
 function release(handle: Leased): TcpHandle {

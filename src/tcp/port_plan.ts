@@ -15,10 +15,16 @@ export type Technique =
   /** `SO_REUSEADDR` + bind(2) to this port. Takes over a tuple in TIME-WAIT when TCP timestamps are on. */
   | { readonly kind: 'bind'; readonly port: number }
   /**
-   * The same, port after port of these, from a random one on. `goesOn`: from the one on that was found last, so that few ports are bound
-   * explicitly: those that are, the kernel assigns to nobody while anybody is on them.
+   * The same, port after port of these ranges, but for those that are reserved, in an order that chance has chosen. `goesOn`: in ascending
+   * order, from the one on that was found last, so that few ports are bound explicitly: those that are, the kernel assigns to nobody while
+   * anybody is on them.
    */
-  | { readonly kind: 'search'; readonly ports: () => number[]; readonly goesOn: boolean }
+  | {
+      readonly kind: 'search';
+      readonly ranges: readonly PortRange[];
+      readonly reserved: () => readonly PortRange[];
+      readonly goesOn: boolean;
+    }
   /** The same, with those of these ports whose tuple is in TIME-WAIT. The kernel has to be asked which they are. */
   | { readonly kind: 'take-over'; readonly ports: () => ReadonlySet<number> };
 
@@ -77,7 +83,8 @@ function planRange(range: PortRange, canAssign: boolean, kernel: Kernel): Techni
   const ephemeral = canAssign ? kernel.ephemeralRange() : undefined;
   const search = (ranges: PortRange[]): Technique => ({
     kind: 'search',
-    ports: () => portsOf(ranges, kernel.reservedPorts()),
+    ranges,
+    reserved: () => kernel.reservedPorts(),
     goesOn: !kernel.hasPortRange,
   });
   const assigned = ephemeral && intersect(range, ephemeral);
@@ -90,16 +97,16 @@ function planRange(range: PortRange, canAssign: boolean, kernel: Kernel): Techni
   return rest.length === 0 ? [assign] : [assign, search(rest)];
 }
 
-/** Each of the ports once, in a circle from a random one on, so that several processes do not try the same ones. `random` is in [0, 1). */
-export function* inCircle(ports: readonly number[], random: number): Generator<number, void> {
-  const start = Math.floor(random * ports.length);
-  for (let i = 0; i < ports.length; i++) yield ports[(start + i) % ports.length] as number;
+/** Where among these ports, in ascending order, the first one is that is not before `port`; 0 where there is none. */
+export function placeOf(ports: ArrayLike<number>, port: number): number {
+  for (let place = 0; place < ports.length; place++) if ((ports[place] as number) >= port) return place;
+  return 0;
 }
 
-/** Where in a circle of these ports, in [0, 1), the next one is that is not before `port`. */
-export function placeOf(ports: readonly number[], port: number): number {
-  const index = ports.findIndex((one) => one >= port);
-  return (Math.max(index, 0) + 0.5) / ports.length;
+/** Whether the kernel was to choose, here in the plan for the last time, and something else follows. */
+export function isLastToAssign(plan: readonly Technique[], at: number): boolean {
+  const next = plan[at + 1];
+  return plan[at]?.kind === 'assign' && next !== undefined && next.kind !== 'assign';
 }
 
 /** Whether the kernel is to choose any port, and searches by parity. */

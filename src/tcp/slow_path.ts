@@ -1,45 +1,61 @@
 // How a connection is made where the first try is not enough: source after source, technique after technique, port after port. It gives
 // the event loop its turns in between, and core believes meanwhile that the connect is under way.
 import { constants } from 'node:os';
-import { mayBeginWithZero, parseAddress } from '../values/address';
 import { openAndAdopt, pinAndAdopt } from './adopt';
 import type { Attempt } from './attempt';
 import type { ConnectRequest } from './core_handle';
 import { attemptError } from '../errors/connectx_error';
-import {
-  familyMismatch,
-  LOOPBACK_SOURCE,
-  MISSING_ZONE,
-  otherAddress,
-  SELF_CONNECT,
-  TUPLE_IN_USE,
-} from '../connect/explain';
+import { familyMismatch, TUPLE_IN_USE } from '../connect/explain';
 import { type Candidate, nextCandidate, type Sources, sourcesFor } from '../connect/candidates';
-import { interfaceOf, isOnThisMachine, routeTo, sourceToBind, wildcardFor } from '../connect/route';
-import { ask, goOnInTurns, TURN, turnIsOver, turnWasOver, type Work } from '../connect/steps';
+import { interfaceOf, sourceToBind, wildcardFor } from '../connect/route';
+import { goOnInTurns, TURN, turnIsOver, turnWasOver, type Work } from '../connect/steps';
+import { checkSource } from './check_source';
 import { fail, failWith, questionOf } from './fail';
+import { givenBackCount } from './given_back';
 import { holdUntilClosed } from './lease';
 import { kernelOf } from '../kernel/kernel';
-import { domainOf, RTN_BROADCAST, SocketState } from '../kernel/constants';
-import { errnoOf } from '../kernel/outcome';
-import { inCircle, placeOf, planPorts, type Technique } from './port_plan';
+import { domainOf } from '../kernel/constants';
+import { isLastToAssign, planPorts, type Technique } from './port_plan';
 import type { Source } from '../source/options';
 import { isPool } from '../source/pooled';
-import { askFunction, lacksZone } from '../source/resolve';
-import { connected, wasKept } from './verify';
+import { askFunction } from '../source/resolve';
+import { anyRefusals } from './refusals';
+import {
+  costOfAssigning,
+  hadNoneToAssign,
+  type NoPort,
+  partOf,
+  recallRefusal,
+  refuse,
+  refuseAgain,
+  refuseFromPool,
+  rememberNoneToAssign,
+  rememberPool,
+  TOGETHER,
+} from './refuse';
+import { search } from './search';
+import { takeOver } from './take_over';
+import { connectPlaced } from './verify';
 
 const { errno } = constants;
 
 type IsWanted = (technique: Technique) => boolean;
 
-const IPPROTO_TCP = 6;
+/** A port that lies outside of the ephemeral range. */
+const NOT_PINNED: NoPort = { denied: false, cost: 0 };
+
 const SOURCE_THREW = { reason: undefined, advice: 'localAddress() threw' };
 
-/** 0 where the connect is under way, or will be; else a negative errno. `plan`: the techniques of which the first has found no port. */
-export function connectSlowly(attempt: Attempt, request: ConnectRequest, plan?: readonly Technique[]): number {
+/** 0 where the connect is under way, or will be; else a negative errno. `plan`: its first technique has found no port, in `cost` ms. */
+export function connectSlowly(
+  attempt: Attempt,
+  request: ConnectRequest,
+  plan?: readonly Technique[],
+  cost = 0,
+): number {
   const { oncomplete } = request;
   const work =
-    plan === undefined ? anySource(attempt, request) : eachTechnique(attempt, request, attempt.source, plan, 1);
+    plan === undefined ? anySource(attempt, request) : eachTechnique(attempt, request, attempt.source, plan, 1, cost);
   const first = work.next();
   if (first.done === true) return first.value;
   goOnInTurns(work, first.value, {
@@ -74,25 +90,42 @@ function* anySource(attempt: Attempt, request: ConnectRequest): Work<number> {
 }
 
 function* eachSource(attempt: Attempt, request: ConnectRequest, source: Source, isWanted: IsWanted): Work<number> {
-  const sources = sourcesFor(source, attempt.destination);
   if (turnWasOver()) yield TURN;
+  if (anyRefusals()) {
+    if (turnIsOver()) yield TURN;
+    const status = refuseFromPool(attempt, source);
+    if (status !== undefined) return status;
+  }
+  const sources = sourcesFor(source, attempt.destination);
+  const parts: ReturnType<typeof partOf>[] = [];
   for (;;) {
     attempt.failure = undefined;
     const tried = prepareSource(attempt, source, sources);
-    const status = typeof tried === 'number' ? tried : yield* eachPort(attempt, request, tried, isWanted);
+    let status: number;
+    if (typeof tried !== 'number') {
+      const plan = planPorts(tried.source, tried.address !== null, kernelOf(attempt.native)).filter(isWanted);
+      status = yield* eachTechnique(attempt, request, tried.source, plan, 0, 0);
+      if (sources !== undefined && status !== 0) parts.push(partOf(attempt, tried.source, plan));
+    } else {
+      status = tried;
+      if (hasOwnFailure(attempt)) parts.push(undefined);
+    }
     if (status === 0) {
       const lease = sources?.lease();
       if (lease !== undefined) holdUntilClosed(attempt.handle, lease);
       return 0;
     }
-    if (!mayTryAnother(attempt, request, sources)) return status;
+    if (!mayTryAnother(attempt, request, sources)) {
+      rememberPool(attempt, source, sources, parts);
+      return status;
+    }
     if (turnIsOver()) yield TURN;
   }
 }
 
-function eachPort(attempt: Attempt, request: ConnectRequest, tried: Candidate, isWanted: IsWanted): Work<number> {
-  const plan = planPorts(tried.source, tried.address !== null, kernelOf(attempt.native)).filter(isWanted);
-  return eachTechnique(attempt, request, tried.source, plan, 0);
+// As against: the failure of the pool as a whole.
+function hasOwnFailure({ failure }: Attempt): boolean {
+  return failure?.errors === undefined;
 }
 
 // A request that has been abandoned belongs to libuv, which is connecting the handle.
@@ -113,7 +146,7 @@ function prepareSource(attempt: Attempt, source: Source, sources: Sources | unde
   }
   attempt.localAddress = candidate.address;
   attempt.localPort = source.port;
-  const refusal = candidate.address === null ? 0 : refuse(attempt, source, candidate.address);
+  const refusal = candidate.address === null ? 0 : checkSource(attempt, source, candidate.address);
   return refusal === 0 ? candidate : refusal;
 }
 
@@ -140,69 +173,70 @@ function abandoned(attempt: Attempt): number {
   return -errno.ECANCELED;
 }
 
-// What the kernel would take without complaint, or with a bare EINVAL, and then not do what was meant.
-function refuse(attempt: Attempt, source: Source, local: string): number {
-  const { native, address, port, family } = attempt;
-  if (local === address && port !== 0 && source.port === port) {
-    return fail(attempt, errno.ECONNREFUSED, 'connect', SELF_CONNECT);
-  }
-  if (isBroadcast(attempt, source, local)) return fail(attempt, errno.EADDRNOTAVAIL, 'connect', otherAddress(local));
-  if (family === 4) return 0;
-  if (lacksZone(source, local)) return fail(attempt, errno.EINVAL, 'bind', MISSING_ZONE);
-  // IPv4 says EINVAL by itself; IPv6 sends SYNs that nobody answers.
-  const isLoopback = mayBeginWithZero(local) && parseAddress(local)?.scope === 'loopback';
-  if (isLoopback && !isOnThisMachine(native, questionOf(attempt))) {
-    return fail(attempt, errno.EINVAL, 'connect', LOOPBACK_SOURCE);
-  }
-  return 0;
-}
-
-// The kernel takes a broadcast address of a pool's block, and then connects from another one: too late for the pool's next source.
-function isBroadcast({ native, family }: Attempt, { extras, address }: Source, local: string): boolean {
-  if (!isPool(address) || extras?.freeBind === true || extras?.transparent === true) return false;
-  if ((family === 6 && !local.includes('.')) || wasKept(local, performance.now())) return false;
-  const route = routeTo(native, { address: local, family, extras: null });
-  return typeof route !== 'number' && route.type === RTN_BROADCAST;
-}
-
-/** From the technique in this place of the plan on; those before it have found no port. `source`: with the range of its ports. */
+/**
+ * From the technique in this place of the plan on; those before it have found no port, which took `cost` ms.
+ * `source`: with the range of its ports.
+ */
 function* eachTechnique(
   attempt: Attempt,
   request: ConnectRequest,
   source: Source,
   plan: readonly Technique[],
   from: number,
+  cost: number,
 ): Work<number> {
+  const known = recallRefusal(attempt, source, plan, isPool(attempt.source.address) ? TOGETHER : 0);
+  if (known !== undefined) return refuseAgain(attempt, known);
+  const seen = givenBackCount();
+  let spent = cost;
   let isDenied = false;
   for (let at = from; at < plan.length; at++) {
     const technique = plan[at] as Technique;
     attempt.technique = technique;
+    if (technique.kind === 'assign' && hadNoneToAssign(attempt, source, plan)) continue;
     const local = sourceFor(attempt, technique);
     if (typeof local === 'number') return failWith(attempt, local);
-    for (const port of yield* portsOf(attempt, technique, local)) {
-      if (isMany(technique) && turnIsOver()) yield TURN;
-      const placed = place(attempt, technique, local, port, at > 0);
-      if (placed === 'denied') isDenied = true;
-      if (placed === 'taken' || placed === 'denied') continue;
-      if (placed !== 'placed') return failWith(attempt, placed);
-      if (source.port !== 0 && isHeldWithOtherDevice(attempt, plan[0])) {
-        return fail(attempt, errno.EADDRNOTAVAIL, 'connect', TUPLE_IN_USE);
-      }
-      const status = attempt.callCore(request);
-      if (status === 0) {
-        if (technique.kind === 'search') kernelOf(attempt.native).lastSearched = port;
-        return connected(attempt, request, technique);
-      }
-      if (status !== -errno.EADDRNOTAVAIL) return fail(attempt, -status, 'connect');
-    }
+    const status = yield* tryTechnique(attempt, request, source, technique, local, plan, at);
+    if (typeof status === 'number') return status;
+    spent += status.cost;
+    if (isLastToAssign(plan, at)) rememberNoneToAssign(attempt, source, plan, spent);
+    isDenied ||= status.denied;
   }
   attempt.localPort = source.port;
   if (isDenied) return fail(attempt, errno.EACCES, 'bind');
-  return fail(attempt, errno.EADDRNOTAVAIL, 'connect', undefined, source);
+  // Somebody else may have come to the same end in the meantime.
+  const same = recallRefusal(attempt, source, plan);
+  return same === undefined ? refuse(attempt, source, plan, spent, seen) : refuseAgain(attempt, same);
 }
 
-function isMany({ kind }: Technique): boolean {
-  return kind === 'search' || kind === 'take-over';
+/** An object: there is no port to be had in this way. 0: the connect is under way. A negative errno: it has failed. */
+function* tryTechnique(
+  attempt: Attempt,
+  request: ConnectRequest,
+  source: Source,
+  technique: Technique,
+  local: string | null,
+  plan: readonly Technique[],
+  at: number,
+): Work<number | NoPort> {
+  switch (technique.kind) {
+    case 'search':
+      return yield* search(attempt, request, technique, local ?? '');
+    case 'take-over':
+      return yield* takeOver(attempt, request, source, technique, local ?? '');
+    default: {
+      const began = performance.now();
+      const placed = place(attempt, technique, local, at > 0);
+      if (placed === 'taken') return NOT_PINNED;
+      if (placed !== 0) return placed;
+      if (source.port !== 0 && isHeldWithOtherDevice(attempt, plan[0])) {
+        return fail(attempt, errno.EADDRNOTAVAIL, 'connect', TUPLE_IN_USE);
+      }
+      const status = connectPlaced(attempt, request, technique);
+      if (status !== -errno.EADDRNOTAVAIL || attempt.failure !== undefined) return status;
+      return { denied: false, cost: costOfAssigning(attempt, technique, began) };
+    }
+  }
 }
 
 // What is bound. With an explicit port there has to be a source; what the kernel would take is then what was asked for. Where it cannot be
@@ -215,74 +249,29 @@ function sourceFor(attempt: Attempt, { kind }: Technique): string | number | nul
   return local ?? wildcardFor(question);
 }
 
-/** The ports that a technique tries, 0: the kernel's choice. */
-function* portsOf(attempt: Attempt, technique: Technique, local: string | null): Work<Iterable<number>> {
-  switch (technique.kind) {
-    case 'assign':
-      return [0];
-    case 'pin':
-    case 'bind':
-      return [technique.port];
-    case 'search':
-      // To list them all takes a while, too.
-      if (turnIsOver()) yield TURN;
-      return aroundFrom(attempt, technique);
-    case 'take-over': {
-      const usable = technique.ports();
-      const waiting = yield* portsInTimeWait(attempt, local ?? '');
-      return inCircle(
-        [...waiting].filter((port) => usable.has(port)),
-        Math.random(),
-      );
-    }
-  }
-}
-
-function aroundFrom({ native }: Attempt, { ports, goesOn }: Technique & { kind: 'search' }): Iterable<number> {
-  const list = ports();
-  return inCircle(list, goesOn ? placeOf(list, kernelOf(native).lastSearched) : Math.random());
-}
-
-// Where sock_diag does not answer, there are none to be taken over.
-function* portsInTimeWait({ native, family, address, port }: Attempt, local: string): Work<Iterable<number>> {
-  const question = [IPPROTO_TCP, SocketState.timeWait, domainOf(family), local, address, port] as const;
-  const found = yield* ask({
-    now: () => native.portsInStateNow(...question),
-    later: async () => native.portsInState(...question),
-  });
-  return typeof found === 'number' ? [] : found;
-}
-
 /**
- * The handle gets a socket for this port. `isReused`: it has one that connect(2) found no port for, or that was not bound, and that can be
- * bound. 'taken': somebody else has the port, or it is not to be had by this technique. A negative outcome of the addon: it has failed.
+ * The handle gets a socket for the port of the technique. `isReused`: it has one that connect(2) found no port for, or that was not bound,
+ * and that can be bound. 'taken': the port is not to be had by this technique. A negative errno: it has failed.
  */
 function place(
   attempt: Attempt,
-  technique: Technique,
+  technique: Exclude<Technique, { kind: 'search' | 'take-over' }>,
   local: string | null,
-  port: number,
   isReused: boolean,
-): 'placed' | 'taken' | 'denied' | number {
+): number | 'taken' {
   const { native, fd, family } = attempt;
   if (technique.kind === 'pin') {
-    const outcome = pinAndAdopt(attempt, local, port);
+    const outcome = pinAndAdopt(attempt, local, technique.port);
     if (outcome === 0) return 'taken';
-    return outcome < 0 ? outcome : 'placed';
+    return outcome < 0 ? failWith(attempt, outcome) : 0;
   }
+  const port = technique.kind === 'bind' ? technique.port : 0;
   const range = technique.kind === 'assign' ? technique.range : undefined;
   const outcome =
     technique.kind === 'bind' && isReused
       ? native.bind(fd, domainOf(family), local ?? '', port)
       : openAndAdopt(attempt, local, port, range);
-  if (outcome >= 0) {
-    if (isMany(technique)) attempt.localPort = port;
-    return 'placed';
-  }
-  if (!isMany(technique)) return outcome;
-  const code = errnoOf(outcome);
-  if (code === errno.EADDRINUSE) return 'taken';
-  return code === errno.EACCES ? 'denied' : outcome;
+  return outcome < 0 ? failWith(attempt, outcome) : 0;
 }
 
 // The kernel refuses a 4-tuple that is in use, but not when a device makes a difference between the two.

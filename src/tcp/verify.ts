@@ -96,6 +96,18 @@ export function connected(attempt: Begun, request: ConnectRequest, technique: Te
   return status;
 }
 
+/** An attempt whose handle has a socket with a port. */
+export interface Placed extends Begun {
+  callCore(request: ConnectRequest): number;
+}
+
+/** Connects it. 0: under way. -EADDRNOTAVAIL without a failure: the 4-tuple is in use. Any other negative errno: it has failed. */
+export function connectPlaced(attempt: Placed, request: ConnectRequest, technique: Technique): number {
+  const status = attempt.callCore(request);
+  if (status === 0) return connected(attempt, request, technique);
+  return status === -errno.EADDRNOTAVAIL ? status : fail(attempt, -status, 'connect');
+}
+
 /**
  * Asks the kernel what it is connecting: 0 where it is what was asked for. Otherwise the connect is abandoned, and the answer is a
  * negative errno for core.

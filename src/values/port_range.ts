@@ -56,11 +56,24 @@ export function parseReservedPorts(text: string): PortRange[] {
 
 /** Every port of the ranges that is not reserved, once, in ascending order. */
 export function portsOf(ranges: readonly PortRange[], reserved: readonly PortRange[]): number[] {
+  // A list of reserved ports may have thousands of entries.
+  const isReserved = new Uint8Array(ALL_PORTS.high + 1);
+  for (const { low, high } of reserved) isReserved.fill(1, low, high + 1);
   const ports: number[] = [];
-  for (const range of ranges) {
-    for (let port = range.low; port <= range.high; port++) {
-      if (!reserved.some((hole) => includesPort(hole, port))) ports.push(port);
-    }
+  for (const { low, high } of ranges) {
+    for (let port = low; port <= high; port++) if (isReserved[port] === 0) ports.push(port);
   }
   return ports;
+}
+
+/** The ports in an order that chance has chosen. `random` is as `Math.random`. */
+export function shuffled(ports: readonly number[], random: () => number): Uint16Array {
+  const order = Uint16Array.from(ports);
+  for (let left = order.length; left > 1; left--) {
+    const at = Math.floor(random() * left);
+    const port = order[left - 1] as number;
+    order[left - 1] = order[at] as number;
+    order[at] = port;
+  }
+  return order;
 }

@@ -25,6 +25,8 @@ type Message = { ready: true } | { churned: true } | { id: number; answer: unkno
 export class Client {
   /** Cycles of {@link churn} so far. */
   churned = 0;
+  /** Of a client that is a process. */
+  pid: number | undefined;
   readonly #send: (message: object) => void;
   readonly #waiting = new Map<number, { resolve: (answer: unknown) => void; reject: (error: Error) => void }>();
   readonly #ready: Promise<void>;
@@ -72,6 +74,11 @@ export class Client {
     return (await this.#ask('fill', options)) as Filled;
   }
 
+  /** One after the other, so many, each ended by this side; what came of them, by how often. */
+  async endEach(options: object, count: number): Promise<Record<string, number>> {
+    return (await this.#ask('endEach', { options, count })) as Record<string, number>;
+  }
+
   /** Resets every connection of this client. */
   async release(): Promise<void> {
     await this.#ask('release');
@@ -83,10 +90,16 @@ export class Client {
   }
 }
 
-export function processClient(): Client {
-  const child = fork(fixture('client.mjs'), { execArgv: [] });
+/** `dropped`: without these capabilities, e.g. `net_admin`; takes setpriv. */
+export function processClient(dropped: readonly string[] = []): Client {
+  const execArgv = [`--bounding-set=${dropped.map((name) => `-${name}`).join()}`, process.execPath];
+  const child = fork(
+    fixture('client.mjs'),
+    dropped.length === 0 ? { execArgv: [] } : { execPath: 'setpriv', execArgv },
+  );
   track({ close: () => void child.kill('SIGKILL') });
   const client = new Client((message) => void child.send(message));
+  client.pid = child.pid;
   child.on('message', (message) => client.hear(message as Message));
   child.once('exit', (...how) => client.end(how));
   return client;

@@ -2,7 +2,7 @@
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { SocketState, TcpFeature, UdpFlag, UdpVerdict, Verdict } from '../../src/kernel/constants.js';
+import { SocketState, TcpFeature, TcpSearch, UdpFlag, UdpVerdict, Verdict } from '../../src/kernel/constants.js';
 
 const addon = join(import.meta.dirname, '../../build/Release/connectx.node');
 
@@ -11,6 +11,7 @@ test('the numbers of src/kernel/constants.ts are those that the addon exports', 
   expect(constants).toEqual({
     verdict: Verdict,
     tcpFeature: TcpFeature,
+    tcpSearch: TcpSearch,
     udpVerdict: UdpVerdict,
     udpFlag: UdpFlag,
     socketState: SocketState,

@@ -79,7 +79,11 @@ describe('a source that was kept a moment ago', () => {
     { what: 'a device', options: { interface: 'lo' } },
     { what: 'a socket option', options: { socketOptions: [{ level: 1, name: 2, value: 3 }] } },
     { what: 'freeBind', options: { freeBind: true } },
-    { what: 'a port that was searched', options: {}, technique: { kind: 'search', ports: () => [], goesOn: false } },
+    {
+      what: 'a port that was searched',
+      options: {},
+      technique: { kind: 'search', ranges: [], reserved: () => [], goesOn: false },
+    },
   ])('with $what: never', ({ options, technique }) => {
     const now = later();
     kept(now, '192.0.2.7');

@@ -1,0 +1,206 @@
+// Every port is taken: what an attempt is told, and what the next ones are told for a moment without a search.
+import { constants } from 'node:os';
+import type { Sources } from '../connect/candidates';
+import type { Failure } from '../connect/failure';
+import { intersect } from '../values/port_range';
+import type { Source } from '../source/options';
+import { isPool, type Pooled } from '../source/pooled';
+import type { Attempt } from './attempt';
+import { fail } from './fail';
+import { givenBackCount } from './given_back';
+import type { Technique } from './port_plan';
+import {
+  costOf,
+  hasEnded,
+  holds,
+  isFreeAgain,
+  recall,
+  recallAdvice,
+  type Refusal,
+  type Refused,
+  refusalKey,
+  remember,
+  usualCost,
+} from './refusals';
+import { recentRange } from './verify';
+
+const { errno } = constants;
+const clock = performance;
+
+/** No port is to be had: whether for want of a privilege, and how long it took to find out, in ms. */
+export interface NoPort {
+  readonly denied: boolean;
+  readonly cost: number;
+}
+
+/** Of a technique that others follow nobody is told, so there is nothing to explain. */
+const UNSAID: Failure = { errno: errno.EADDRNOTAVAIL, syscall: 'connect', reason: undefined, advice: '' };
+
+function as({ native, handle, address, port, family, localAddress }: Attempt, source: Source): Refused {
+  return { native, handle, address, port, family, localAddress, source };
+}
+
+function keyOf(attempt: Attempt, source: Source, plan: readonly Technique[], only = ''): string | undefined {
+  // One port is looked up as fast as this.
+  if (source.port !== 0) return undefined;
+  return refusalKey(as(attempt, source), only + [...new Set(plan.map(({ kind }) => kind))].join('+'));
+}
+
+/** The refusal of a moment ago that this attempt would meet as well, and for `left` ms more. */
+export function recallRefusal(
+  attempt: Attempt,
+  source: Source,
+  plan: readonly Technique[],
+  left = 0,
+): Refusal | undefined {
+  const key = keyOf(attempt, source, plan);
+  return key === undefined ? undefined : recall(as(attempt, source), key, left);
+}
+
+/** The same answer as a moment ago: a negative errno. */
+export function refuseAgain(attempt: Attempt, { failure }: Refusal): number {
+  attempt.localPort = attempt.source.port;
+  attempt.failure = failure;
+  return -failure.errno;
+}
+
+/**
+ * No technique of the plan has found a port, which took `cost` ms. `seen`: {@link givenBackCount} when the first
+ * one began. The answer is a negative errno.
+ */
+export function refuse(
+  attempt: Attempt,
+  source: Source,
+  plan: readonly Technique[],
+  cost: number,
+  seen = givenBackCount(),
+): number {
+  attempt.localPort = attempt.source.port;
+  const key = keyOf(attempt, source, plan);
+  const began = clock.now();
+  const said = key === undefined ? undefined : recallAdvice(as(attempt, source), key);
+  if (said === undefined) fail(attempt, errno.EADDRNOTAVAIL, 'connect', undefined, source);
+  else attempt.failure = said;
+  const { failure } = attempt;
+  // As against: the source is not there (any more), or the route.
+  if (key !== undefined && failure?.reason === 'ports-exhausted') {
+    remember(as(attempt, source), key, failure, cost + clock.now() - began, seen);
+  }
+  return -errno.EADDRNOTAVAIL;
+}
+
+/** Whether the kernel had no port to assign a moment ago: then only what follows in the plan is tried. */
+export function hadNoneToAssign(attempt: Attempt, source: Source, plan: readonly Technique[]): boolean {
+  if (plan.at(-1)?.kind === 'assign') return false;
+  const key = keyOf(attempt, source, plan, 'first ');
+  return key !== undefined && recall(as(attempt, source), key) !== undefined;
+}
+
+/** The kernel had none, which took `cost` ms to find out. */
+export function rememberNoneToAssign(attempt: Attempt, source: Source, plan: readonly Technique[], cost: number): void {
+  const key = keyOf(attempt, source, plan, 'first ');
+  if (key !== undefined) remember(as(attempt, source), key, UNSAID, cost, givenBackCount());
+}
+
+/** What it took the kernel, in ms, to find no port to assign; `began`, `performance.now()`, is undefined where nobody has looked. */
+export function costOfAssigning({ native }: Attempt, technique: Technique, began: number | undefined): number {
+  const range = recentRange(native, clock.now());
+  const bounds = technique.kind === 'assign' ? technique.range : undefined;
+  const searched = range && bounds ? intersect(range, bounds) : range;
+  const ports = searched === undefined ? 0 : searched.high - searched.low + 1;
+  return began === undefined ? usualCost(ports) : costOf(began, ports);
+}
+
+interface PoolRefusal {
+  readonly failure: Failure;
+  /** {@link SourcePool.version} */
+  readonly version: number;
+  readonly parts: readonly { readonly local: string | null; readonly refusal: Refusal }[];
+  readonly again: () => void;
+}
+
+const pools = new WeakMap<Pooled, Map<string, PoolRefusal>>();
+const MOST = 64;
+
+/** How long, in ms, a source's refusal must hold on where it is one of many: so that they end together. */
+export const TOGETHER = 8;
+
+function poolOf(source: Source): Pooled | undefined {
+  // What could be taken over is another list for each source.
+  return isPool(source.address) && !source.reuseTimeWait && source.port === 0 && source.chooseRange === undefined
+    ? source.address
+    : undefined;
+}
+
+/** Where every source of a pool was refused a moment ago: the same answer, a negative errno. Undefined: nothing is known. */
+export function refuseFromPool(attempt: Attempt, source: Source): number | undefined {
+  const pool = poolOf(source);
+  const known = pool && pools.get(pool);
+  if (pool === undefined || known === undefined) return undefined;
+  attempt.localAddress = null;
+  const key = refusalKey(as(attempt, source), 'pool');
+  const refused = key === undefined ? undefined : known.get(key);
+  if (key === undefined || refused === undefined) return undefined;
+  const { parts, failure, version, again } = refused;
+  if (pool.version() !== version || !allHold(attempt, source, parts)) {
+    known.delete(key);
+    return undefined;
+  }
+  again();
+  attempt.failure = failure;
+  return -failure.errno;
+}
+
+// Where the parts were remembered, they were of one network namespace.
+function allHold(attempt: Attempt, source: Source, parts: PoolRefusal['parts']): boolean {
+  const [first] = parts;
+  if (first === undefined || parts.some(({ refusal }) => hasEnded(refusal))) return false;
+  const all = parts.every(({ local, refusal }) => {
+    attempt.localAddress = local;
+    return !isFreeAgain(as(attempt, source), refusal);
+  });
+  return all && holds(as(attempt, source), first.refusal);
+}
+
+/** A source of the pool was refused; undefined where that is not remembered. */
+export function partOf(
+  attempt: Attempt,
+  source: Source,
+  plan: readonly Technique[],
+): PoolRefusal['parts'][number] | undefined {
+  const refusal = recallRefusal(attempt, source, plan);
+  return refusal && { local: attempt.localAddress, refusal };
+}
+
+/** All of them were. */
+export function rememberPool(
+  attempt: Attempt,
+  source: Source,
+  sources: Sources | undefined,
+  parts: readonly (PoolRefusal['parts'][number] | undefined)[],
+): void {
+  const pool = poolOf(source);
+  const { failure, localAddress } = attempt;
+  const version = pool?.version();
+  if (sources === undefined || pool === undefined || version === undefined) return;
+  if (failure?.reason !== 'pool-exhausted') return;
+  const all = parts.filter((part) => part !== undefined);
+  if (
+    all.length === 0 ||
+    all.length < parts.length ||
+    all.some(({ refusal }) => refusal.namespace !== all[0]?.refusal.namespace)
+  )
+    return;
+  attempt.localAddress = null;
+  const key = refusalKey(as(attempt, source), 'pool');
+  attempt.localAddress = localAddress;
+  if (key === undefined) return;
+  let known = pools.get(pool);
+  if (known === undefined) pools.set(pool, (known = new Map<string, PoolRefusal>()));
+  known.delete(key);
+  known.set(key, { failure, version, parts: all, again: sources.countAgain() });
+  for (const oldest of known.keys()) {
+    if (known.size <= MOST) break;
+    known.delete(oldest);
+  }
+}
