@@ -140,7 +140,12 @@ describeSlow('a late first address connects', () => {
     test.each(Object.entries(sources))('%s', async (_source, source) => {
       await serve({ ...(web && { web }), ...(tls && { tls }) });
       // What is opened once and for all, at the first connection.
-      await opens({ port: SERVER, host: answers(4, 0), ...source(), lookup: names() as net.LookupFunction });
+      await opens({
+        port: SERVER,
+        host: 'test.example',
+        ...source(),
+        lookup: names(answers(4, 0)) as net.LookupFunction,
+      });
       await until(noConnections);
       const before = descriptorCount();
       for (const [first, second] of both) {
