@@ -87,7 +87,7 @@ const ways: Record<string, Way> = {
   'a search': { options: (pool) => ({ localAddress: pool, localPortRange: [2000, 2999] }), open: connect },
   TLS: {
     options: (pool) => ({ localAddress: pool, ca: pem, servername: 'test.example' }),
-    open: (options) => new HttpsAgent(SOON as object).createConnection(options as object),
+    open: (options) => new HttpsAgent(SOON).createConnection(options),
     isTls: true,
   },
 };

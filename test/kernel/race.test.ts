@@ -78,7 +78,7 @@ const ofUndici =
           remoteAddress = result[1]?.remoteAddress ?? '';
           callback(...result);
         }),
-    } as undici6.Agent.Options);
+    });
     track({ close: () => void dispatcher.destroy() });
     const { body } = await undici.request(`${protocol}://test.example:${SERVER}/`, { dispatcher });
     await body.dump();
@@ -269,7 +269,7 @@ describeSlow('every address fails', () => {
         ['ENETUNREACH', b],
       ]);
     }
-    const agent = track(new HttpAgent({ autoSelectFamilyOverlap: false, ...SOON } as object));
+    const agent = track(new HttpAgent({ autoSelectFamilyOverlap: false, ...SOON }));
     const request = http.get({ host: 'test.example', port: SERVER, lookup: names(a, b) as net.LookupFunction, agent });
     const [error] = (await once(request, 'error')) as [ConnectionError];
     expect(error.code).toBe('ETIMEDOUT');

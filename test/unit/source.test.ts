@@ -6,7 +6,8 @@ import { describe, expect, test } from 'vitest';
 import type { Destination } from '../../src/values/address';
 import { SourcePool } from '../../src/source/pool';
 import { isPool } from '../../src/source/pooled';
-import { int32, isPlain, mergeSource, readSource, SOURCE_OPTIONS, type SourceOptions } from '../../src/source/options';
+import { isPlain, mergeSource, readSource, SOURCE_OPTIONS, type SourceOptions } from '../../src/source/options';
+import { int32 } from '../../src/source/socket_options.js';
 import { familyOf, lacksZone, resolveSource } from '../../src/source/resolve';
 import { connect, Socket } from '../../src/tcp/socket';
 
