@@ -14,7 +14,7 @@ export default defineConfig({
     testTimeout: 30_000 * slowness,
     hookTimeout: 30_000 * slowness,
     // A test that only passes when it is run again is named at the end (test/helpers/reporter.ts).
-    retry: process.env.CI === 'true' ? 1 : 0,
+    retry: Number(process.env.CONNECTX_TEST_RETRY ?? (process.env.CI === 'true' ? 1 : 0)),
     reporters: [['default', { summary: false }], './test/helpers/reporter.ts'],
   },
 });

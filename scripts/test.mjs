@@ -1,8 +1,8 @@
 // Runs the tests in a network namespace of their own: `npm test [-- vitest arguments]`. Where none can be made, the tests
 // that need one are left out and named. With CI=true nothing may be left out. What came of a whole run goes to
-// reports/node-<release>.json.
+// reports/node-<release>.json, and the files in which a test was left out to reports/left-out.json.
 import { spawnSync } from 'node:child_process';
-import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -44,13 +44,14 @@ const { status, error } = spawnSync(file, args, {
 });
 cgroups.remove();
 if (error) throw error;
-const { passed, failed, skipped } = existsSync(summary) ? JSON.parse(readFileSync(summary, 'utf8')) : {};
+const { passed, failed, skipped, leftOutIn } = existsSync(summary) ? JSON.parse(readFileSync(summary, 'utf8')) : {};
 rmSync(directory, { recursive: true });
 if (given.length === 0 && passed !== undefined && !process.env.CONNECTX_TEST_SUMMARY) {
   const [major] = process.versions.node.split('.');
   const detail = skipped > 0 ? `${skipped} left out` : '';
   const row = { what: `every test, Node ${process.versions.node}`, tried: passed + failed, failed, detail };
   report(`node-${major}`, 'npm test', [row]);
+  writeFileSync(join(root, 'reports/left-out.json'), `${JSON.stringify(leftOutIn, undefined, 2)}\n`);
 }
 if (status === 0 && skipped > 0 && process.env.CI === 'true') {
   console.error('CI runs every test, and some were left out.');
