@@ -12,6 +12,7 @@ import { familyMismatch } from '../connect/explain';
 import { runNow, turnIsOver } from '../connect/steps';
 import { beginTrace, finished, returned, threw } from '../connect/trace';
 import type { Source } from '../source/options';
+import type { PoolLease } from '../source/picker';
 import { askFunction } from '../source/resolve';
 import { abortable, abortError, inTurnsUntilAborted } from './abort';
 import { DgramTarget, type Lease } from './adopt';
@@ -21,7 +22,7 @@ import { connectFallback } from './fallback';
 import { familyOfType, type Plan, readOptions, type UdpConnectOptions, type UdpRequest } from './options';
 import { portCacheOf } from './port_cache';
 import { createSocket, type UdpSocket } from './socket';
-import { traceConnected, traceFailed } from './traced';
+import { type Ends, traceConnected, traceFailed } from './traced';
 
 /**
  * Opens a UDP socket that is bound and connected, and shares its local address and port with the sockets that are connected
@@ -38,9 +39,21 @@ import { traceConnected, traceFailed } from './traced';
  * socket.send(query);
  */
 export function connectUdp(options: UdpConnectOptions): Promise<dgram.Socket> {
-  const plan = readOptions(options, 'udp');
+  return connectTraced(readOptions(options, 'udp'), connectOneInTurns);
+}
+
+/** What comes of a connect: it may have its source from a pool. */
+export interface Connected extends Ends {
+  holdSource(lease: PoolLease): void;
+}
+
+/** Connects to one address from one source, in turns with the event loop. */
+export type ConnectOne<S> = (plan: Plan, request: UdpRequest) => Promise<S>;
+
+/** {@link connectUdp} for any kind of socket. */
+export function connectTraced<S extends Connected>(plan: Plan, connectOne: ConnectOne<S>): Promise<S> {
   const trace = beginTrace('udp', plan.host, plan.port);
-  const connecting = connectByName(plan);
+  const connecting = connectByName(plan, connectOne);
   if (trace === undefined) return connecting;
   returned(trace);
   return connecting.then(
@@ -97,18 +110,18 @@ function closeIfOpen(socket: UdpSocket): void {
   }
 }
 
-async function connectByName(plan: Plan): Promise<dgram.Socket> {
+async function connectByName<S extends Connected>(plan: Plan, connectOne: ConnectOne<S>): Promise<S> {
   const { signal } = plan;
   try {
     signal?.throwIfAborted();
-    if (isIP(plan.host) !== 0) return await connectInTurns(plan, plan.host);
+    if (isIP(plan.host) !== 0) return await connectInTurns(plan, plan.host, connectOne);
     const addresses = await abortable(resolveHost(plan), signal);
     if (addresses.length === 0) throw noAddress(plan);
     let failure: unknown;
     for (const { address } of addresses) {
       if (isIP(address) === 0) throw invalidAddress(address);
       try {
-        return await connectInTurns(plan, address);
+        return await connectInTurns(plan, address, connectOne);
       } catch (error) {
         if (signal?.aborted === true) throw error;
         // Of several addresses the first one's error tells most, unless it could not be tried at all.
@@ -175,15 +188,15 @@ function connectOneNow(plan: Plan, request: UdpRequest, done: Done): UdpSocket {
 }
 
 /** Connects in turns with the event loop. */
-async function connectInTurns(plan: Plan, address: string): Promise<UdpSocket> {
+async function connectInTurns<S extends Connected>(plan: Plan, address: string, connectOne: ConnectOne<S>): Promise<S> {
   const destination = destinationOf(plan, address);
   const source = sourceTowards(plan, destination);
   const sources = sourcesFor(source, destination);
   for (;;) {
     const request = nextRequest(plan, destination, source, sources);
-    let socket: UdpSocket | undefined;
+    let socket: S | undefined;
     try {
-      socket = await connectOneInTurns(plan, request);
+      socket = await connectOne(plan, request);
     } catch (error) {
       throwUnlessAnother(sources, error);
       // Each of them may have searched a whole range.
@@ -195,7 +208,7 @@ async function connectInTurns(plan: Plan, address: string): Promise<UdpSocket> {
   }
 }
 
-async function connectOneInTurns(plan: Plan, request: UdpRequest): Promise<UdpSocket> {
+export async function connectOneInTurns(plan: Plan, request: UdpRequest): Promise<UdpSocket> {
   const { native, signal } = plan;
   const { destination } = request;
   if (native === undefined) {
@@ -218,7 +231,7 @@ async function connectOneInTurns(plan: Plan, request: UdpRequest): Promise<UdpSo
   }
 }
 
-function inTurns(attempt: UdpAttempt, signal: AbortSignal | undefined): Promise<Lease> {
+export function inTurns(attempt: UdpAttempt, signal: AbortSignal | undefined): Promise<Lease> {
   // Once the event loop has had a turn, epoll knows the descriptor, and it must not become another socket.
   return inTurnsUntilAborted(allocate(attempt), signal, () => {
     attempt.target.discard();
@@ -287,7 +300,7 @@ function throwUnlessAnother(sources: Sources | undefined, error: unknown): void 
   throw error;
 }
 
-function leased(socket: UdpSocket, sources: Sources | undefined): UdpSocket {
+function leased<S extends Connected>(socket: S, sources: Sources | undefined): S {
   const lease = sources?.lease();
   if (lease !== undefined) socket.holdSource(lease);
   return socket;
