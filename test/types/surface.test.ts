@@ -397,9 +397,13 @@ test('connectx/datagrams: UdpBatch, Batch, Target, UdpServer, UdpFlow, UdpBatchS
   expectTypeOf<datagrams.UdpBatch['bind']>().toEqualTypeOf<
     (options: datagrams.UdpBindOptions) => datagrams.UdpServer
   >();
-  expectTypeOf<datagrams.UdpBindOptions>().toEqualTypeOf<
-    { host: string; port: number } & Optional<{ recvBufferSize: number; sendBufferSize: number; reusePort: boolean }>
-  >();
+  expectTypeOf<datagrams.UdpBindOptions>().toEqualTypeOf<{
+    host: string;
+    port: number;
+    recvBufferSize?: number | undefined;
+    sendBufferSize?: number | undefined;
+    reusePort?: boolean | undefined;
+  }>();
   expectTypeOf<datagrams.UdpBatch['connect']>().toEqualTypeOf<
     (options: datagrams.UdpFlowOptions) => Promise<datagrams.UdpFlow>
   >();
