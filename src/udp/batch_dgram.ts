@@ -15,6 +15,10 @@ import type { Plan, UdpRequest } from './options';
 const { errno } = constants;
 
 const SLOT_BYTES = 65536;
+/** What a datagram can hold. */
+const MOST_IPV4 = 65507;
+const MOST_IPV6 = 65527;
+
 const MOST_SEGMENTS = 64;
 const MOST_BYTES = 65000;
 
@@ -189,6 +193,10 @@ export class DgramEngine implements FlowEngine {
     const socket = peer && this.#sockets.get(peer.socket);
     if (peer === undefined || socket === undefined) {
       this.#counts.dropped.stale += count;
+      return 0;
+    }
+    if (size > (peer.end.family === 'IPv6' ? MOST_IPV6 : MOST_IPV4)) {
+      this.#counts.dropped.tooLong += count;
       return 0;
     }
     let taken = 0;
