@@ -72,7 +72,7 @@ const acts = {
     const took = now() - begin;
     const during = arrived;
     await ms(50);
-    return { sent, arrived, rate: (during / took) * 1000 };
+    return { sent, arrived, during, rate: (during / took) * 1000 };
   },
   async open({ port, flows }) {
     await clientsOf(port, flows);

@@ -1,5 +1,5 @@
 // A relay as a process: each client has a flow to the sink. Argument: { peer, checkout, host, sink, echo }. It says where it listens, and
-// answers 'delay' with how long its event loop was held, 'memory' with what it holds.
+// answers 'delay' with how long its event loop was held, 'cpu' and 'memory' with what it has used and holds.
 import * as dgram from 'node:dgram';
 import { once } from 'node:events';
 import { isIPv6 } from 'node:net';
@@ -31,8 +31,10 @@ async function overDgram() {
     if (flow !== undefined) flow.send(message);
     else if (!flows.has(key)) welcome(key, client);
   });
+  // With a lookup that answers at once it is listening when bind() returns.
+  const listening = once(server, 'listening');
   server.bind({ address: host, port: 0 });
-  await once(server, 'listening');
+  await listening;
   return server.address().port;
 }
 
@@ -72,6 +74,11 @@ const answers = {
     const p99 = delay.percentile(99) / 1e6;
     delay.reset();
     return p99;
+  },
+  /** Microseconds of CPU time so far. */
+  cpu: () => {
+    const { user, system } = process.cpuUsage();
+    return user + system;
   },
   memory: () => {
     globalThis.gc();

@@ -92,6 +92,8 @@ function engineFor(plan: BatchPlan, listener: BatchListener): FlowEngine {
  * UDP in runs: for relays. One for each thread.
  *
  * @example
+ * import { UdpBatch } from 'connectx/datagrams';
+ *
  * const io = new UdpBatch();
  * const server = io.bind({ host: '0.0.0.0', port: 5300 });
  * io.recvStart((batch) => {
