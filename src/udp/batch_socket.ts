@@ -1,7 +1,7 @@
 // The sockets of a UdpBatch, as a program holds them.
 import type { AddressInfo } from 'node:net';
 import { notRunning } from '../errors/argument_errors';
-import type { PoolLease } from '../source/picker';
+import type { PoolLease } from '../source/pooled';
 import { addressOf, type Engine } from './batch_engine';
 import type { ConnectOne } from './connect';
 

@@ -1,6 +1,5 @@
 // connectUdp and connectUdpSync: address after address of a name, source after source of a pool, until one of them connects.
 import type * as dgram from 'node:dgram';
-import type { LookupAddress } from 'node:dns';
 import { isIP } from 'node:net';
 import type { Destination, Family } from '../values/address';
 import { setImmediate } from '../values/timers';
@@ -12,7 +11,7 @@ import { familyMismatch } from '../connect/explain';
 import { runNow, turnIsOver } from '../connect/steps';
 import { beginTrace, finished, returned, threw } from '../connect/trace';
 import type { Source } from '../source/options';
-import type { PoolLease } from '../source/picker';
+import type { PoolLease } from '../source/pooled';
 import { askFunction } from '../source/resolve';
 import { abortable, abortError, inTurnsUntilAborted } from './abort';
 import { DgramTarget, type Lease } from './adopt';
@@ -21,6 +20,7 @@ import { attemptOf, type UdpAttempt } from './attempt';
 import { connectFallback } from './fallback';
 import { familyOfType, type Plan, readOptions, type UdpConnectOptions, type UdpRequest } from './options';
 import { portCacheOf } from './port_cache';
+import { noAddress, resolveHost } from './resolve_host';
 import { createSocket, type UdpSocket } from './socket';
 import { type Ends, traceConnected, traceFailed } from './traced';
 
@@ -133,26 +133,6 @@ async function connectByName<S extends Connected>(plan: Plan, connectOne: Connec
     if (signal?.aborted === true) throw abortError(signal);
     throw error;
   }
-}
-
-function resolveHost({ host, type, lookup }: Plan): Promise<LookupAddress[]> {
-  return new Promise((resolve, reject) => {
-    lookup(host, { all: true, family: familyOfType(type) ?? 0 }, (error, addresses: unknown, family?: number) => {
-      if (error) reject(error);
-      // A lookup of the user's may know nothing of `all`.
-      else if (Array.isArray(addresses)) resolve(addresses as LookupAddress[]);
-      else resolve([{ address: String(addresses), family: family ?? isIP(String(addresses)) }]);
-    });
-  });
-}
-
-function noAddress({ host, port }: Plan): ConnectxError {
-  const code = 'ENOTFOUND';
-  return new ConnectxError(`connect ${code} ${host}:${port}; the lookup gave no address`, {
-    code,
-    syscall: 'connect',
-    port,
-  });
 }
 
 type Done = (error?: Error) => void;
