@@ -1,6 +1,5 @@
 #include "napi/batch_handle.h"
 
-#include <algorithm>
 #include <cerrno>
 #include <cstring>
 
@@ -180,11 +179,7 @@ void BatchHandle::Call(int32_t count, size_t told) {
 }
 
 int BatchHandles::Add(BatchHandle* handle) {
-  const auto free = std::find(handles_.begin(), handles_.end(), nullptr);
-  if (free != handles_.end()) {
-    *free = handle;
-    return static_cast<int>(free - handles_.begin());
-  }
+  // A number is not given again: a connect that is under way when its batch is closed still has it.
   handles_.push_back(handle);
   return static_cast<int>(handles_.size() - 1);
 }

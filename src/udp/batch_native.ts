@@ -90,8 +90,8 @@ export class NativeEngine implements FlowEngine {
     return Math.floor(outcome / 2);
   }
 
-  get isClosed(): boolean {
-    return this.#batch === CLOSED;
+  #mustBeOpen(): void {
+    if (this.#batch === CLOSED) throw notRunning();
   }
 
   receive(on: boolean): void {
@@ -111,7 +111,7 @@ export class NativeEngine implements FlowEngine {
 
   readonly connectOne = async (plan: Plan, request: UdpRequest): Promise<UdpFlow> => {
     const native = this.#native;
-    if (this.isClosed) throw notRunning();
+    this.#mustBeOpen();
     const { port, family } = request.destination;
     const target = new BatchTarget(native, this.#batch, family);
     try {
@@ -122,7 +122,7 @@ export class NativeEngine implements FlowEngine {
       return new UdpFlow(this, socket, peer, () => lease.ports?.release(lease.localPort));
     } catch (error) {
       target.discard();
-      if (this.isClosed) throw notRunning();
+      this.#mustBeOpen();
       throw error;
     }
   };

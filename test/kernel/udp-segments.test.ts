@@ -1,6 +1,6 @@
 // `segmentSize`: one send that leaves as several datagrams, and what the route has to do with it.
 import { randomBytes } from 'node:crypto';
-import * as dgram from 'node:dgram';
+import type * as dgram from 'node:dgram';
 import { capabilities, connectUdp, connectUdpSync } from 'connectx';
 import { describe, expect, test } from 'vitest';
 import { describeIsolated, OUTSIDE, shell, useNetwork } from '../helpers/netns.js';
