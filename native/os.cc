@@ -11,8 +11,11 @@
 namespace connectx {
 
 const char* const kSyscallNames[static_cast<size_t>(Syscall::kCount)] = {
-    "",     "socket", "close", "setsockopt", "getsockopt", "bind", "connect", "getsockname", "getpeername",
-    "dup3", "open",   "read",  "pread",      "stat",       "send", "recv",    "netlink",     "if_nametoindex",
+    "",           "socket",   "close",          "setsockopt",    "getsockopt",
+    "bind",       "connect",  "getsockname",    "getpeername",   "dup3",
+    "open",       "read",     "pread",          "stat",          "send",
+    "recv",       "netlink",  "if_nametoindex", "epoll_create1", "epoll_ctl",
+    "epoll_wait", "recvmmsg", "sendmsg",
 };
 
 void Fd::Reset() {
@@ -126,6 +129,24 @@ uint64_t ThreadNanoseconds() {
   timespec time = {};
   static_cast<void>(::clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time));
   return static_cast<uint64_t>(time.tv_sec) * 1000000000U + static_cast<uint64_t>(time.tv_nsec);
+}
+
+Result EpollCreate1() { return From(Syscall::kEpollCreate1, ::epoll_create1(EPOLL_CLOEXEC)); }
+
+Result EpollCtl(int epoll, int operation, int fd, epoll_event* event) {
+  return From(Syscall::kEpollCtl, ::epoll_ctl(epoll, operation, fd, event));
+}
+
+Result EpollWait(int epoll, epoll_event* events, int most) {
+  return Retry(Syscall::kEpollWait, [&] { return ::epoll_wait(epoll, events, most, 0); });
+}
+
+Result RecvMmsg(int fd, mmsghdr* messages, unsigned count) {
+  return Retry(Syscall::kRecvMmsg, [&] { return ::recvmmsg(fd, messages, count, MSG_DONTWAIT, nullptr); });
+}
+
+Result SendMsg(int fd, const msghdr* message) {
+  return Retry(Syscall::kSendMsg, [&] { return ::sendmsg(fd, message, MSG_NOSIGNAL | MSG_DONTWAIT); });
 }
 
 }  // namespace os

@@ -3,6 +3,7 @@
 #ifndef CONNECTX_OS_H
 #define CONNECTX_OS_H
 
+#include <sys/epoll.h>
 #include <sys/socket.h>
 
 #include <cstddef>
@@ -31,6 +32,11 @@ enum class Syscall : uint8_t {
   kRecv,
   kNetlink,
   kIfNameToIndex,
+  kEpollCreate1,
+  kEpollCtl,
+  kEpollWait,
+  kRecvMmsg,
+  kSendMsg,
   kCount,
 };
 
@@ -98,6 +104,13 @@ Result ReadFile(const char* path, char* bytes, size_t capacity);
 Result IfNameToIndex(const char* name);
 // What the calling thread has had of a processor: one that has to wait for a processor has not done more.
 uint64_t ThreadNanoseconds();
+Result EpollCreate1();
+Result EpollCtl(int epoll, int operation, int fd, epoll_event* event);
+// Does not wait: value is how many events there are now.
+Result EpollWait(int epoll, epoll_event* events, int most);
+// Does not wait: value is how many messages there were.
+Result RecvMmsg(int fd, mmsghdr* messages, unsigned count);
+Result SendMsg(int fd, const msghdr* message);
 
 }  // namespace os
 }  // namespace connectx

@@ -33,7 +33,7 @@ const FLAGS = [`-I${native}`, '-std=c++17', '-g', '-O1', '-fno-omit-frame-pointe
 const SANITIZE = '-fsanitize=fuzzer,address,undefined';
 const SOURCES = [
   ...['os', 'address', 'socket_options', 'netlink/message', 'netlink/sock_diag', 'netlink/route', 'netlink/links'],
-  ...['netlink/diag_dump', 'netlink/socket_table'],
+  ...['netlink/diag_dump', 'netlink/socket_table', 'udp/control'],
 ];
 
 const directory = mkdtempSync(join(tmpdir(), 'connectx-fuzz-'));

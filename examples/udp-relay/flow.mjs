@@ -1,8 +1,8 @@
 // One client's way to the upstream: a connected socket of its own, and what waits for it.
-import { connectUdp } from 'connectx';
 
 /** A datagram without content is an IPv4 and a UDP header on the wire. */
-const sizeOf = (message) => message.length + 28;
+const HEADERS = 28;
+const sizeOf = ({ bytes, datagrams }) => bytes + HEADERS * datagrams;
 
 /** Every port is taken, or every descriptor; a pool says of each source why it failed. */
 export const isExhaustion = ({ code, reason, errors = [] }) =>
@@ -18,6 +18,7 @@ export class Flow {
   #onReply;
   /** What came while the socket was being opened; undefined from then on. */
   #waiting = [];
+  #waitingDatagrams = 0;
   #waitingBytes = 0;
   #socket;
   #abort = new AbortController();
@@ -26,7 +27,7 @@ export class Flow {
   #up = 0;
   #down = 0;
 
-  /** `about`: { key, network, upstream }; `shared`: { source, limits, stats, names, resting }. */
+  /** `about`: { key, network, upstream }; `shared`: { hub, source, limits, stats, names, resting }. */
   constructor({ key, network, upstream }, shared, onReply) {
     this.key = key;
     this.network = network;
@@ -55,61 +56,62 @@ export class Flow {
     });
     // An abort that came when there was a socket already has closed it.
     this.#abort.signal.throwIfAborted();
+    const { hub, stats } = this.#shared;
     // ECONNREFUSED for one: nobody listens upstream, now. The datagram is lost, and the flow stays for the next.
-    socket.on('error', () => this.#shared.stats.dropped.send++);
-    socket.on('message', (message) => this.#answer(message));
+    hub.listen(socket, { heard: (run) => this.#answer(run), failed: () => stats.dropped.send++ });
     this.#socket = socket;
     const waiting = this.#waiting;
     this.#waiting = undefined;
-    for (const message of waiting) this.#pass(message);
+    for (const run of waiting) this.#count(run, hub.send(socket, run));
   }
 
   #connect() {
-    const { source, names } = this.#shared;
+    const { hub, source, names } = this.#shared;
     const options = { localAddress: source, lookup: names.lookup, signal: this.#abort.signal };
-    return connectUdp({ ...this.upstream, ...options });
+    return hub.connect({ ...this.upstream, ...options });
   }
 
-  send(message) {
-    const { limits, stats } = this.#shared;
+  send(run) {
     this.lastHeard = performance.now();
-    this.#heard++;
-    this.#up += sizeOf(message);
+    this.#heard += run.datagrams;
+    this.#up += sizeOf(run);
     if (this.#waiting === undefined) {
-      this.#pass(message);
-    } else if (
-      this.#waiting.length >= limits.queueDatagrams ||
-      this.#waitingBytes + message.length > limits.queueBytes
-    ) {
-      stats.dropped.queue++;
+      this.#count(run, run.forward(this.#socket));
     } else {
-      this.#waiting.push(message);
-      this.#waitingBytes += message.length;
+      this.#queue(run);
     }
   }
 
-  #pass(message) {
+  #queue(run) {
     const { limits, stats } = this.#shared;
-    // What the kernel has not taken yet waits in this process, without bounds of its own.
-    if (this.#socket.getSendQueueSize() + message.length > limits.queueBytes) {
-      stats.dropped.queue++;
-      return;
-    }
-    this.#socket.send(message, (error) => {
-      if (error) stats.dropped.send++;
-      else stats.passed('up', message.length);
-    });
+    const bytes = Math.floor((limits.queueBytes - this.#waitingBytes) / Math.max(run.size, 1));
+    const some = Math.min(run.datagrams, limits.queueDatagrams - this.#waitingDatagrams, bytes);
+    stats.dropped.queue += run.datagrams - some;
+    if (some === 0) return;
+    const copy = run.copy(some);
+    this.#waiting.push(copy);
+    this.#waitingDatagrams += some;
+    this.#waitingBytes += copy.bytes;
+  }
+
+  #count({ bytes, size, datagrams }, taken) {
+    const { stats } = this.#shared;
+    stats.dropped.queue += datagrams - taken;
+    stats.passed('up', taken, Math.min(bytes, taken * size));
   }
 
   /** Its address may be forged: until the client has sent twice, it gets no more than it has sent (as QUIC, RFC 9000, section 8.1). */
-  #answer(message) {
+  #answer(run) {
     const { limits, stats } = this.#shared;
-    if (!this.isProven && this.#down + sizeOf(message) > this.#up * limits.amplification) {
-      stats.dropped.unproven++;
-      return;
-    }
-    this.#down += sizeOf(message);
-    this.#onReply(message);
+    const left = this.#up * limits.amplification - this.#down;
+    const most = this.isProven ? run.datagrams : Math.max(0, Math.floor(left / (run.size + HEADERS)));
+    // The last one may be shorter.
+    const all = most >= run.datagrams || sizeOf(run) <= left;
+    const some = all ? run.datagrams : most;
+    stats.dropped.unproven += run.datagrams - some;
+    if (some === 0) return;
+    this.#down += all ? sizeOf(run) : some * (run.size + HEADERS);
+    this.#onReply(run, some);
   }
 
   /** Its port rests, or is free at once. Returns how many datagrams go with it that were not sent. */
@@ -117,8 +119,8 @@ export class Flow {
     // The signal would close an open socket, too, and it must not be closed twice.
     if (this.#socket === undefined) this.#abort.abort();
     else if (rests) this.#shared.resting.add(this.#socket, this.upstream);
-    else this.#socket.close();
-    const lost = this.#waiting?.length ?? 0;
+    else this.#shared.hub.closeSocket(this.#socket);
+    const lost = this.#waiting === undefined ? 0 : this.#waitingDatagrams;
     this.#waiting = undefined;
     return lost;
   }

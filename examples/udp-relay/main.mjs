@@ -11,7 +11,7 @@ try {
     void relay.stop();
   };
   process.on('SIGUSR2', () => relay.report());
-  await relay.start();
+  relay.start();
   for (const signal of ['SIGTERM', 'SIGINT']) process.on(signal, stop);
 } catch (error) {
   log('error', 'not-started', { message: error.message });

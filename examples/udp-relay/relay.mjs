@@ -4,6 +4,7 @@ import { log, RateLimitedLog } from '../shared/log.mjs';
 import { Names } from '../shared/names.mjs';
 import { Flows } from './flows.mjs';
 import { Guests } from './guests.mjs';
+import { Hub } from './hub.mjs';
 import { Resting } from './resting.mjs';
 import { Route } from './route.mjs';
 import { Stats } from './stats.mjs';
@@ -11,6 +12,7 @@ import { Stats } from './stats.mjs';
 export class Relay {
   #config;
   #stats = new Stats();
+  #hub;
   #flows;
   #resting;
   #names;
@@ -21,20 +23,27 @@ export class Relay {
   constructor(config) {
     this.#config = config;
     const { limits, timeouts } = config;
+    this.#hub = new Hub(limits.flows);
     this.#flows = new Flows(limits, this.#stats);
-    this.#resting = new Resting(timeouts.rest, limits.resting);
+    this.#resting = new Resting(timeouts.rest, limits.resting, this.#hub);
     this.#names = new Names(config.resolvers, timeouts.lookup);
     this.#failures = new RateLimitedLog(config.logInterval);
     // One for all routes: the sources are shared, and their ports are counted for each upstream by itself.
     const source = new SourcePool(config.sources);
-    const own = { flows: this.#flows, resting: this.#resting, names: this.#names, failures: this.#failures };
+    const own = {
+      hub: this.#hub,
+      flows: this.#flows,
+      resting: this.#resting,
+      names: this.#names,
+      failures: this.#failures,
+    };
     const shared = { ...own, source, limits, stats: this.#stats, guests: new Guests(config) };
     this.#routes = config.routes.map((route) => new Route(route, config, shared));
   }
 
-  async start() {
+  start() {
     const { idle, stats } = this.#config.timeouts;
-    for (const route of this.#routes) await route.start();
+    for (const route of this.#routes) route.start();
     this.#timers.push(setInterval(() => this.#flows.evict(idle), Math.ceil(idle / 4)));
     this.#timers.push(setInterval(() => this.report(), stats));
     log('info', 'listening', { routes: this.#config.routes });
@@ -76,7 +85,7 @@ export class Relay {
     this.#flows.close();
     this.#resting.close();
     this.#names.cancel();
-    for (const route of this.#routes) route.close();
+    this.#hub.close();
     this.#failures.flush();
     this.report();
     log('info', 'stopped', { cut });

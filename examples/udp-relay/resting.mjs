@@ -4,13 +4,15 @@
 export class Resting {
   #rest;
   #limit;
+  #hub;
   /** Socket to { upstream, timer }, the one that has rested longest first. */
   #sockets = new Map();
 
   /** `rest`: ms; `limit`: how many sockets. */
-  constructor(rest, limit) {
+  constructor(rest, limit, hub) {
     this.#rest = rest;
     this.#limit = limit;
+    this.#hub = hub;
   }
 
   get size() {
@@ -20,7 +22,7 @@ export class Resting {
   add(socket, upstream) {
     if (this.#sockets.size >= this.#limit) this.#end(this.#sockets.keys().next().value);
     // What it hears is read, and dropped.
-    socket.removeAllListeners('message');
+    this.#hub.listen(socket, undefined);
     const timer = setTimeout(() => this.#end(socket), this.#rest);
     this.#sockets.set(socket, { upstream, timer });
   }
@@ -38,7 +40,7 @@ export class Resting {
   #end(socket) {
     clearTimeout(this.#sockets.get(socket).timer);
     this.#sockets.delete(socket);
-    socket.close();
+    this.#hub.closeSocket(socket);
   }
 
   close() {

@@ -1,12 +1,6 @@
 // One port that clients send to, and the upstream behind it.
-import * as dgram from 'node:dgram';
-import { once } from 'node:events';
-import { isIP, isIPv6 } from 'node:net';
 import { networkOf } from '../shared/addresses.mjs';
 import { Flow, isExhaustion } from './flow.mjs';
-
-/** Clients are numeric, and every reply would otherwise wait for a lookup of nothing. */
-const lookup = (address, _options, callback) => callback(null, address, isIP(address));
 
 export class Route {
   #route;
@@ -17,23 +11,19 @@ export class Route {
   #exhaustedUntil = 0;
   #isStopping = false;
 
-  /** `shared`: { source, names, limits, flows, resting, guests, stats, failures }, of all routes together. */
+  /** `shared`: { hub, source, names, limits, flows, resting, guests, stats, failures }, of all routes together. */
   constructor(route, config, shared) {
     this.#route = route;
     this.#config = config;
     this.#shared = shared;
-    this.#server = dgram.createSocket({ type: isIPv6(route.listen.host) ? 'udp6' : 'udp4', lookup });
-    this.#server.on('message', (message, client) => this.#hear(message, client));
   }
 
-  async start() {
-    const { host, port } = this.#route.listen;
-    // With a lookup that answers at once it may be listening when bind() returns.
-    const listening = once(this.#server, 'listening');
-    this.#server.bind({ address: host, port });
-    await listening;
-    this.#server.on('error', ({ message }) => {
-      this.#shared.failures.write('receive', 'error', 'receive-failed', { ...this.#route, message });
+  start() {
+    this.#server = this.#shared.hub.bind(this.#route.listen, {
+      heard: (run) => this.#hear(run),
+      failed: ({ message }) => {
+        this.#shared.failures.write('receive', 'error', 'receive-failed', { ...this.#route, message });
+      },
     });
   }
 
@@ -42,33 +32,31 @@ export class Route {
     this.#isStopping = true;
   }
 
-  close() {
-    this.#server.close();
-  }
-
-  #hear(message, client) {
+  #hear(run) {
     const { flows, stats } = this.#shared;
-    const key = `${client.address} ${client.port} ${this.#route.listen.host} ${this.#route.listen.port}`;
-    const flow = flows.get(key) ?? this.#welcome(key, client);
+    const flow = flows.get(run.peer) ?? this.#welcome(run.peer);
     if (typeof flow === 'string') {
-      stats.dropped[flow]++;
+      stats.dropped[flow] += run.datagrams;
       return;
     }
-    flow.send(message);
+    flow.send(run);
     flows.heard(flow);
   }
 
   /** A flow for a new client, or the reason why there is none. */
-  #welcome(key, client) {
+  #welcome(peer) {
     const { flows, stats, guests, resting } = this.#shared;
     const { upstream } = this.#route;
+    const client = this.#server.peerAddress(peer);
     const network = networkOf(client.address);
     const refusal = this.#isStopping ? 'stopping' : guests.refusal(client);
     if (refusal !== undefined) return refusal;
     if (performance.now() < this.#exhaustedUntil) return 'exhausted';
     const full = flows.refusal(network);
     if (full !== undefined) return full;
-    const flow = new Flow({ key, network, upstream }, this.#shared, (reply) => this.#reply(reply, client));
+    const flow = new Flow({ key: peer, network, upstream }, this.#shared, (reply, most) =>
+      this.#reply(reply, most, peer),
+    );
     const yieldPort = () => resting.yieldPort(upstream) || flows.yieldPort(upstream);
     flows.add(flow, yieldPort).then(
       () => stats.flows.opened++,
@@ -92,15 +80,12 @@ export class Route {
     });
   }
 
-  #reply(message, { address, port }) {
-    const { limits, stats } = this.#shared;
-    if (this.#server.getSendQueueSize() + message.length > limits.queueBytes) {
-      stats.dropped.replies++;
-      return;
-    }
-    this.#server.send(message, port, address, (error) => {
-      if (error) stats.dropped.send++;
-      else stats.passed('down', message.length);
-    });
+  /** Sends the first `most` datagrams to the client. */
+  #reply(run, most, peer) {
+    const { stats } = this.#shared;
+    const wanted = Math.min(most, run.datagrams);
+    const taken = run.forwardSome(this.#server.target(peer), wanted);
+    stats.dropped.replies += wanted - taken;
+    stats.passed('down', taken, Math.min(run.bytes, taken * run.size));
   }
 }

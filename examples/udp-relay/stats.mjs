@@ -12,9 +12,9 @@ export class Stats {
   datagrams = { up: 0, down: 0 };
   bytes = { up: 0, down: 0 };
   dropped = {
-    /** The flow's own queue is full: while it is being opened, or on its way to the upstream. */
+    /** The flow's own queue is full while it is being opened, or its socket has no room. */
     queue: 0,
-    /** What waits to be sent to clients is too much. */
+    /** The socket that clients send to has no room. */
     replies: 0,
     /** `limits.flows` */
     flows: 0,
@@ -38,8 +38,8 @@ export class Stats {
     unproven: 0,
   };
 
-  passed(direction, length) {
-    this.datagrams[direction]++;
-    this.bytes[direction] += length;
+  passed(direction, datagrams, bytes) {
+    this.datagrams[direction] += datagrams;
+    this.bytes[direction] += bytes;
   }
 }

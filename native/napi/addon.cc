@@ -13,6 +13,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   Napi::Object constants = Napi::Object::New(env);
   AddTcp(&exports, &constants);
   AddUdp(&exports, &constants);
+  AddBatch(&exports, &constants);
   AddTable(&exports, &constants);
   AddSys(&exports);
   exports.Set("constants", constants);

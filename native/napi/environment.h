@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "address.h"
+#include "napi/batch_handle.h"
 #include "napi/node_api.h"
 #include "napi/unadopted_socket.h"
 #include "netlink/namespace_sockets.h"
@@ -16,6 +17,7 @@ struct Environment {
   // Apart, because each of them tells its user when the thread has changed its network namespace.
   NamespaceSockets tcp;
   UnadoptedSocket unadopted;
+  BatchHandles batches;
   // Of the UDP socket that was connected last.
   Address udp_peer;
   // What the lists of sockets have taken so far, in ns of a processor.
@@ -27,6 +29,7 @@ inline Environment* EnvironmentOf(const Napi::CallbackInfo& info) { return info.
 // One for each part of the addon: its functions, and the numbers that they take and answer with.
 void AddTcp(Napi::Object* exports, Napi::Object* constants);
 void AddUdp(Napi::Object* exports, Napi::Object* constants);
+void AddBatch(Napi::Object* exports, Napi::Object* constants);
 void AddTable(Napi::Object* exports, Napi::Object* constants);
 void AddSys(Napi::Object* exports);
 

@@ -7,6 +7,7 @@
 #include "napi/arguments.h"
 #include "napi/environment.h"
 #include "udp/lock.h"
+#include "udp/offload.h"
 #include "udp/probe.h"
 #include "udp/tuple.h"
 
@@ -121,6 +122,9 @@ Napi::Value UdpMovedJs(const Napi::CallbackInfo& info) { return ToJs(info, UdpMo
 
 Napi::Value UdpProbeJs(const Napi::CallbackInfo& info) { return ToJs(info, UdpProbe()); }
 
+// udpOffloads() -> bits
+Napi::Value UdpOffloadsJs(const Napi::CallbackInfo& info) { return ToJs(info, UdpOffloads()); }
+
 }  // namespace
 
 void AddUdp(Napi::Object* exports, Napi::Object* constants) {
@@ -134,6 +138,7 @@ void AddUdp(Napi::Object* exports, Napi::Object* constants) {
   Add(exports, "udpSocket", UdpSocketJs);
   Add(exports, "udpMoved", UdpMovedJs);
   Add(exports, "udpProbe", UdpProbeJs);
+  Add(exports, "udpOffloads", UdpOffloadsJs);
   AddConstants(constants, "udpVerdict",
                {{"connected", UdpVerdict::kConnected},
                 {"portLocked", UdpVerdict::kPortLocked},
@@ -145,6 +150,7 @@ void AddUdp(Napi::Object* exports, Napi::Object* constants) {
                 {"connectedElsewhere", UdpVerdict::kConnectedElsewhere}});
   AddConstants(constants, "udpFlag",
                {{"shared", kShared}, {"exclusive", kExclusive}, {"alone", kAlone}, {"automatic", kAutomatic}});
+  AddConstants(constants, "udpOffload", {{"segment", kUdpSegment}, {"receive", kUdpReceiveOffload}});
 }
 
 }  // namespace connectx

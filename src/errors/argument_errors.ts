@@ -52,6 +52,11 @@ export function invalidAddress(value: string): TypeError & { code: string } {
   return withCode(new TypeError(`Invalid IP address: ${value}`), 'ERR_INVALID_IP_ADDRESS');
 }
 
+/** `ERR_SOCKET_DGRAM_NOT_RUNNING`, as dgram says of a socket that is closed. */
+export function notRunning(): Error & { code: string } {
+  return withCode(new Error('Not running'), 'ERR_SOCKET_DGRAM_NOT_RUNNING');
+}
+
 /** `ERR_ACCESS_DENIED` of the network, as Node's permission model says it. */
 export function accessDenied(cause: unknown): Error {
   const message = 'Access to this API has been restricted. Use --allow-net to manage permissions.';

@@ -1,7 +1,8 @@
 import { kernelOf, tcpFeatures } from './kernel';
-import { AF_INET, TcpFeature } from './constants';
+import { AF_INET, TcpFeature, UdpOffload } from './constants';
 import { load } from './load';
 import { carries, runtime, type Runtime } from './runtime';
+import { udpOffloads } from './udp_offload';
 import { ephemeralRange } from './sysctl';
 import { udpSharingOf } from './sock_diag';
 
@@ -36,6 +37,10 @@ export interface Capabilities {
   fastOpen: boolean;
   /** sock_diag(7) answers for UDP: UDP ports are shared over destinations. Otherwise a port is used for one at a time. */
   udpShared: boolean;
+  /** `UDP_SEGMENT` (Linux 4.18): the option `segmentSize` of `connectUdp`, and runs that a `UdpBatch` sends with one system call. */
+  udpSegment: boolean;
+  /** `UDP_GRO` (Linux 5.0): a `UdpBatch` receives datagrams of one sender in runs. */
+  udpReceiveOffload: boolean;
   /** sock_diag(7) answers at all: `portUsage`, `PortMonitor` and `listenerConflicts`. */
   portUsage: boolean;
   /** `net.ipv4.ip_local_port_range` as of now, both ends inclusive; undefined when it cannot be read. */
@@ -71,12 +76,15 @@ export function capabilities(): Capabilities {
     boundPortsReturn: false,
     fastOpen: false,
     udpShared: false,
+    udpSegment: false,
+    udpReceiveOffload: false,
     portUsage: false,
     ephemeralRange: undefined,
   };
   if (native === undefined) return { ...nothing, native: false, nativeError: error };
   // On a runtime without TCP from a source, nothing makes use of what the kernel has for it.
   const features = carries('tcp') ? tcpFeatures(native) : 0;
+  const offloads = nothing.udp ? Math.max(udpOffloads(native), 0) : 0;
   return {
     ...nothing,
     native: true,
@@ -86,6 +94,8 @@ export function capabilities(): Capabilities {
     boundPortsReturn: carries('tcp') && kernelOf(native).returnsPorts(),
     fastOpen: (features & TcpFeature.fastOpenConnect) !== 0,
     udpShared: nothing.udp && udpSharingOf(native).works,
+    udpSegment: (offloads & UdpOffload.segment) !== 0,
+    udpReceiveOffload: (offloads & UdpOffload.receive) !== 0,
     // Whatever the answer is.
     portUsage: typeof native.diagLookup(IPPROTO_TCP, AF_INET, '127.0.0.1', 0, '127.0.0.1', 0, 0) !== 'number',
     ephemeralRange: ephemeralRange(native),

@@ -39,6 +39,12 @@ export const UdpVerdict = {
 /** What `udpConnect` takes. */
 export const UdpFlag = { shared: 1, exclusive: 2, alone: 4, automatic: 8 } as const;
 
+/** What `udpOffloads` found. */
+export const UdpOffload = { segment: 1, receive: 2 } as const;
+
+/** The sizes of what a batch of UDP sockets writes: runs and events of one turn, and how many counts there are. */
+export const BatchSize = { runs: 1024, events: 256, stats: 18 } as const;
+
 /** States of `include/net/tcp_states.h`; UDP uses `established` and `closed`: connected, and only bound. */
 export const SocketState = { established: 1, timeWait: 6, closed: 7, listening: 10 } as const;
 

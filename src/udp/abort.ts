@@ -48,7 +48,7 @@ export function inTurnsUntilAborted<T>(
 const waiting = new WeakMap<AbortSignal, Set<() => void>>();
 
 // One listener for all calls with a signal: Node warns of more than ten. Returns what takes `callback` back.
-function onAbort(signal: AbortSignal, callback: () => void): () => void {
+export function onAbort(signal: AbortSignal, callback: () => void): () => void {
   let callbacks = waiting.get(signal);
   if (callbacks === undefined) {
     callbacks = new Set();

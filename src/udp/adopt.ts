@@ -7,7 +7,8 @@ import { attemptError } from '../errors/connectx_error';
 import { errnoOf, syscallOf } from '../kernel/outcome';
 import type { Plan } from './options';
 import type { DestinationPorts } from './ports';
-import { createSocket, type UdpSocket } from './socket';
+import { checkSegments, segmentedBy } from './segments';
+import { createSocket, SegmentingSocket, type UdpSocket } from './socket';
 
 /** The ports of the destination, and which one it is: to be given back when the socket is closed. */
 export interface Lease {
@@ -131,6 +132,11 @@ export class DgramTarget implements Target {
     // The lookup answers at once, so connect(2) is made within this call, to the peer that the socket has already.
     // A BPF program that balances load could lead it to another one: only while the port is locked does that not matter.
     socket.connect(peer.port, peer.address, done);
+    const segmented = segmentedBy(this.plan, this.native, this.fd, peer);
+    if (segmented !== undefined && socket instanceof SegmentingSocket) {
+      checkSegments(segmented, lease.localPort);
+      socket.segmentAs(segmented);
+    }
     const unlocked = this.isLocked ? this.native.udpUnlock(this.fd) : 0;
     if (unlocked < 0) {
       const attempt = { destination: peer, localAddress: null, localPort: lease.localPort };

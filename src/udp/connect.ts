@@ -1,6 +1,5 @@
 // connectUdp and connectUdpSync: address after address of a name, source after source of a pool, until one of them connects.
 import type * as dgram from 'node:dgram';
-import type { LookupAddress } from 'node:dns';
 import { isIP } from 'node:net';
 import type { Destination, Family } from '../values/address';
 import { setImmediate } from '../values/timers';
@@ -12,6 +11,7 @@ import { familyMismatch } from '../connect/explain';
 import { runNow, turnIsOver } from '../connect/steps';
 import { beginTrace, finished, returned, threw } from '../connect/trace';
 import type { Source } from '../source/options';
+import type { PoolLease } from '../source/pooled';
 import { askFunction } from '../source/resolve';
 import { abortable, abortError, inTurnsUntilAborted } from './abort';
 import { DgramTarget, type Lease } from './adopt';
@@ -20,8 +20,9 @@ import { attemptOf, type UdpAttempt } from './attempt';
 import { connectFallback } from './fallback';
 import { familyOfType, type Plan, readOptions, type UdpConnectOptions, type UdpRequest } from './options';
 import { portCacheOf } from './port_cache';
+import { noAddress, resolveHost } from './resolve_host';
 import { createSocket, type UdpSocket } from './socket';
-import { traceConnected, traceFailed } from './traced';
+import { type Ends, traceConnected, traceFailed } from './traced';
 
 /**
  * Opens a UDP socket that is bound and connected, and shares its local address and port with the sockets that are connected
@@ -38,9 +39,21 @@ import { traceConnected, traceFailed } from './traced';
  * socket.send(query);
  */
 export function connectUdp(options: UdpConnectOptions): Promise<dgram.Socket> {
-  const plan = readOptions(options, 'udp');
+  return connectTraced(readOptions(options, 'udp'), connectOneInTurns);
+}
+
+/** What comes of a connect: it may have its source from a pool. */
+export interface Connected extends Ends {
+  holdSource(lease: PoolLease): void;
+}
+
+/** Connects to one address from one source, in turns with the event loop. */
+export type ConnectOne<S> = (plan: Plan, request: UdpRequest) => Promise<S>;
+
+/** {@link connectUdp} for any kind of socket. */
+export function connectTraced<S extends Connected>(plan: Plan, connectOne: ConnectOne<S>): Promise<S> {
   const trace = beginTrace('udp', plan.host, plan.port);
-  const connecting = connectByName(plan);
+  const connecting = connectByName(plan, connectOne);
   if (trace === undefined) return connecting;
   returned(trace);
   return connecting.then(
@@ -97,18 +110,18 @@ function closeIfOpen(socket: UdpSocket): void {
   }
 }
 
-async function connectByName(plan: Plan): Promise<dgram.Socket> {
+async function connectByName<S extends Connected>(plan: Plan, connectOne: ConnectOne<S>): Promise<S> {
   const { signal } = plan;
   try {
     signal?.throwIfAborted();
-    if (isIP(plan.host) !== 0) return await connectInTurns(plan, plan.host);
+    if (isIP(plan.host) !== 0) return await connectInTurns(plan, plan.host, connectOne);
     const addresses = await abortable(resolveHost(plan), signal);
     if (addresses.length === 0) throw noAddress(plan);
     let failure: unknown;
     for (const { address } of addresses) {
       if (isIP(address) === 0) throw invalidAddress(address);
       try {
-        return await connectInTurns(plan, address);
+        return await connectInTurns(plan, address, connectOne);
       } catch (error) {
         if (signal?.aborted === true) throw error;
         // Of several addresses the first one's error tells most, unless it could not be tried at all.
@@ -120,26 +133,6 @@ async function connectByName(plan: Plan): Promise<dgram.Socket> {
     if (signal?.aborted === true) throw abortError(signal);
     throw error;
   }
-}
-
-function resolveHost({ host, type, lookup }: Plan): Promise<LookupAddress[]> {
-  return new Promise((resolve, reject) => {
-    lookup(host, { all: true, family: familyOfType(type) ?? 0 }, (error, addresses: unknown, family?: number) => {
-      if (error) reject(error);
-      // A lookup of the user's may know nothing of `all`.
-      else if (Array.isArray(addresses)) resolve(addresses as LookupAddress[]);
-      else resolve([{ address: String(addresses), family: family ?? isIP(String(addresses)) }]);
-    });
-  });
-}
-
-function noAddress({ host, port }: Plan): ConnectxError {
-  const code = 'ENOTFOUND';
-  return new ConnectxError(`connect ${code} ${host}:${port}; the lookup gave no address`, {
-    code,
-    syscall: 'connect',
-    port,
-  });
 }
 
 type Done = (error?: Error) => void;
@@ -175,15 +168,15 @@ function connectOneNow(plan: Plan, request: UdpRequest, done: Done): UdpSocket {
 }
 
 /** Connects in turns with the event loop. */
-async function connectInTurns(plan: Plan, address: string): Promise<UdpSocket> {
+async function connectInTurns<S extends Connected>(plan: Plan, address: string, connectOne: ConnectOne<S>): Promise<S> {
   const destination = destinationOf(plan, address);
   const source = sourceTowards(plan, destination);
   const sources = sourcesFor(source, destination);
   for (;;) {
     const request = nextRequest(plan, destination, source, sources);
-    let socket: UdpSocket | undefined;
+    let socket: S | undefined;
     try {
-      socket = await connectOneInTurns(plan, request);
+      socket = await connectOne(plan, request);
     } catch (error) {
       throwUnlessAnother(sources, error);
       // Each of them may have searched a whole range.
@@ -195,7 +188,7 @@ async function connectInTurns(plan: Plan, address: string): Promise<UdpSocket> {
   }
 }
 
-async function connectOneInTurns(plan: Plan, request: UdpRequest): Promise<UdpSocket> {
+export async function connectOneInTurns(plan: Plan, request: UdpRequest): Promise<UdpSocket> {
   const { native, signal } = plan;
   const { destination } = request;
   if (native === undefined) {
@@ -218,7 +211,7 @@ async function connectOneInTurns(plan: Plan, request: UdpRequest): Promise<UdpSo
   }
 }
 
-function inTurns(attempt: UdpAttempt, signal: AbortSignal | undefined): Promise<Lease> {
+export function inTurns(attempt: UdpAttempt, signal: AbortSignal | undefined): Promise<Lease> {
   // Once the event loop has had a turn, epoll knows the descriptor, and it must not become another socket.
   return inTurnsUntilAborted(allocate(attempt), signal, () => {
     attempt.target.discard();
@@ -287,7 +280,7 @@ function throwUnlessAnother(sources: Sources | undefined, error: unknown): void 
   throw error;
 }
 
-function leased(socket: UdpSocket, sources: Sources | undefined): UdpSocket {
+function leased<S extends Connected>(socket: S, sources: Sources | undefined): S {
   const lease = sources?.lease();
   if (lease !== undefined) socket.holdSource(lease);
   return socket;

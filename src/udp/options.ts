@@ -4,16 +4,21 @@ import type { lookup as Lookup } from 'node:dns';
 import { BlockList } from 'node:net';
 import type { Destination, Family } from '../values/address';
 import { badPort, invalidType, invalidValue, outOfRange } from '../errors/argument_errors';
+import { unsupported } from '../errors/connectx_error';
 import { dnsLookup } from '../connect/dns';
 import { refuseOnFallback } from '../connect/without_addon';
 import type { Native, SocketOption } from '../kernel/addon';
+import { UdpOffload } from '../kernel/constants';
 import { nativeOrFallback } from '../kernel/load';
 import { requireWay } from '../kernel/runtime';
+import { udpOffloads } from '../kernel/udp_offload';
 import { readSource, type Source, type SourceOptions } from '../source/options';
 
 const SOL_SOCKET = 1;
 const SO_SNDBUF = 7;
 const SO_RCVBUF = 8;
+const IPPROTO_UDP = 17;
+const UDP_SEGMENT = 103;
 const IPPROTO_IPV6 = 41;
 const IPV6_V6ONLY = 26;
 
@@ -35,6 +40,11 @@ export interface UdpConnectOptions extends Omit<SourceOptions, (typeof TCP_ONLY)
    * it cooperates or not. Sockets that share them already stay. Default false.
    */
   exclusive?: boolean | undefined;
+  /**
+   * Bytes, 1 to 65507: a `send` of more than that leaves as datagrams of this size, the last one shorter (`UDP_SEGMENT`, Linux 4.18). One
+   * `send` holds at most 64 of them and 65,000 bytes. Default: each `send` is one datagram.
+   */
+  segmentSize?: number | undefined;
 }
 
 /** The options, valid, and what follows from them. */
@@ -45,6 +55,7 @@ export interface Plan {
   readonly type: dgram.SocketType | undefined;
   readonly source: Source;
   readonly exclusive: boolean;
+  readonly segmentSize: number | undefined;
   readonly lookup: typeof Lookup;
   readonly signal: AbortSignal | undefined;
   readonly dgramOptions: DgramOptions;
@@ -61,6 +72,9 @@ export interface UdpRequest {
 
 /** Options of `dgram.createSocket` that the Node releases which lack them pass over. */
 const BLOCK_LISTS = ['receiveBlockList', 'sendBlockList'] as const;
+
+/** What an IPv4 datagram can hold. */
+const LARGEST_SEGMENT = 65507;
 
 const TYPES: ReadonlySet<unknown> = new Set(['udp4', 'udp6']);
 
@@ -82,7 +96,8 @@ function refuseLockOptions(options: readonly SocketOption[] | undefined): void {
 export function readOptions(options: UdpConnectOptions, way: 'udp' | 'udpSync'): Plan {
   if (typeof options !== 'object' || (options as unknown) === null)
     throw invalidType('options', 'of type object', options);
-  const { host, port, type, exclusive, lookup, signal, recvBufferSize, sendBufferSize, ipv6Only } = options;
+  const { host, port, type, exclusive, lookup, signal, recvBufferSize, sendBufferSize, ipv6Only, segmentSize } =
+    options;
   if (typeof host !== 'string') throw invalidType('options.host', 'of type string', host);
   if (host === '' || host.includes('\0')) throw invalidValue('options.host', host, 'must be a host name or an address');
   if (typeof port !== 'number') throw invalidType('options.port', 'of type number', port);
@@ -93,6 +108,7 @@ export function readOptions(options: UdpConnectOptions, way: 'udp' | 'udpSync'):
   checkType('lookup', 'function', lookup);
   checkBufferSize('recvBufferSize', recvBufferSize);
   checkBufferSize('sendBufferSize', sendBufferSize);
+  checkSegmentSize(segmentSize);
   if (signal !== undefined && typeof (signal as Partial<AbortSignal> | null)?.aborted !== 'boolean') {
     throw invalidType('options.signal', 'an instance of AbortSignal', signal);
   }
@@ -107,7 +123,7 @@ export function readOptions(options: UdpConnectOptions, way: 'udp' | 'udpSync'):
   if (native === undefined) requireWay('udpSync');
   const plain = readSource(options);
   refuseLockOptions(plain.extras?.socketOptions);
-  const source = withSocketOptions(plain, { recvBufferSize, sendBufferSize, ipv6Only }, native);
+  const source = withSocketOptions(plain, { recvBufferSize, sendBufferSize, ipv6Only, segmentSize }, native);
   if (native === undefined) refuseOnFallback(source);
   return {
     native,
@@ -116,6 +132,7 @@ export function readOptions(options: UdpConnectOptions, way: 'udp' | 'udpSync'):
     type,
     source,
     exclusive: exclusive === true,
+    segmentSize,
     lookup: (lookup as typeof Lookup | undefined) ?? dnsLookup(),
     signal,
     dgramOptions,
@@ -134,16 +151,37 @@ function checkBufferSize(name: 'recvBufferSize' | 'sendBufferSize', value: unkno
   }
 }
 
+function checkSegmentSize(value: unknown): void {
+  if (value === undefined) return;
+  if (typeof value !== 'number') throw invalidType('options.segmentSize', 'of type number', value);
+  if (!Number.isInteger(value) || value < 1 || value > LARGEST_SEGMENT) {
+    throw outOfRange('options.segmentSize', `an integer >= 1 && <= ${LARGEST_SEGMENT}`, value);
+  }
+}
+
+function refuseSegments(native: Native | undefined): void {
+  if (native === undefined)
+    throw unsupported('segmentSize', 'it needs connectx on Linux; send each datagram by itself');
+  const offloads = udpOffloads(native);
+  // Where it cannot be asked just now, opening the socket fails too, and says why.
+  if (offloads < 0 || (offloads & UdpOffload.segment) !== 0) return;
+  throw unsupported('segmentSize', 'this kernel has no UDP_SEGMENT (Linux 4.18); send each datagram by itself');
+}
+
 // What dgram would set on the descriptor that it makes itself: ours may be another one by the time it is connected.
 function withSocketOptions(
   source: Source,
-  sizes: Pick<UdpConnectOptions, 'recvBufferSize' | 'sendBufferSize' | 'ipv6Only'>,
+  sizes: Pick<UdpConnectOptions, 'recvBufferSize' | 'sendBufferSize' | 'ipv6Only' | 'segmentSize'>,
   native: Native | undefined,
 ): Source {
   const options: SocketOption[] = [];
   if (sizes.recvBufferSize) options.push({ level: SOL_SOCKET, name: SO_RCVBUF, value: sizes.recvBufferSize });
   if (sizes.sendBufferSize) options.push({ level: SOL_SOCKET, name: SO_SNDBUF, value: sizes.sendBufferSize });
   if (sizes.ipv6Only === true) options.push({ level: IPPROTO_IPV6, name: IPV6_V6ONLY, value: 1 });
+  if (sizes.segmentSize !== undefined) {
+    refuseSegments(native);
+    options.push({ level: IPPROTO_UDP, name: UDP_SEGMENT, value: sizes.segmentSize });
+  }
   if (options.length === 0 || native === undefined) return source;
   const others = source.extras?.socketOptions ?? [];
   return { ...source, extras: { ...source.extras, socketOptions: [...options, ...others] } };

@@ -9,6 +9,7 @@ import { unwrap } from '../kernel/outcome';
 import type { PoolLease } from '../source/pooled';
 import type { Plan } from './options';
 import type { DestinationPorts } from './ports';
+import { explainSend, type Segmented } from './segments';
 
 const IPPROTO_IPV6 = 41;
 const IPV6_UNICAST_HOPS = 16;
@@ -22,6 +23,10 @@ const kFd6 = Symbol('connectx.fd6');
 const kSource = Symbol('connectx.source');
 const kGiveBack = Symbol('connectx.giveBack');
 const kReleasePort = Symbol('connectx.releasePort');
+const kSegmented = Symbol('connectx.segmented');
+
+/** What has two ends, and tells of them as dgram.Socket does. */
+export type Ends = Pick<dgram.Socket, 'address' | 'remoteAddress'>;
 
 interface Peer {
   readonly address: string;
@@ -149,6 +154,30 @@ export class UdpSocket extends DgramSocket {
   }
 }
 
+/** One whose sends leave as several datagrams: their errors say what that has to do with it. */
+export class SegmentingSocket extends UdpSocket {
+  /** Undefined while it is not connected. */
+  declare [kSegmented]: Segmented | undefined;
+
+  segmentAs(segmented: Segmented): void {
+    this[kSegmented] = segmented;
+  }
+
+  override send(...args: unknown[]): void {
+    const callback = args.at(-1);
+    if (typeof callback === 'function') {
+      args[args.length - 1] = (error: Error | null, bytes: number): void => {
+        const segmented = this[kSegmented];
+        // The descriptor may be somebody else's by now.
+        if (error !== null && segmented !== undefined && peerOf(this) !== null) explainSend(error, segmented);
+        Reflect.apply(callback, this, [error, bytes]);
+      };
+    }
+    // dgram.Socket has no rest parameter to be typed by.
+    super.send(...(args as Parameters<dgram.Socket['send']>));
+  }
+}
+
 /** Whether a datagram came from somebody else than the peer. A program may emit whatever it likes. */
 function isStranger(peer: Peer | null, sender: unknown): boolean {
   if (peer === null || typeof sender !== 'object' || sender === null) return false;
@@ -163,7 +192,7 @@ function setOption6(fd: number, name: number, value: number): void {
 }
 
 /** Null where dgram knows of none. */
-export function peerOf(socket: dgram.Socket): Peer | null {
+export function peerOf(socket: Pick<Ends, 'remoteAddress'>): Peer | null {
   try {
     return socket.remoteAddress();
   } catch {
@@ -174,7 +203,8 @@ export function peerOf(socket: dgram.Socket): Peer | null {
 
 /** A socket of this family whose lookup answers at once. */
 export function createSocket(plan: Plan, family: Family): UdpSocket {
-  return new UdpSocket({
+  const Socket = plan.segmentSize === undefined ? UdpSocket : SegmentingSocket;
+  return new Socket({
     ...plan.dgramOptions,
     type: family === 6 ? 'udp6' : 'udp4',
     lookup: lookupAtOnce(plan.lookup) as NonNullable<dgram.SocketOptions['lookup']>,

@@ -1,12 +1,13 @@
 // What a trace (connect/trace.ts) says of a UDP connect.
-import type * as dgram from 'node:dgram';
 import { isIP } from 'node:net';
 import type { Family } from '../values/address';
 import { ConnectxError } from '../errors/connectx_error';
 import type { ConnectTrace, TracedTechnique } from '../connect/trace';
 import type { Plan } from './options';
 import { portCacheOf } from './port_cache';
-import { peerOf } from './socket';
+import { type Ends, peerOf } from './socket';
+
+export type { Ends };
 
 function techniqueOf({ native, exclusive }: Plan): TracedTechnique {
   if (native === undefined) return 'core';
@@ -14,7 +15,7 @@ function techniqueOf({ native, exclusive }: Plan): TracedTechnique {
 }
 
 /** The connect of this trace has led to this socket. */
-export function traceConnected(trace: ConnectTrace, plan: Plan, socket: dgram.Socket): void {
+export function traceConnected(trace: ConnectTrace, plan: Plan, socket: Ends): void {
   const { address, port } = socket.address();
   // dgram has none where it would not have the peer (sendBlockList), and tells of that in the next tick.
   const remote = peerOf(socket);

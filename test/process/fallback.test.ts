@@ -30,6 +30,8 @@ test('both are what they are taken for', () => {
     boundPortsReturn: false,
     fastOpen: false,
     udpShared: false,
+    udpSegment: false,
+    udpReceiveOffload: false,
     portUsage: false,
     ephemeralRange: undefined,
   });

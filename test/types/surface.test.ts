@@ -12,6 +12,7 @@ import ts from 'typescript';
 import { describe, expect, expectTypeOf, test } from 'vitest';
 import * as adapter from '../../src/http.js';
 import * as connectx from '../../src/index.js';
+import * as datagrams from '../../src/datagrams.js';
 import * as metrics from '../../src/metrics.js';
 import * as registration from '../../src/register.js';
 import * as sys from '../../src/sys.js';
@@ -115,11 +116,12 @@ describe('connectx', () => {
     expectTypeOf(connectx.connectUdp).toEqualTypeOf<(options: connectx.UdpConnectOptions) => Promise<dgram.Socket>>();
     expectTypeOf(connectx.connectUdpSync).toEqualTypeOf<(options: connectx.UdpConnectOptions) => dgram.Socket>();
     type Options = connectx.UdpConnectOptions;
-    expectTypeOf<Pick<Options, 'host' | 'port' | 'type' | 'exclusive'>>().toEqualTypeOf<{
+    expectTypeOf<Pick<Options, 'host' | 'port' | 'type' | 'exclusive' | 'segmentSize'>>().toEqualTypeOf<{
       host: string;
       port: number;
       type?: dgram.SocketType | undefined;
       exclusive?: boolean | undefined;
+      segmentSize?: number | undefined;
     }>();
     expectTypeOf<Options>().toExtend<
       Omit<connectx.SourceOptions, 'fastOpen' | 'reuseTimeWait' | 'autoSelectFamilyOverlap'>
@@ -271,6 +273,8 @@ describe('connectx', () => {
       boundPortsReturn: boolean;
       fastOpen: boolean;
       udpShared: boolean;
+      udpSegment: boolean;
+      udpReceiveOffload: boolean;
       portUsage: boolean;
       ephemeralRange: { low: number; high: number } | undefined;
     }>();
@@ -384,6 +388,39 @@ test('connectx/metrics: collectPortUsage, CollectPortUsageOptions', () => {
   >();
 });
 
+test('connectx/datagrams: UdpBatch, Batch, Target, UdpServer, UdpFlow, UdpBatchStats and the options', () => {
+  uncalled(() => new datagrams.UdpBatch());
+  uncalled(() => new datagrams.UdpBatch({ slots: 32, maxDatagramsPerTurn: 512, maxPeers: 65536 }));
+  expectTypeOf<datagrams.UdpBatchOptions>().toEqualTypeOf<
+    Optional<{ slots: number; maxDatagramsPerTurn: number; maxPeers: number }>
+  >();
+  expectTypeOf<datagrams.UdpBatch['bind']>().toEqualTypeOf<
+    (options: datagrams.UdpBindOptions) => datagrams.UdpServer
+  >();
+  expectTypeOf<datagrams.UdpBindOptions>().toEqualTypeOf<{
+    host: string;
+    port: number;
+    recvBufferSize?: number | undefined;
+    sendBufferSize?: number | undefined;
+    reusePort?: boolean | undefined;
+  }>();
+  expectTypeOf<datagrams.UdpBatch['connect']>().toEqualTypeOf<
+    (options: datagrams.UdpFlowOptions) => Promise<datagrams.UdpFlow>
+  >();
+  expectTypeOf<Pick<datagrams.UdpFlowOptions, 'host' | 'port'>>().toEqualTypeOf<{ host: string; port: number }>();
+  expectTypeOf<datagrams.UdpBatch['trySend']>().toEqualTypeOf<
+    (target: datagrams.Target, buffer: Uint8Array, options?: datagrams.UdpSendOptions) => number
+  >();
+  expectTypeOf<datagrams.UdpSendOptions>().toEqualTypeOf<
+    Optional<{ offset: number; length: number; segmentSize: number }>
+  >();
+  expectTypeOf<datagrams.Batch['forward']>().toEqualTypeOf<(index: number, target: datagrams.Target) => number>();
+  expectTypeOf<datagrams.Batch['peer']>().toEqualTypeOf<Uint32Array>();
+  expectTypeOf<datagrams.UdpServer['target']>().toEqualTypeOf<(peer: number) => datagrams.Target>();
+  expectTypeOf<datagrams.UdpFlow['target']>().toEqualTypeOf<number>();
+  expectTypeOf<datagrams.UdpBatchStats['dropped']['blocked']>().toEqualTypeOf<number>();
+});
+
 test('connectx/sys: one function for each system call, udpLookup, constants, SocketAddress, Endpoint, UdpOwner', () => {
   expectTypeOf(sys.socket).toEqualTypeOf<(domain: number, type: number, protocol?: number) => number>();
   expectTypeOf(sys.close).toEqualTypeOf<(fd: number) => void>();
@@ -428,6 +465,7 @@ test('every export of every entry point is above', () => {
     http: 'adapter',
     undici: 'undici',
     register: 'registration',
+    datagrams: 'datagrams',
     metrics: 'metrics',
     sys: 'sys',
   };

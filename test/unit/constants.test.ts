@@ -2,7 +2,16 @@
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { SocketState, TcpFeature, TcpSearch, UdpFlag, UdpVerdict, Verdict } from '../../src/kernel/constants.js';
+import {
+  BatchSize,
+  SocketState,
+  TcpFeature,
+  TcpSearch,
+  UdpFlag,
+  UdpOffload,
+  UdpVerdict,
+  Verdict,
+} from '../../src/kernel/constants.js';
 
 const addon = join(import.meta.dirname, '../../build/Release/connectx.node');
 
@@ -14,6 +23,8 @@ test('the numbers of src/kernel/constants.ts are those that the addon exports', 
     tcpSearch: TcpSearch,
     udpVerdict: UdpVerdict,
     udpFlag: UdpFlag,
+    udpOffload: UdpOffload,
+    batch: BatchSize,
     socketState: SocketState,
   });
 });

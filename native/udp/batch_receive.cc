@@ -1,0 +1,182 @@
+// A turn: what is ready is read into the memory, run after run, one after the other without gaps that matter.
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+
+#include "udp/batch.h"
+#include "udp/control.h"
+
+namespace connectx {
+namespace {
+
+// A run that is sent on holds no more (UDP_MAX_SEGMENTS was 64 before Linux 6.9), and no more bytes than fit into one
+// packet of either family.
+constexpr size_t kMostSegments = 64;
+constexpr size_t kMostBytes = 65000;
+
+// To move so many bytes costs less than the system call that is saved by it.
+constexpr size_t kWorthMoving = 16384;
+
+// How often a turn may ask epoll.
+constexpr int kWaits = 16;
+
+size_t AlignUp(size_t offset) { return (offset + 7) & ~size_t{7}; }
+
+}  // namespace
+
+// One datagram, or several that the kernel has put together.
+struct Batch::Received {
+  const uint8_t* from;
+  size_t length;
+  size_t segment;
+  size_t count;
+  const Name* name;
+};
+
+void Batch::Receive(uint8_t* memory, size_t bytes) {
+  memory_ = memory;
+  capacity_ = bytes;
+  used_ = 0;
+  datagrams_ = 0;
+  runs_.clear();
+  stats_.turns++;
+  int waits = 0;
+  while (datagrams_ < limits_.datagrams_per_turn && runs_.size() + kSlots <= kRuns &&
+         used_ + limits_.slot_bytes <= capacity_) {
+    if (ready_next_ == ready_count_) {
+      if (waits == kWaits) break;
+      waits++;
+      const Result waited = os::EpollWait(epoll_.get(), ready_.data(), static_cast<int>(kReady));
+      ready_next_ = 0;
+      ready_count_ = waited.ok() ? static_cast<size_t>(waited.value) : 0;
+      if (ready_count_ == 0) break;
+    }
+    const epoll_event event = ready_[ready_next_++];
+    const uint32_t id = event.data.u32;
+    Socket* socket = sockets_.Get(id);
+    // It was closed meanwhile.
+    if (socket == nullptr) continue;
+    if ((event.events & EPOLLOUT) != 0 && socket->is_blocked) {
+      socket->is_blocked = false;
+      const Result watched = Watch(id, *socket, EPOLL_CTL_MOD);
+      Tell(id, watched.error);
+    }
+    if (!is_receiving_) {
+      // Nobody reads, and epoll tells of an error all the same, until it is taken.
+      int error = 0;
+      socklen_t length = sizeof error;
+      const bool told = os::Getsockopt(socket->fd.get(), SOL_SOCKET, SO_ERROR, &error, &length).ok();
+      if (told && error != 0) Tell(id, error);
+    } else if ((event.events & (EPOLLIN | EPOLLERR | EPOLLHUP)) != 0) {
+      ReadFrom(id);
+    }
+  }
+  memory_ = nullptr;
+}
+
+void Batch::ReadFrom(uint32_t id) {
+  Socket* socket = sockets_.Get(id);
+  const size_t left = limits_.datagrams_per_turn - datagrams_;
+  const size_t begin = AlignUp(used_);
+  size_t slots = begin < capacity_ ? (capacity_ - begin) / limits_.slot_bytes : 0;
+  // Each of them may hold as many datagrams as a run can.
+  slots = std::min({slots, kSlots, std::max<size_t>(left / kMostSegments, 1)});
+  if (slots == 0) {
+    // Only the alignment was missing; the next turn begins anew.
+    used_ = capacity_;
+    return;
+  }
+  mmsghdr messages[kSlots];
+  iovec vectors[kSlots];
+  Name names[kSlots];
+  alignas(cmsghdr) uint8_t controls[kSlots][kReceiveControl];
+  for (size_t i = 0; i < slots; i++) {
+    vectors[i] = {memory_ + begin + i * limits_.slot_bytes, limits_.slot_bytes};
+    messages[i] = {};
+    msghdr& header = messages[i].msg_hdr;
+    header.msg_name = &names[i];
+    header.msg_namelen = sizeof names[i];
+    header.msg_iov = &vectors[i];
+    header.msg_iovlen = 1;
+    header.msg_control = controls[i];
+    header.msg_controllen = sizeof controls[i];
+  }
+  const Result result = os::RecvMmsg(socket->fd.get(), messages, static_cast<unsigned>(slots));
+  if (!result.ok()) {
+    // An error that an ICMP message has brought is the flow's own, and told once.
+    if (result.error != EAGAIN) Tell(id, result.error);
+    return;
+  }
+  for (int i = 0; i < result.value; i++) {
+    const msghdr& header = messages[i].msg_hdr;
+    Received received;
+    received.from = static_cast<const uint8_t*>(vectors[i].iov_base);
+    received.length = messages[i].msg_len;
+    const size_t segment = SegmentSizeIn(controls[i], std::min(header.msg_controllen, sizeof controls[i]));
+    received.segment = segment > 0 && segment < received.length ? segment : received.length;
+    received.count = received.length == 0 ? 1 : (received.length + received.segment - 1) / received.segment;
+    received.name = &names[i];
+    datagrams_ += received.count;
+    // Without its control message a run cannot be told from one datagram.
+    if ((header.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) != 0 || !names[i].IsWhole(header.msg_namelen)) {
+      stats_.dropped_truncated += received.count;
+      continue;
+    }
+    Take(id, socket, received);
+  }
+}
+
+void Batch::Take(uint32_t id, Socket* socket, const Received& received) {
+  if (socket->is_flow) {
+    // The kernel may queue a datagram behind connect(2) for which it had found this socket before.
+    if (!socket->name.IsSameEnd(*received.name)) {
+      stats_.dropped_strangers += received.count;
+      return;
+    }
+  } else if (peers_.Get(socket->peer) == nullptr || !socket->name.IsSameEnd(*received.name) ||
+             std::memcmp(&socket->name, received.name, received.name->length()) != 0) {
+    socket->name = *received.name;
+    socket->peer = peers_.Intern(id, *received.name);
+  } else {
+    peers_.Get(socket->peer)->is_used = true;
+  }
+  stats_.received_datagrams += received.count;
+  stats_.received_bytes += received.length;
+  BatchRun run;
+  run.length = static_cast<uint32_t>(received.length);
+  run.segment = static_cast<uint32_t>(received.segment);
+  run.socket = id;
+  run.peer = socket->peer;
+  if (Merge(run, received.from)) return;
+  const uint8_t* place = received.from;
+  if (received.length <= kWorthMoving) {
+    uint8_t* free = memory_ + AlignUp(used_);
+    std::memmove(free, received.from, received.length);
+    place = free;
+  }
+  run.offset = static_cast<uint32_t>(place - memory_);
+  used_ = run.offset + run.length;
+  runs_.push_back(run);
+  stats_.received_runs++;
+}
+
+// Single datagrams of one size that came one after the other make a run too.
+bool Batch::Merge(const BatchRun& run, const uint8_t* from) {
+  if (runs_.empty() || run.length == 0 || run.length > kWorthMoving) return false;
+  BatchRun& last = runs_.back();
+  if (last.socket != run.socket || last.peer != run.peer || last.length == 0) return false;
+  // A shorter datagram closes a run.
+  if (last.length % last.segment != 0 || run.segment > last.segment) return false;
+  if (run.segment < last.segment && run.segment < run.length) return false;
+  const size_t length = last.length + run.length;
+  if (length > kMostBytes || length > kMostSegments * last.segment) return false;
+  if (last.offset + last.length != used_) return false;
+  std::memmove(memory_ + used_, from, run.length);
+  last.length = static_cast<uint32_t>(length);
+  used_ += run.length;
+  return true;
+}
+
+}  // namespace connectx
