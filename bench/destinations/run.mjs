@@ -1,5 +1,5 @@
-// How many connections one source address can hold, by how many destinations there are: the default range of ports, filled
-// towards one destination after the other, until each of them refuses. Some two minutes.
+// How many TCP connections, and connected UDP sockets, one source address can hold, by how many destinations there are: the default
+// range of ports, filled towards one destination after the other, until each of them refuses. Some three minutes.
 //
 //   node bench/destinations/run.mjs              writes bench/results/destinations.json, and what the pages print of it
 //   node bench/destinations/run.mjs --quick      a range of 40 ports, and the figures on standard output
@@ -16,7 +16,10 @@ import { enterNamespace, getSysctl, isolated, setSysctl } from '../lib/namespace
 import { publish } from '../lib/publish.mjs';
 import { Party } from './party.mjs';
 
-const PEERS = ['net.connect, localAddress', 'net.connect', 'connectx, localAddress'];
+const PEERS = [
+  ...['net.connect, localAddress', 'net.connect', 'connectx, localAddress'],
+  ...['dgram, bind + connect', 'connectUdp'],
+];
 const DESTINATIONS = ['192.0.2.10', '192.0.2.11', '192.0.2.12', '192.0.2.13'];
 const SOURCE = '192.0.2.7';
 const PORT = 4000;

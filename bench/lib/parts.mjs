@@ -56,7 +56,11 @@ const times = (figures) => timesTable(figures, figures.occupancy.figures.levels)
 function held({ destinations }) {
   const { figures } = destinations;
   const counts = figures[CORE].map((_, index) => index + 1);
-  const rows = Object.entries(figures).map(([peer, open]) => [TCP[peer].code, ...open.map(whole)]);
+  const rows = PROTOCOLS.flatMap(([protocol, , peers]) =>
+    Object.keys(peers)
+      .filter((peer) => peer in figures)
+      .map((peer) => [nameOf(protocol, peers, peer), ...figures[peer].map(whole)]),
+  );
   return markdown(['', ...counts.map((count) => (count === 1 ? '1 destination' : `${count} destinations`))], rows);
 }
 

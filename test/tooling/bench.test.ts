@@ -129,6 +129,8 @@ describeIsolated('one source address, several destinations', () => {
       'net.connect, localAddress': [40, 40, 40, 40],
       'net.connect': [40, 80, 120, 160],
       'connectx, localAddress': [40, 80, 120, 160],
+      'dgram, bind + connect': [40, 40, 40, 40],
+      connectUdp: [40, 80, 120, 160],
     });
   });
 });
