@@ -18,9 +18,14 @@ describeIsolated('README.md', () => {
     const expected = commands.flatMap((line) => /# goes out from (.*)$/.exec(line)?.[1] ?? []);
     expect(expected).toEqual(['127.0.0.11', '127.0.0.21 or .22']);
     // What it starts ends with it: all of a session of its own.
-    const script = [`trap 'trap "" TERM; kill 0; wait' EXIT`, ...commands].join('\n');
+    const started =
+      'until (echo > /dev/tcp/127.0.0.1/3128 && echo > /dev/tcp/127.0.0.2/8000) 2> /dev/null; do sleep 0.1; done';
+    const script = [
+      `trap 'trap "" TERM; kill 0; wait' EXIT`,
+      ...commands.map((line) => (line.startsWith('sleep ') ? started : line)),
+    ].join('\n');
     const options = { cwd: root, env: plainEnvironment(), timeout: 20_000 };
-    const { stderr } = await promisify(execFile)('setsid', ['--wait', 'sh', '-ec', script], options);
+    const { stderr } = await promisify(execFile)('setsid', ['--wait', 'bash', '-ec', script], options);
     // As Python's server writes them to its log.
     const clients = [...stderr.matchAll(/^([\d.]+) - - .*GET/gm)].map(([, client]) => client);
     expect(clients).toEqual(['127.0.0.11', expect.stringMatching(/^127\.0\.0\.2[12]$/)]);
