@@ -27,7 +27,7 @@ describeIsolated('README.md', () => {
     const options = { cwd: root, env: plainEnvironment(), timeout: 20_000 };
     const { stderr } = await promisify(execFile)('setsid', ['--wait', 'bash', '-ec', script], options);
     // As Python's server writes them to its log.
-    const clients = [...stderr.matchAll(/^([\d.]+) - - .*GET/gm)].map(([, client]) => client);
+    const clients = [...stderr.matchAll(/([\d.]+) - - .*GET/g)].map(([, client]) => client);
     expect(clients).toEqual(['127.0.0.11', expect.stringMatching(/^127\.0\.0\.2[12]$/)]);
   });
 });
