@@ -2,12 +2,17 @@
 // subject. What is inherited from Node is left to Node's own documentation.
 import { Comment, CommentTag, Converter, IntrinsicType, RendererEvent } from 'typedoc';
 
-/** What `connectx` exports, in the order in which a reader asks for it. An export that is not here is an error. */
+/** What `connectx` exports, in the order of a reader's questions. An export that is not here is an error. */
 const SUBJECTS = {
   TCP: ['connect', 'createConnection', 'Socket', 'ConnectOptions', 'SocketOptions'],
   UDP: ['connectUdp', 'connectUdpSync', 'UdpConnectOptions'],
-  'Source options': ['SourceOptions', 'SourceAddresses', 'SourceFunction', 'Destination', 'SocketOption'],
-  'Source pools': ['SourcePool', 'SourcePoolOptions', 'PoolSource', 'ChooseSource', 'PoolStats', 'PoolSourceStats'],
+  'Source options': [
+    ...['SourceOptions', 'SourceAddresses', 'SourceFunction', 'PortRangeFunction', 'Destination', 'SocketOption'],
+  ],
+  'Source pools': [
+    ...['SourcePool', 'SourcePoolOptions', 'PoolSource', 'ChooseSource', 'PoolStats', 'PoolSourceStats'],
+    ...['StickySource', 'RestOptions', 'portSlice', 'PortSliceOptions'],
+  ],
   Errors: ['ConnectxError', 'Reason', 'ErrorDetails'],
   'Ports in use': [
     ...['portUsage', 'UsageFilter', 'PortUsage', 'PortMonitor', 'PortMonitorOptions', 'PortMonitorEvents'],
