@@ -1,9 +1,7 @@
 // Every block of code in the documentation is run, or its page says how else it is checked, and that is checked here. Its types are
 // checked by docs-types.test.ts.
-import { execFile } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
-import { promisify } from 'node:util';
 import { beforeEach, describe, expect, test } from 'vitest';
 import { COMMANDS } from '../../src/cli/commands.js';
 import { usageTable } from '../../src/cli/table.js';
