@@ -8,6 +8,10 @@ const SIZE = 12;
 const [WIDTH, HEIGHT] = [7.25, 17];
 const [LEFT, TOP] = [16, 52];
 
+const ESCAPE = '\u001b';
+/** A sequence with its parameters and its command, or a character. */
+const PARTS = new RegExp(`${ESCAPE}\\[([\\d;]*)([A-Za-z])|[^${ESCAPE}]`, 'gsu');
+
 /** Runs it on a terminal of its own, by script(1) of util-linux. Resolves with what it has written, and when: [ms, text][]. */
 export async function record(command) {
   const inside = `stty cols ${COLUMNS} rows 50; exec ${command}`;
@@ -32,7 +36,7 @@ class Screen {
   #style = { colour: 'ink', bold: false };
 
   write(data) {
-    for (const [part, parameters, command] of data.matchAll(/\x1b\[([\d;]*)([A-Za-z])|[^\x1b]/gsu)) {
+    for (const [part, parameters, command] of data.matchAll(PARTS)) {
       if (command === undefined) this.#put(part);
       else if (command === 'A') this.#row = Math.max(this.#row - Number(parameters || 1), 0);
       else if (command === 'G') this.#column = Number(parameters || 1) - 1;
