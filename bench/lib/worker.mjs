@@ -6,7 +6,7 @@ import { peers } from './peers.mjs';
 import { Server } from './server.mjs';
 
 const setting = JSON.parse(process.argv[2]);
-const { checkout, family, floor, peer, range, tasks } = setting;
+const { family, floor, peer, range, tasks } = setting;
 
 setSysctl('core.somaxconn', 65535);
 setSysctl('ipv4.tcp_max_syn_backlog', 65535);
