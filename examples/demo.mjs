@@ -33,7 +33,7 @@ const sourceIp = {
 };
 
 const exactTuple = {
-  title: `Source IP and port are pinned, beside ${PORTS} connections without a pin (the first row)`,
+  title: `Source IP and port are pinned, next to ${PORTS} unpinned connections (first row)`,
   options: (row, n, ports) => (row === 0 ? {} : { localAddress: SOURCE, localPort: ports[n % PORTS] }),
   ends: ['EADDRINUSE', 'tuple-in-use'],
 };
@@ -88,12 +88,13 @@ function reset(socket) {
 /** Resolves with whether it went as expected. */
 async function play(scene) {
   const names = contestants.map(({ name }) => name);
+  // Before the table, which is drawn at once on a terminal, and then over itself.
+  console.log(`\n${bold(scene.title)}\n`);
   const table = new Table(
     DESTINATIONS.map((host) => `${host}:${PORT}`),
     names,
     PORTS,
   );
-  console.log(`\n${bold(scene.title)}\n`);
   const errors = [];
   for (const [column, { connect }] of contestants.entries()) errors.push(await fill(scene, connect, table, column));
   table.finish();
@@ -126,7 +127,7 @@ async function main() {
   for (const scene of scenes) holds = (await play(scene)) && holds;
   if (!holds) throw new Error('This is not what connectx claims. Please report it, with this output and `uname -r`.');
   console.log(
-    `\nSame source IP, same ports, same servers: net.connect opened ${bold(`${PORTS}`)} connections, ` +
+    `\nSame source IP, same ports: net.connect opened ${bold(`${PORTS}`)} connections, ` +
       `connectx ${bold(`${PORTS * DESTINATIONS.length}`)}.`,
   );
 }

@@ -1,39 +1,41 @@
 // The text of docs/reliability.md. Plain data in, Markdown out.
 
 /**
- * What must not happen, in the order of the page: of which runs, by name, and of which of their rows. `each`: a line for every row;
- * `checks`: the rows themselves are counted, for what they count is only how often somebody looked.
+ * What must not happen, in the order of the page: in which runs, and in which of their rows, by name. `of` is what was counted.
+ * `each`: the rows are named; `checks`: the rows themselves are counted, for what they count is only how often somebody looked.
  */
 const CLAIMS = [
-  {
-    run: /^faults$/,
-    what: 'faults (a system call fails, a netlink answer is spoilt) without a clear error or fallback, or that leave anything open',
-  },
-  { run: /^fuzz$/, what: 'invented netlink answers, addresses and routes that a decoder mishandles' },
-  { run: /^sanitized$/, what: 'tests and calls in which AddressSanitizer, UBSan or LeakSanitizer find something' },
-  { run: /^races$/, row: /^TCP/, what: 'TCP: contested attempts with two owners of a 4-tuple, or none' },
+  { run: /^soak$/, row: /^UDP flows that were overshadowed/, what: 'a UDP flow is overshadowed', of: 'flows' },
   {
     run: /^races$/,
     row: /^UDP/,
-    what: 'UDP: contested attempts with two owners of a 4-tuple; processes are killed meanwhile',
+    what: 'UDP: a contested 4-tuple has two owners, while processes are killed',
+    of: 'attempts',
   },
-  { run: /^races$/, row: /^tests/, what: 'tests of contests that fail' },
-  { run: /^soak$/, row: /^UDP flows that were overshadowed/, what: 'UDP flows overshadowed' },
-  { run: /^soak$/, row: /^(TCP|UDP) connects$/, what: 'connects at exhaustion that end in a way they must not' },
-  {
-    run: /^soak$/,
-    row: /flat$/,
-    what: 'heap, resident set, descriptors, handles, kernel sockets: those that grow',
-    checks: true,
-  },
+  { run: /^races$/, row: /^TCP/, what: 'TCP: a contested 4-tuple has two owners, or none', of: 'attempts' },
+  { run: /^races$/, row: /^tests/, what: 'a test of contested 4-tuples fails', of: 'tests' },
+  { run: /^soak$/, row: /^(TCP|UDP) connects$/, what: 'at exhaustion, a connect ends in a wrong way', of: 'connects' },
+  { run: /^soak$/, row: /flat$/, what: 'memory, descriptors or sockets grow', of: 'measures', checks: true },
   {
     run: /^soak$/,
     row: /ended|at the end|anything/,
-    what: 'descriptors, handles or sockets left at the end, and anything else that was wrong',
+    what: 'something is left open, or wrong in another way, at the end',
+    of: 'checks',
     checks: true,
   },
-  { run: /^node(s|-\d+)$/, what: 'tests that fail', each: true },
-  { run: /^prebuilds$/, what: 'binaries that do not load', each: true },
+  {
+    run: /^faults$/,
+    what: 'a system call or netlink answer fails, and the error is unclear or something stays open',
+    of: 'faults',
+  },
+  { run: /^fuzz$/, what: 'a decoder mishandles random input', of: 'inputs' },
+  {
+    run: /^sanitized$/,
+    what: 'a sanitizer (address, undefined behaviour, leak) reports an error',
+    of: 'tests and calls',
+  },
+  { run: /^node(s|-\d+)$/, what: 'a test fails', of: 'tests', each: true },
+  { run: /^prebuilds$/, what: 'a binary does not load', of: 'binaries', each: true },
 ];
 
 const KERNELS = /^kernel-/;
@@ -68,28 +70,26 @@ const cell = (text) => `${text}`.replaceAll('|', '\\|');
 const line = (cells) => `| ${cells.map(cell).join(' | ')} |`;
 const table = (columns, rows) => [line(columns), line(columns.map(() => '---')), ...rows.map(line)].join('\n');
 
-/** `0 of 46,025`: nobody can take the one for the other. */
-const times = ({ tried, failed }) => {
-  const text = `${number(failed)} of ${number(tried)}`;
+/** `0 of 46,025 flows`, after what must not happen: nobody can take the one for the other. */
+const times = ({ tried, failed }, of) => {
+  const text = `${number(failed)} of ${number(tried)} ${of}`;
   return tried === 0 ? 'not tried' : failed === 0 ? text : `**${text}**`;
 };
 
-const when = ({ date, commit }) => (commit === undefined ? date : `${date}, ${commit}`);
-const repeat = ({ command }) => `\`${command}\``;
+const commandsOf = (runs) => [...new Set(runs.map(({ command }) => `\`${command}\``))].join(', ');
+const nameOf = ({ what }) => what.replace(/^.*Node v?/, 'Node ');
 
-function linesOf({ run: pattern, row = /^/, what, each = false, checks = false }, runs) {
-  return runs
-    .filter(({ name }) => pattern.test(name))
-    .flatMap((run) => {
-      const rows = run.rows.filter((one) => row.test(one.what));
-      if (rows.length === 0) return [];
-      const counted = checks ? rows.map(({ failed }) => ({ tried: 1, failed: Math.min(failed, 1) })) : rows;
-      const whole = { tried: sum(counted, 'tried'), failed: sum(counted, 'failed') };
-      const lines = each
-        ? rows.map((one) => [`${what}: ${one.what.replace(/^.*Node v?/, 'Node ')}`, one])
-        : [[what, whole]];
-      return lines.map(([claim, counts]) => [claim, times(counts), when(run), repeat(run)]);
-    });
+function lineOf({ run: pattern, row = /^/, what, of, each = false, checks = false }, runs) {
+  const matching = runs.filter(({ name, rows }) => pattern.test(name) && rows.some((one) => row.test(one.what)));
+  const rows = matching.flatMap((one) => one.rows).filter((one) => row.test(one.what));
+  if (rows.length === 0) return [];
+  const counted = checks ? rows.map(({ failed }) => ({ tried: 1, failed: Math.min(failed, 1) })) : rows;
+  const whole = { tried: sum(counted, 'tried'), failed: sum(counted, 'failed') };
+  const tried = rows.filter((one) => one.tried > 0);
+  const untried = rows.filter((one) => one.tried === 0).map(nameOf);
+  const names = each && tried.length > 0 ? `: ${tried.map(nameOf).join(', ')}` : '';
+  const left = whole.tried > 0 && untried.length > 0 ? `; not tried: ${untried.join(', ')}` : '';
+  return [[`${what}${names}`, `${times(whole, of)}${left}`, commandsOf(matching)]];
 }
 
 /** Numerically where names end in numbers: node-22, kernel-5.10. */
@@ -98,28 +98,30 @@ const byName = (one, other) => one.name.localeCompare(other.name, 'en', { numeri
 /** `runs` as `kept()` gives them. */
 export function pageOf(runs) {
   const sorted = [...runs].sort(byName);
-  const lines = CLAIMS.flatMap((claim) => linesOf(claim, sorted));
   const kernels = sorted.filter(({ name }) => KERNELS.test(name));
   const failed = sorted.flatMap(({ rows }) => rows).filter((one) => one.failed > 0).length;
+  const dates = sorted.map(({ date }) => date).sort();
   return `${[
     '# Reliability',
-    'What was done to make connectx fail, and how often it did. The tables are made of [reliability.json](reliability.json), which ' +
-      '`npm run reliability` fills from the runs on this machine; the command in a row repeats it from a fresh clone. ' +
-      (failed === 0 ? 'Nothing failed.' : `**${failed} of the checks failed.**`),
-    table(['what must not happen', 'how often it did', 'measured on, at commit', 'repeat it with'], lines),
-    '*Contested*: processes, cluster workers and threads want the same 4-tuples at the same time. *Overshadowed*: a flow gets a datagram ' +
-      'of another one that is open. *Soak*: an hour of TCP and UDP, IPv4 and IPv6, at exhaustion most of the time, with faults, aborts and kills.',
-    '## Kernels',
-    "Tests in virtual machines (QEMU) with Debian's kernels. connectx detects what an older kernel lacks, and the tests check what it " +
-      'does instead ([TCP](tcp.md#kernels), [UDP](udp.md)).',
+    (failed === 0 ? 'Nothing failed' : `**${failed} of the checks failed**`) +
+      ` in the tests below. They try to make connectx fail; each row says how often that happened. ` +
+      `They ran from ${dates[0]} to ${dates.at(-1)}; [reliability.json](reliability.json) has the commit, Node and kernel of each run.`,
     table(
-      ['kernel', 'tests that fail', 'lacks', 'measured on, at commit', 'repeat it with'],
+      ['failure', 'how often', 'repeat with'],
+      CLAIMS.flatMap((claim) => lineOf(claim, sorted)),
+    ),
+    '*Overshadowed*: a flow gets the datagrams of another open flow. *Contested*: processes, cluster workers and threads want the ' +
+      'same 4-tuples at once. The soak runs TCP and UDP, IPv4 and IPv6, for an hour, mostly with every port in use, with faults, ' +
+      'aborts and kills.',
+    '## Kernels',
+    'These kernels ran in virtual machines. connectx detects what a kernel lacks ([TCP](tcp.md#kernels), [UDP](udp.md#kernels)).',
+    table(
+      ['kernel', 'a test fails', 'kernel lacks', 'repeat with'],
       kernels.map((run) => [
         `${run.kernel}, ${run.arch}`,
-        times(run.rows[0]),
+        times(run.rows[0], 'tests'),
         run.lacks === undefined ? 'not known' : run.lacks.map((name) => FEATURES[name]).join(', ') || 'nothing',
-        when(run),
-        repeat(run),
+        commandsOf([run]),
       ]),
     ),
   ].join('\n\n')}\n`;

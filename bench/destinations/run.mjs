@@ -1,7 +1,8 @@
-// How many connections one source address can hold, by how many destinations there are: the default range of ports, filled
-// towards one destination after the other, until each of them refuses. Some two minutes.
+// How many TCP connections, and connected UDP sockets, one source address can hold, by how many destinations there are: the default
+// range of ports, filled towards one destination after the other, until each of them refuses. Some three minutes.
 //
 //   node bench/destinations/run.mjs              writes bench/results/destinations.json, and what the pages print of it
+//   node bench/destinations/run.mjs --only udp   the UDP sockets alone (or `tcp`)
 //   node bench/destinations/run.mjs --quick      a range of 40 ports, and the figures on standard output
 //
 // Every peer has a network namespace of its own. A process holds as many connections as its descriptors allow, then another one
@@ -16,12 +17,17 @@ import { enterNamespace, getSysctl, isolated, setSysctl } from '../lib/namespace
 import { publish } from '../lib/publish.mjs';
 import { Party } from './party.mjs';
 
-const PEERS = ['net.connect, localAddress', 'net.connect', 'connectx, localAddress'];
+const PEERS = {
+  tcp: ['net.connect, localAddress', 'net.connect', 'connectx, localAddress'],
+  udp: ['dgram, bind + connect', 'connectUdp'],
+};
 const DESTINATIONS = ['192.0.2.10', '192.0.2.11', '192.0.2.12', '192.0.2.13'];
 const SOURCE = '192.0.2.7';
 const PORT = 4000;
 
-const { values } = parseArgs({ options: { quick: { type: 'boolean', default: false }, peer: { type: 'string' } } });
+const { values } = parseArgs({
+  options: { quick: { type: 'boolean', default: false }, only: { type: 'string' }, peer: { type: 'string' } },
+});
 
 /** In the peer's namespace: after each destination, how many connections are open in all, and what the refusal was. */
 async function measure(peer) {
@@ -70,7 +76,9 @@ if (values.peer !== undefined) {
   console.log(JSON.stringify(await measure(values.peer)));
 } else {
   const peers = [];
-  for (const peer of PEERS) peers.push(await inNamespace(peer));
+  const chosen = values.only === undefined ? Object.values(PEERS).flat() : PEERS[values.only];
+  if (chosen === undefined) throw new Error(`--only takes ${Object.keys(PEERS).join(' or ')}`);
+  for (const peer of chosen) peers.push(await inNamespace(peer));
   const here = fileURLToPath(new URL('.', import.meta.url));
   const figures = { time: new Date().toISOString(), commit: commitOf(here), machine, source: SOURCE, peers };
   const text = `${JSON.stringify(figures, undefined, 1)}\n`;

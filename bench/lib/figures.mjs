@@ -102,13 +102,24 @@ function ofBenchmarks(result) {
   };
 }
 
-/** For each number of destinations, how many connections were open in all. */
-const ofDestinations = (result) => ({
-  destinations: {
-    measured: sentence(result),
-    figures: Object.fromEntries(result.peers.map(({ peer, steps }) => [peer, steps.map(({ open }) => open)])),
-  },
-});
+/** For each number of destinations, how many sockets were open in all; of TCP, of UDP, or of both. */
+function ofDestinations(result) {
+  const parts = [
+    ['destinations', TCP],
+    ['udp-destinations', UDP],
+  ].map(([part, peers]) => [part, result.peers.filter(({ peer }) => peer in peers)]);
+  return Object.fromEntries(
+    parts
+      .filter(([, measured]) => measured.length > 0)
+      .map(([part, measured]) => [
+        part,
+        {
+          measured: sentence(result),
+          figures: Object.fromEntries(measured.map(({ peer, steps }) => [peer, steps.map(({ open }) => open)])),
+        },
+      ]),
+  );
+}
 
 function ofMillion(result) {
   const memory = `${(result.memory / 2 ** 30).toFixed(1)} GiB`;

@@ -53,10 +53,14 @@ function timesTable(figures, levels, isShown = () => true) {
 const cost = (figures) => timesTable(figures, [0, LEVEL, 99.9], (peer) => peer !== 'net.connect');
 const times = (figures) => timesTable(figures, figures.occupancy.figures.levels);
 
-function held({ destinations }) {
-  const { figures } = destinations;
-  const counts = figures[CORE].map((_, index) => index + 1);
-  const rows = Object.entries(figures).map(([peer, open]) => [TCP[peer].code, ...open.map(whole)]);
+function held(all) {
+  const counts = all.destinations.figures[CORE].map((_, index) => index + 1);
+  const rows = PROTOCOLS.flatMap(([protocol, prefix, peers]) =>
+    Object.entries(all[`${prefix}destinations`].figures).map(([peer, open]) => [
+      nameOf(protocol, peers, peer),
+      ...open.map(whole),
+    ]),
+  );
   return markdown(['', ...counts.map((count) => (count === 1 ? '1 destination' : `${count} destinations`))], rows);
 }
 
@@ -146,8 +150,8 @@ function core({ million: { figures } }) {
   return markdown(['', 'ports', 'destinations', 'open', 'after', 'ended by'], rows, [0, 5]);
 }
 
-const setting = ({ occupancy, destinations }) =>
-  `Measured on ${occupancy.measured}. The first figure: on ${destinations.measured}.`;
+const setting = ({ occupancy, destinations, 'udp-destinations': udp }) =>
+  `Measured on ${occupancy.measured}. The first figure: TCP on ${destinations.measured}; UDP on ${udp.measured}.`;
 
 const PARTS = { picture, cost, times, held, rates, refusals, targets, million, core, setting };
 

@@ -4,31 +4,31 @@ export const TCP = {
   'net.connect, localAddress': {
     code: '`net.connect({ localAddress })`',
     name: 'net.connect({ localAddress })',
-    colour: '#c4261d',
+    colour: 'red',
   },
   'net.connect': {
     code: '`net.connect`, no source address',
     name: 'net.connect, no source address',
-    colour: '#e8871e',
+    colour: 'orange',
   },
   'C, localAddress': {
     code: 'in C: `IP_BIND_ADDRESS_NO_PORT`, bind, connect',
     name: 'in C: IP_BIND_ADDRESS_NO_PORT, bind, connect',
-    colour: '#6b6b6b',
+    colour: 'grey',
   },
   'connectx, localAddress': {
     code: 'connectx, `connect({ localAddress })`',
     name: 'connectx, connect({ localAddress })',
-    colour: '#0b7a3e',
+    colour: 'green',
   },
 };
 
 export const UDP = {
-  'dgram, bind + connect': { code: '`dgram`, bind and connect', name: 'dgram, bind and connect', colour: '#c4261d' },
+  'dgram, bind + connect': { code: '`dgram`, bind and connect', name: 'dgram, bind and connect', colour: 'red' },
   "the article's algorithm": {
     code: 'the algorithm of the reference',
     name: 'the algorithm of the reference',
-    colour: '#1f6fb4',
+    colour: 'blue',
   },
-  connectUdp: { code: 'connectx, `connectUdp`', name: 'connectx, connectUdp', colour: '#0b7a3e' },
+  connectUdp: { code: 'connectx, `connectUdp`', name: 'connectx, connectUdp', colour: 'green' },
 };

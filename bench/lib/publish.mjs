@@ -17,7 +17,8 @@ function files(figures) {
   return {
     [FIGURES]: `${textOf(figures)}\n`,
     'docs/benchmarks/front.svg': frontChart(figures),
-    'docs/benchmarks/occupancy.svg': occupancyChart(figures),
+    'docs/benchmarks/occupancy-tcp.svg': occupancyChart(figures, 'TCP'),
+    'docs/benchmarks/occupancy-udp.svg': occupancyChart(figures, 'UDP'),
     ...Object.fromEntries(PAGES.map((path) => [path, pageOf(figures, readFileSync(at(path), 'utf8'))])),
   };
 }

@@ -3,7 +3,7 @@
 import { tracingChannel } from 'node:diagnostics_channel';
 import type { Destination } from '../values/address';
 
-/** How a source port is got; `docs/tcp.md` and `docs/udp.md` explain each. */
+/** How a source port was got. */
 export type TracedTechnique =
   /** The kernel assigns a port at connect(2). */
   | 'assign'

@@ -67,7 +67,7 @@ export class ConnectxError extends Error {
   declare localAddress?: string;
   /** The local port, as far as it was known. */
   declare localPort?: number;
-  /** Why, where `code` alone does not tell; see docs/errors.md. */
+  /** Why, where `code` alone does not tell; {@link Reason} lists the values. */
   declare reason?: Reason;
   /** With `reason: 'pool-exhausted'`: one error for each source that was tried, in this order; of very many, the last ones. */
   declare errors?: readonly ConnectxError[];

@@ -49,7 +49,11 @@ export interface SourceOptions {
   freeBind?: boolean | undefined;
   /** Allow any source address, for transparent proxies (`IP_TRANSPARENT`, ip(7)). Needs CAP_NET_ADMIN or CAP_NET_RAW. Default false. */
   transparent?: boolean | undefined;
-  /** TCP Fast Open (`TCP_FASTOPEN_CONNECT`, tcp(7)); see docs/tcp.md for what changes. Default false. */
+  /**
+   * TCP Fast Open (`TCP_FASTOPEN_CONNECT`, tcp(7), Linux 4.11). Default false. Once the kernel has a cookie of the server, the socket
+   * emits `'connect'` at once; the first write opens the connection and may be delivered twice, a refusal shows only after it, and a
+   * protocol in which the server speaks first hangs.
+   */
   fastOpen?: boolean | undefined;
   /**
    * When every port towards the destination is taken, and some of these 4-tuples are in TIME-WAIT, take one of them over at once

@@ -93,10 +93,17 @@ export function readCooldown(cooldown: unknown = 1000): number {
 
 /** Options of {@link SourcePool.rest}. */
 export interface RestOptions {
-  /** For how long, in ms; 0: not any more. */
+  /** For how long, in ms; 0 ends the rest. */
   ms: number;
-  /** Towards this destination only, without `port` towards each port of it. Default: towards all. */
-  destination?: { readonly address: string; readonly port?: number | undefined } | undefined;
+  /** Towards this destination only. Default: towards all. */
+  destination?:
+    | {
+        /** Its numeric IP. */
+        readonly address: string;
+        /** Default: every port. */
+        readonly port?: number | undefined;
+      }
+    | undefined;
 }
 
 /** @throws one of Node's argument errors */

@@ -78,6 +78,21 @@ describe('the demo', () => {
       });
     }
 
+    const noScript = leftOutWithout('script');
+    test.skipIf(noScript)(`draws each table over itself, below its title, on a terminal${noScript}`, async () => {
+      const command = `stty cols 80; exec ${process.execPath} ${script}`;
+      const { stdout } = await promisify(execFile)('script', ['-qec', command, '/dev/null'], { timeout: 20_000 });
+      const scenes = stdout.split('\n\u001b[1mSource IP and port').map((text) => text.split('\u001b[7A'));
+      expect(scenes).toHaveLength(2);
+      for (const [first = '', ...again] of scenes) {
+        // The first drawing is below the title, and nothing stands between one drawing and the next.
+        expect(first).toContain('pinned');
+        expect(first.slice(first.indexOf('pinned')).match(/ total /g)).toHaveLength(1);
+        for (const drawing of again.slice(0, -1)) expect(drawing.match(/ total /g)).toHaveLength(1);
+        expect(again.length).toBeGreaterThan(100);
+      }
+    });
+
     test('shows exact 4-tuples where no namespace can be made', async () => {
       const { stdout, totals } = await demo(pathTo());
       expect(stdout).toContain('No network namespace can be made here');

@@ -1,26 +1,19 @@
 // Every block of code in the documentation is run, or its page says how else it is checked, and that is checked here. Its types are
 // checked by docs-types.test.ts.
-import { execFile } from 'node:child_process';
-import * as dgram from 'node:dgram';
-import { once } from 'node:events';
-import { existsSync, mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
-import * as http from 'node:http';
-import { basename, delimiter, dirname, join } from 'node:path';
-import { promisify } from 'node:util';
+import { existsSync } from 'node:fs';
+import { basename, dirname, join } from 'node:path';
 import { beforeEach, describe, expect, test } from 'vitest';
 import { COMMANDS } from '../../src/cli/commands.js';
 import { usageTable } from '../../src/cli/table.js';
 import { doctorText, plain } from '../../src/cli/text.js';
 import type { PortUsage } from '../../src/usage/usage.js';
+import { expectPromised, OURS, project, runIn, SERVERS, startServers } from '../helpers/documented.js';
 import { type Block, blocks, pages, read, root } from '../helpers/documents.js';
-import { libraryFolder } from '../helpers/libraries.js';
 import { need } from '../helpers/needs.js';
 import { describeIsolated, useNetwork } from '../helpers/netns.js';
-import { folderWith } from '../helpers/programs.js';
 import { javaScriptOf, recipesOf } from '../helpers/recipes.js';
-import { track } from '../helpers/sockets.js';
 
-const LANGUAGES = ['js', 'ts', 'diff', 'sh', 'text', 'json', 'mermaid'];
+const LANGUAGES = ['js', 'ts', 'diff', 'sh', 'text', 'json', 'dockerfile', 'ini'];
 const titleOf = ({ page, line }: Block) => `${page}, line ${line}`;
 const blocksIn = (language: string) =>
   blocks.filter((block) => block.language === language).map((block) => [titleOf(block), block] as const);
@@ -29,84 +22,17 @@ const RECIPES = 'docs/recipes.md';
 const runnable = (language: string) =>
   blocksIn(language).filter(([, block]) => block.directive === undefined && block.page !== RECIPES);
 
-// What the blocks find: packages, and programs of a user.
-const APP = `
-import net from 'node:net';
-const socket = net.connect({ host: '203.0.113.10', port: 80, localAddress: '192.0.2.7' }, () => {
-  console.log('app.js is connected from', socket.localAddress);
-  socket.destroy();
-});
-`;
-const PACKAGES = ['prom-client', 'undici'];
-
-/** A folder in which `connectx` is installed as it is for a user. */
-function project(files: Record<string, string>): string {
-  const manifest = { type: 'module', scripts: { start: 'node app.js' } };
-  const folder = folderWith({ 'package.json': JSON.stringify(manifest), 'app.js': APP, hosts: HOSTS, ...files });
-  const modules = join(folder, 'node_modules');
-  mkdirSync(join(modules, '.bin'), { recursive: true });
-  symlinkSync(root, join(modules, 'connectx'));
-  for (const name of PACKAGES) {
-    mkdirSync(dirname(join(modules, name)), { recursive: true });
-    symlinkSync(libraryFolder(name === 'undici' ? 'undici7' : name), join(modules, name));
-  }
-  return folder;
-}
-
-/** The lines that the block says that it prints. */
-function promised({ code }: Block): string[] {
-  return [...code.matchAll(/(?:\/\/|#) prints (.*?)( \(twice\))?$/gm)].flatMap(({ 1: line = '', 2: twice }) =>
-    twice === undefined ? [line] : [line, line],
-  );
-}
-
-// What the pages say of their examples: these addresses are ours, and these servers are there.
-const OURS = ['192.0.2.7', '2001:db8::7'];
-const SERVERS = ['203.0.113.10', '203.0.113.11', '2001:db8:1::10'];
-const HOSTS = '127.0.0.1 localhost\n203.0.113.10 example.org\n2001:db8:1::10 example.org\n';
-
-/** Runs a program in the folder, and returns what it prints; names are looked up in a hosts file of its own. */
-async function run(folder: string, ...command: string[]): Promise<string[]> {
-  need('mount');
-  const script = 'mount --bind hosts /etc/hosts && exec "$@"';
-  const path = [dirname(process.execPath), join(folder, 'node_modules/.bin'), process.env.PATH].join(delimiter);
-  const { stdout, stderr } = await promisify(execFile)('unshare', ['-m', 'sh', '-ec', script, 'sh', ...command], {
-    cwd: folder,
-    timeout: 20_000,
-    env: { ...process.env, PATH: path, npm_config_loglevel: 'error' },
-  });
-  expect(stderr).toBe('');
-  return stdout.split('\n').filter(Boolean);
-}
-
-/** It prints what it promises; an example that promises nothing has to print something, or nobody would see it fail. */
-function expectPromised(block: Block, lines: readonly string[]): void {
-  const expected = promised(block);
-  if (expected.length > 0) expect(lines).toEqual(expected);
-  else expect(lines).not.toEqual([]);
-}
-
 describeIsolated('the examples', () => {
   useNetwork({ range: [32768, 60999], addresses: [...OURS, ...SERVERS] });
-  beforeEach(async () => {
-    for (const host of SERVERS) {
-      const server = track(http.createServer((_, response) => response.end('hello\n')).listen(80, host));
-      server.on('connection', (socket) => track(socket));
-      await once(server, 'listening');
-      const echo = track(dgram.createSocket(host.includes(':') ? 'udp6' : 'udp4'));
-      echo.on('message', (message, { port, address }) => echo.send(message, port, address));
-      echo.bind(5300, host);
-      await once(echo, 'listening');
-    }
-  });
+  beforeEach(startServers);
 
   test.each(runnable('js'))('js: %s', async (_, block) => {
-    expectPromised(block, await run(project({ 'example.mjs': block.code }), process.execPath, 'example.mjs'));
+    expectPromised(block, await runIn(project({ 'example.mjs': block.code }), [process.execPath, 'example.mjs']));
   });
 
   test.each(runnable('ts'))('ts: %s', async (_, block) => {
     const files = { 'example.mjs': javaScriptOf(block.code) };
-    expectPromised(block, await run(project(files), process.execPath, 'example.mjs'));
+    expectPromised(block, await runIn(project(files), [process.execPath, 'example.mjs']));
   });
 
   // Both the program before the change and the one after it.
@@ -117,17 +43,14 @@ describeIsolated('the examples', () => {
         .filter((line) => line === '' || line.startsWith(' ') || line.startsWith(side));
       expect(lines.some((line) => line.startsWith(side))).toBe(true);
       const code = lines.map((line) => line.slice(1)).join('\n');
-      expectPromised(block, await run(project({ 'example.mjs': code }), process.execPath, 'example.mjs'));
+      expectPromised(block, await runIn(project({ 'example.mjs': code }), [process.execPath, 'example.mjs']));
     }
   });
 
   test.each(runnable('sh'))('sh: %s', async (_, block) => {
     need(...['sysctl', 'ss', 'tc'].filter((name) => new RegExp(`^(sudo )?${name} `, 'm').test(block.code)));
     const folder = project({ 'example.sh': block.code });
-    // As npm installs it: a program.
-    const program = join(folder, 'node_modules/.bin/connectx');
-    writeFileSync(program, `#!/bin/sh\nexec node ${join(root, 'dist/cli.js')} "$@"\n`, { mode: 0o755 });
-    expectPromised(block, await run(folder, 'sh', '-eu', 'example.sh'));
+    expectPromised(block, await runIn(folder, ['sh', '-eu', 'example.sh']));
   });
 });
 
@@ -147,7 +70,7 @@ describe('what is not run here', () => {
       .map((block) => [titleOf(block), block, block.directive?.slice(begin.length) ?? ''] as const);
 
   test('a page says of a block how it is checked, and in these ways only', () => {
-    const data = [...runnable('json'), ...runnable('mermaid')];
+    const data = ['json', 'dockerfile', 'ini'].flatMap(runnable);
     expect(data.map(([title]) => title)).toEqual([]);
     const known = [...saying('not run: '), ...saying('run by '), ...saying('output of ')].map(([title]) => title);
     expect(directives.map(titleOf).filter((title) => !known.includes(title))).toEqual([]);

@@ -66,6 +66,14 @@ test.each(pages)('the links of %s lead somewhere', (page) => {
   expect(dead).toEqual([]);
 });
 
+test('the docstrings of the declarations stand alone: none sends its reader to a page', () => {
+  const declarations = readdirSync(join(root, 'dist'), { recursive: true, encoding: 'utf8' }).filter((name) =>
+    name.endsWith('.d.ts'),
+  );
+  expect(declarations).toContain('index.d.ts');
+  expect(declarations.filter((name) => /docs\/|\.md\b/.test(read(`dist/${name}`)))).toEqual([]);
+});
+
 test('docs/options.md has all source options', () => {
   const [, declaration = ''] = /interface SourceOptions \{(.*?)^\}/ms.exec(read('src/source/options.ts')) ?? [];
   const declared = [...declaration.matchAll(/^ {2}(\w+)\?:/gm)].map(([, name = '']) => name);

@@ -1,9 +1,9 @@
-// The sequence that docs/guides/how-it-works.md draws is the one that strace(1) sees.
+// The sequence that docs/pictures/lock.mmd draws is the one that strace(1) sees.
 import { execFileSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { blocksOf, root } from '../helpers/documents.js';
+import { read, root } from '../helpers/documents.js';
 import { describeIsolated, useNetwork } from '../helpers/netns.js';
 import { folderWith, leftOutWithout } from '../helpers/programs.js';
 
@@ -35,8 +35,7 @@ describeIsolated('the lock', () => {
   const leftOut = leftOutWithout('strace');
 
   test.skipIf(leftOut)(`is as it is drawn${leftOut}`, () => {
-    const [diagram] = blocksOf('docs/guides/how-it-works.md').filter(({ language }) => language === 'mermaid');
-    const lines = diagram?.code.split('\n') ?? [];
+    const lines = read('docs/pictures/lock.mmd').split('\n');
     const drawn = lines.flatMap((line) => /C->>K: (\S.*?\))/.exec(line)?.[1] ?? []);
     expect(drawn.length).toBeGreaterThan(8);
     expect(lines.filter((line) => line.includes('D->>K'))).toEqual(['  D->>K: bind(source, port)']);

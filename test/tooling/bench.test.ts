@@ -86,6 +86,8 @@ describe('the pages', () => {
     });
     const peers = [{ peer: 'net.connect', steps: [{ open: 7 }, { open: 14 }] }];
     expect(figuresOf({ ...measured, peers }).destinations?.figures).toEqual({ 'net.connect': [7, 14] });
+    const udp = [{ peer: 'connectUdp', steps: [{ open: 7 }] }];
+    expect(Object.keys(figuresOf({ ...measured, peers: udp }))).toEqual(['udp-destinations']);
   });
 
   test('a page is made of them, and a missed target is told with enough digits', async () => {
@@ -129,6 +131,8 @@ describeIsolated('one source address, several destinations', () => {
       'net.connect, localAddress': [40, 40, 40, 40],
       'net.connect': [40, 80, 120, 160],
       'connectx, localAddress': [40, 80, 120, 160],
+      'dgram, bind + connect': [40, 40, 40, 40],
+      connectUdp: [40, 80, 120, 160],
     });
   });
 });

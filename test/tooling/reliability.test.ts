@@ -22,27 +22,31 @@ const run = (name: string, rows: Run['rows'], more: Partial<Run> = {}): Run => (
 });
 const page = (...runs: Run[]) => pageOf(runs.map(kept));
 
-test('a row says how often of how many times, and by which command', () => {
+test('a row says how often out of how many, and which command repeats it', () => {
   const soak = run('soak', [{ what: 'UDP flows that were overshadowed', tried: 46025, failed: 0, detail: 'a | b' }]);
-  expect(page(soak)).toContain('| UDP flows overshadowed | 0 of 46,025 | 2026-01-02, abc | `npm run soak` |\n');
-  expect(page(soak)).toContain('Nothing failed.');
+  expect(page(soak)).toContain('| a UDP flow is overshadowed | 0 of 46,025 flows | `npm run soak` |\n');
+  expect(page(soak)).toContain('Nothing failed in the tests below.');
 });
 
 test('what failed stands out', () => {
   const text = page(run('fuzz', [{ what: 'links', tried: 5, failed: 2, detail: '' }]));
-  expect(text).toContain('| **2 of 5** | 2026-01-02, abc | `npm run fuzz` |');
-  expect(text).toContain('**1 of the checks failed.**');
+  expect(text).toContain('| **2 of 5 inputs** | `npm run fuzz` |');
+  expect(text).toContain('**1 of the checks failed**');
 });
 
 test('a failure of a row that the page does not show is counted all the same', () => {
-  expect(page(run('soak', [{ what: 'something new', tried: 1, failed: 1 }]))).toContain('**1 of the checks failed.**');
+  expect(page(run('soak', [{ what: 'something new', tried: 1, failed: 1 }]))).toContain('**1 of the checks failed**');
 });
 
 test('of looks at one thing the things are counted, and what was not tried is not called a success', () => {
   const rows = ['heap, flat', 'handles, flat'].map((what) => ({ what, tried: 1716, failed: 0 }));
-  expect(page(run('soak', rows))).toContain('those that grow | 0 of 2 |');
+  expect(page(run('soak', rows))).toContain('sockets grow | 0 of 2 measures |');
   const binary = { what: 'linux-arm64-musl', tried: 0, failed: 0 };
-  expect(page(run('prebuilds', [binary]))).toContain('linux-arm64-musl | not tried |');
+  expect(page(run('prebuilds', [binary]))).toContain('| a binary does not load | not tried |');
+  const other = { what: 'linux-x64', tried: 1, failed: 0 };
+  expect(page(run('prebuilds', [binary, other]))).toContain(
+    '| a binary does not load: linux-x64 | 0 of 1 binaries; not tried: linux-arm64-musl |',
+  );
 });
 
 test('kernels in order, with what each lacks and the sum of its tests', () => {
@@ -53,7 +57,7 @@ test('kernels in order, with what each lacks and the sum of its tests', () => {
     { what: 'capabilities()', tried: 1, failed: 0, detail: JSON.stringify(can) },
   ];
   const text = page(run('kernel-6.1', rows, { kernel: '6.1' }), run('kernel-5.10', rows, { kernel: '5.10' }));
-  expect(text).toContain('| 5.10, x64 | 0 of 1,001 | `IP_LOCAL_PORT_RANGE` |');
+  expect(text).toContain('| 5.10, x64 | 0 of 1,001 tests | `IP_LOCAL_PORT_RANGE` |');
   expect(text.indexOf('| 6.1, x64 |')).toBeGreaterThan(text.indexOf('| 5.10, x64 |'));
 });
 
