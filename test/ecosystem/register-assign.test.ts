@@ -104,11 +104,15 @@ describeIsolated('a connection that sets no source', () => {
           expect((await exhaust(100, async () => open(remote))).made).toHaveLength(4);
         });
 
-        test('of the other family only: core’s', async () => {
-          for (const given of [other, new SourcePool([other]), () => other, () => [other], () => undefined]) {
-            assign({ source: given });
-            await open(remote);
-          }
+        test.each<[string, Assignment['source']]>([
+          ['an address', other],
+          ['a pool', new SourcePool([other])],
+          ['what a function gives', () => other],
+          ['what a function gives as a list', () => [other]],
+          ['a function that gives nothing', () => undefined],
+        ])('of the other family only, %s: core’s', async (_what, given) => {
+          assign({ source: given });
+          expect(await open(remote)).not.toBe('');
         });
       });
 
