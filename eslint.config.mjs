@@ -56,7 +56,6 @@ export default tseslint.config(
       'house/no-circle': 'error',
     },
   },
-  { files: ['src/udp/**'], rules: { 'house/mutable-fields': ['error', 6] } },
   {
     // V8 stops a worker thread that is being terminated wherever a function of JavaScript is entered. A descriptor that is open by then, and
     // has not been adopted, stays open until the process ends.

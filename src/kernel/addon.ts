@@ -1,4 +1,8 @@
 // The addon, as TypeScript sees it: one typed interface, and nothing else.
+import type { NativeBatch } from './addon_batch';
+import type { Endpoint } from './endpoint';
+
+export type { Endpoint };
 
 /** Options that most connections do not have; passed on to the kernel as they are. */
 export interface TcpExtras {
@@ -18,18 +22,6 @@ export interface SocketOption {
   readonly name: number;
   /** A number is passed as a C `int`. */
   readonly value: number | Uint8Array;
-}
-
-/** An end of a socket, as getsockname(2) and getpeername(2) tell it. */
-export interface Endpoint {
-  /** Of the socket. */
-  family: 'IPv4' | 'IPv6';
-  /** A numeric IP, without a zone. */
-  address: string;
-  /** 0 to 65535; 0: not bound. */
-  port: number;
-  /** The interface index of a scoped IPv6 address. */
-  scope?: number;
 }
 
 export interface Route {
@@ -58,7 +50,7 @@ export interface SocketOwner {
  * What the addon exports. Where a number stands for an outcome, a negative one is `-(errno + 4096 * syscall)`;
  * {@link errnoOf} and {@link syscallOf} take it apart.
  */
-export interface Native {
+export interface Native extends NativeBatch {
   /** Indexed by the syscall part of an outcome. */
   readonly syscalls: readonly string[];
   /** A descriptor; with `over` the socket takes the place of that one. Only `tcp/adopt.ts` calls it. */
@@ -234,56 +226,6 @@ export interface Native {
     localPort?: number,
     tos?: number,
   ): Route | number;
-  /** A batch of UDP sockets (native/napi/batch.cc). `onTurn`: how many runs there are, -1 where the arrays are gone, and how many events. */
-  batchOpen(
-    slotBytes: number,
-    datagramsPerTurn: number,
-    peers: number,
-    seed: number,
-    seed2: number,
-    offloads: number,
-    memory: Uint8Array,
-    runs: Uint32Array,
-    events: Uint32Array,
-    onTurn: (runs: number, events: number) => void,
-  ): number;
-  batchClose(batch: number): number;
-  /** Whether it keeps the event loop alive. */
-  batchReference(batch: number, on: boolean): number;
-  batchReceive(batch: number, on: boolean): number;
-  /** The socket. Sizes of 0 are the kernel's. */
-  batchBind(
-    batch: number,
-    family: number,
-    address: string,
-    port: number,
-    recvBufferSize: number,
-    sendBufferSize: number,
-    reusePort: boolean,
-  ): number;
-  /** A descriptor that is the batch's until it is adopted or discarded, so that it is closed whenever the thread ends. */
-  batchSocket(batch: number, family: number): number;
-  batchDiscard(batch: number, fd: number): number;
-  /** The socket. */
-  batchAdopt(batch: number, fd: number, family: number, address: string, port: number): number;
-  batchCloseSocket(batch: number, socket: number): number;
-  /** Twice the datagrams that were taken, and 1 more when there are events. */
-  batchForward(batch: number, run: number, target: number): number;
-  batchSend(
-    batch: number,
-    target: number,
-    bytes: Uint8Array,
-    offset: number,
-    length: number,
-    segmentSize: number,
-  ): number;
-  /** How many events there are in the array of events now. */
-  batchEvents(batch: number): number;
-  batchPeer(batch: number, peer: number): Endpoint | number;
-  /** Of a flow. */
-  batchPeerOf(batch: number, socket: number): number;
-  batchAddress(batch: number, socket: number): Endpoint | number;
-  batchStats(batch: number, counts: Float64Array): number;
   /** The first 4,096 bytes of one of the files of /proc that the addon has a list of; EACCES for any other. */
   readFile(path: string): string | number;
   interfaceIndex(name: string): number;

@@ -18,15 +18,22 @@ const BELIEVED_MS = 1000;
 /** Linux's own default (ip-sysctl.rst), for when /proc cannot be read. */
 const DEFAULT_RANGE: PortRange = { low: 32768, high: 60999 };
 
+interface Sysctls {
+  /** In the words of the kernel. */
+  readonly text: string;
+  readonly range: PortRange;
+  readonly reserved: PortBits | undefined;
+}
+
+const UNREAD: Sysctls = { text: '', range: DEFAULT_RANGE, reserved: undefined };
+
 export class PortCache {
   /** How many exclusive binds in a row have found the port in use. */
   #inUse = 0;
   readonly #native: Native;
   readonly #table = new PortTable(Math.random);
-  #range = DEFAULT_RANGE;
   #space: PortSpace | undefined;
-  /** In the words of the kernel, and the reserved ports among them. */
-  #sysctls: { readonly text: string; readonly reserved: PortBits | undefined } = { text: '', reserved: undefined };
+  #sysctls = UNREAD;
   #readAt = Number.NEGATIVE_INFINITY;
   #device = 0;
 
@@ -57,7 +64,7 @@ export class PortCache {
 
   /** The ephemeral range, or the given one, in words. */
   rangeOf(range: PortRange | undefined): string {
-    return formatRange(range ?? this.#range);
+    return formatRange(range ?? this.#sysctls.range);
   }
 
   /** The ports from a source towards a destination, without one from which a socket would connect to itself. */
@@ -69,7 +76,7 @@ export class PortCache {
     range: PortRange | undefined,
   ): DestinationPorts {
     if (now() - this.#readAt > BELIEVED_MS) this.refresh();
-    const bounds = range ?? this.#range;
+    const bounds = range ?? this.#sysctls.range;
     const isWithin = remotePort >= bounds.low && remotePort <= bounds.high;
     const except = isWithin && canonicalAddress(local) === canonicalAddress(remote) ? remotePort : 0;
     const key = `${local} ${remote} ${remotePort} ${device ?? ''} ${bounds.low} ${bounds.high} ${except}`;
@@ -88,12 +95,12 @@ export class PortCache {
     this.#readAt = now();
     this.#device = deviceOfNewSockets(this.#native) ?? this.#device;
     // Where it cannot be read just now (EMFILE, ENOMEM), what it was is the best guess.
-    this.#range = ephemeralRange(this.#native) ?? this.#range;
+    const range = ephemeralRange(this.#native) ?? this.#sysctls.range;
     // There may be thousands of them: they are taken apart when they are others than before.
     const reserved = reservedPortsText(this.#native);
-    const text = `${formatRange(this.#range)} ${reserved}`;
+    const text = `${formatRange(range)} ${reserved}`;
     if (text === this.#sysctls.text) return false;
-    this.#sysctls = { text, reserved: bitsOf(parseReservedPorts(reserved)) };
+    this.#sysctls = { text, range, reserved: bitsOf(parseReservedPorts(reserved)) };
     this.#space = undefined;
     this.#table.clear();
     return true;
@@ -106,8 +113,7 @@ export class PortCache {
 
   /** The thread is in another network namespace. */
   forget(): void {
-    this.#sysctls = { text: '', reserved: undefined };
-    this.#range = DEFAULT_RANGE;
+    this.#sysctls = UNREAD;
     this.refresh();
   }
 }

@@ -21,8 +21,7 @@ export class DestinationPorts {
   #freed: FreedPorts | undefined = undefined;
   /** What a connected socket of somebody else has. */
   #taken: PortSet | undefined = undefined;
-  #refused: RefusedPorts | undefined = undefined;
-  #looks: Looks | undefined = undefined;
+  #seldom: { readonly looks: Looks; readonly refused: RefusedPorts } | undefined = undefined;
   #leases = 0;
 
   /** `random` gives numbers in [0, 1). */
@@ -32,12 +31,12 @@ export class DestinationPorts {
 
   /** When the kernel was asked for what others have. */
   get looks(): Looks {
-    return (this.#looks ??= new Looks());
+    return (this.#seldom ??= { looks: new Looks(), refused: new RefusedPorts() }).looks;
   }
 
   /** Locked and denied ports. */
   get refused(): RefusedPorts {
-    return (this.#refused ??= new RefusedPorts());
+    return (this.#seldom ??= { looks: new Looks(), refused: new RefusedPorts() }).refused;
   }
 
   /** Whether {@link take} has one. */
@@ -74,7 +73,7 @@ export class DestinationPorts {
   /** The port is offered again, after those that were never offered. */
   release(port: number): void {
     (this.#freed ??= new FreedPorts()).release(port);
-    this.#looks?.wakeOne();
+    this.#seldom?.looks.wakeOne();
   }
 
   /** A socket of ours has a port: until it is closed, what is known here is not forgotten. */
@@ -101,14 +100,14 @@ export class DestinationPorts {
 
   /** A connected socket of somebody else has the 4-tuple. */
   markTaken(port: number): void {
-    this.#refused?.unlock(port);
+    this.#seldom?.refused.unlock(port);
     (this.#taken ??= new PortSet()).add(port);
   }
 
   /** The port that was taken or locked is not any more. */
   markFree(port: number): void {
     this.#taken?.delete(port);
-    this.#refused?.unlock(port);
+    this.#seldom?.refused.unlock(port);
   }
 
   /** The kernel says that nobody has it any more. It is offered again, once. */
@@ -167,12 +166,12 @@ export class DestinationPorts {
 
   /** Whether none was usable because all were denied. */
   areAllDenied(): boolean {
-    const denied = this.#refused?.deniedCount ?? 0;
+    const denied = this.#seldom?.refused.deniedCount ?? 0;
     return denied > 0 && denied === this.#walk.countUsable();
   }
 
   /** The process may bind them by now: all are offered again. */
   releaseDenied(): void {
-    for (const port of this.#refused?.takeAllDenied() ?? []) this.release(port);
+    for (const port of this.#seldom?.refused.takeAllDenied() ?? []) this.release(port);
   }
 }
