@@ -128,7 +128,7 @@ void Check(const Setting& setting, int count) {
   Result result;
   Steps steps;
   NamespaceSockets sockets;
-  steps.act = [&] { result = TcpCheck(&sockets, fd.get(), source, 1, 65535, setting.remote); };
+  steps.act = [&] { result = TcpCheck(&sockets, fd.get(), source, 1, 65535, setting.remote, false); };
   steps.after = [&] { Must(result); };
   Run(steps, count);
 }
