@@ -171,8 +171,8 @@ Result PortsInStateArguments(const Napi::CallbackInfo& info, std::unique_ptr<Dum
   return Result::Ok();
 }
 
-// portsInState(protocol, state, family, local, remote, remotePort [, low, high]) -> Promise<Uint16Array | number> | number
-// State 0: any that holds a 4-tuple, but TIME-WAIT.
+// portsInState(protocol, state, family, local, remote, remotePort [, low, high]) -> Promise<Uint16Array | number> |
+// number State 0: any that holds a 4-tuple, but TIME-WAIT.
 Napi::Value PortsInStateJs(const Napi::CallbackInfo& info) {
   std::unique_ptr<DumpJob<PortSink>> job;
   Result result = PortsInStateArguments(info, &job);

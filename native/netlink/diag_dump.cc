@@ -42,8 +42,8 @@ class Filter {
     if (ip.has_value()) bytes_.insert(bytes_.end(), ip->bytes.begin(), ip->bytes.begin() + length);
   }
 
-  // The last one. The kernel takes only filters of which all conditions, when they hold, lead to the end: so one that must
-  // not hold (no device has the index 0) leads to a jump out, which it jumps over when it does not hold.
+  // The last one. The kernel takes only filters of which all conditions, when they hold, lead to the end: so one that
+  // must not hold (no device has the index 0) leads to a jump out, which it jumps over when it does not hold.
   void OnDevice() {
     constexpr uint8_t kCondition = sizeof(inet_diag_bc_op) + sizeof(uint32_t);
     constexpr uint8_t kJump = sizeof(inet_diag_bc_op);

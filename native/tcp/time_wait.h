@@ -1,5 +1,5 @@
-// Connections in TIME-WAIT: how many ports they take, asked of a few ports only, for an error that is being written; and
-// the end of one of them.
+// Connections in TIME-WAIT: how many ports they take, asked of a few ports only, for an error that is being written;
+// and the end of one of them.
 #ifndef CONNECTX_TCP_TIME_WAIT_H
 #define CONNECTX_TCP_TIME_WAIT_H
 

@@ -11,7 +11,8 @@
 namespace connectx {
 namespace {
 
-// The kernel writes the first part of a list into less than a page (netlink_dump_start), and takes a lock for each port.
+// The kernel writes the first part of a list into less than a page (netlink_dump_start), and takes a lock for each
+// port.
 constexpr size_t kInOneBreath = 16;
 
 // A socket that is bound to a device, of which the local end is asked for.

@@ -67,8 +67,8 @@ Result ForEachInterface(NamespaceSockets* sockets, const DiagQuery& query, Use u
   const std::vector<uint32_t>& interfaces = sockets->interfaces;
   const uint64_t began = interfaces.size() > 1 ? os::ThreadNanoseconds() : 0;
   const auto vary = [&](size_t place, DiagQuery* one) { one->interface = interfaces[place]; };
-  const Result result =
-      AskVariants(&sockets->diag, query, interfaces.size(), vary, [&](size_t, const DiagAnswer& answer) { use(answer); });
+  const Result result = AskVariants(&sockets->diag, query, interfaces.size(), vary,
+                                    [&](size_t, const DiagAnswer& answer) { use(answer); });
   if (interfaces.size() > 1) sockets->device_costs.QuestionsTook(os::ThreadNanoseconds() - began, interfaces.size());
   return result;
 }

@@ -156,6 +156,8 @@ export interface FailureDetails {
   readonly reason: string | undefined;
   readonly advice: string;
   readonly errors?: readonly ConnectxError[] | undefined;
+  /** What core's message says of the local end of a socket that is not bound, where there is no such socket to ask. */
+  readonly bare?: string | undefined;
 }
 
 /** The error of an attempt of which core does not know. */
@@ -216,7 +218,7 @@ export function complete(error: Error, attempt: FailedAttempt, failure: Omit<Fai
   const { localAddress, localPort } = attempt;
   const before = error.message;
   // What core could say of the local end of a descriptor that has no source.
-  const [bare = ''] = / - Local \((?!undefined).*\)$/.exec(before) ?? [];
+  const [bare = failure.bare ?? ''] = / - Local \((?!undefined).*\)$/.exec(before) ?? [];
   // Read first: it is made of the message when it is first read.
   const { stack } = error;
   error.message = messageOf(code, attempt, syscall, localOf(attempt) || bare, advice);

@@ -60,7 +60,9 @@ export function recallRefusal(
 /** The same answer as a moment ago: a negative errno. */
 export function refuseAgain(attempt: Attempt, { failure }: Refusal): number {
   attempt.localPort = attempt.source.port;
-  attempt.failure = failure;
+  // There is no descriptor of which core could tell the local end.
+  const bare = attempt.family === 6 ? ' - Local (:::0)' : ' - Local (0.0.0.0:0)';
+  attempt.failure = attempt.localAddress === null ? { ...failure, bare } : failure;
   return -failure.errno;
 }
 

@@ -50,7 +50,7 @@ export interface BatchListener {
   lost(): void;
 }
 
-/** Counts since the beginning; what is counted is in docs/datagrams.md. */
+/** Counts since the beginning: what was received, forwarded and sent, and what was dropped and why. */
 export interface UdpBatchStats {
   received: { datagrams: number; runs: number; bytes: number };
   sent: { datagrams: number; runs: number; bytes: number };

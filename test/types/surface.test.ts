@@ -386,6 +386,10 @@ test('connectx/metrics: collectPortUsage, CollectPortUsageOptions', () => {
   expectTypeOf<metrics.CollectPortUsageOptions>().toEqualTypeOf<
     Optional<{ register: promClient.Registry; filter: connectx.UsageFilter; limit: number }>
   >();
+  expectTypeOf(metrics.collectConnects).toEqualTypeOf<(options?: metrics.CollectConnectsOptions) => () => void>();
+  expectTypeOf<metrics.CollectConnectsOptions>().toEqualTypeOf<
+    Optional<{ register: promClient.Registry; pools: Iterable<connectx.SourcePool>; buckets: number[] }>
+  >();
 });
 
 test('connectx/datagrams: UdpBatch, Batch, Target, UdpServer, UdpFlow, UdpBatchStats and the options', () => {
