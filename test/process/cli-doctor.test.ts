@@ -7,6 +7,7 @@ import { expect, test } from 'vitest';
 import { CLI, runCli, runProgram } from '../helpers/cli.js';
 import { SERVER, smallNetwork } from '../helpers/families.js';
 import { DEVICE_INDEX, hasCgroups, inCgroup, leftOutWithoutCgroups, SERVICE } from '../helpers/cgroup.js';
+import { need } from '../helpers/needs.js';
 import { describeIsolated, shell, sysctl, useNetwork } from '../helpers/netns.js';
 import { connected, echoServer, errorOf, track } from '../helpers/sockets.js';
 
@@ -156,6 +157,7 @@ describeIsolated('doctor', () => {
   });
 
   test('limits that are near', async () => {
+    need('prlimit', 'sysctl');
     sysctl('ipv4.ip_local_port_range', '32768 60999');
     sysctl('ipv4.tcp_tw_reuse_delay', 5000);
     const limited = await runProgram(['prlimit', '--nofile=1000', process.execPath, CLI, 'doctor', '--json']);
@@ -175,6 +177,7 @@ describeIsolated('doctor', () => {
   });
 
   test('without /proc/sys, each thing that cannot be read is a finding', async () => {
+    need('mount');
     const { code, stdout, stderr } = await runProgram([
       'unshare',
       '-m',
@@ -233,6 +236,7 @@ describeIsolated('doctor', () => {
   );
 
   test('VRF: the devices of this network', async () => {
+    need('mount');
     const found = async () => {
       const script = `mount -t sysfs none /sys && exec ${process.execPath} ${CLI} doctor --json`;
       const { stdout } = await runProgram(['unshare', '-m', 'sh', '-ec', script]);

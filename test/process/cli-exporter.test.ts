@@ -96,6 +96,7 @@ describeIsolated('exporter', () => {
   });
 
   test('what the kernel refuses shows, and what it says otherwise stays', async () => {
+    need('mount');
     const folder = folderWith();
     const script = 'mount -t tmpfs none /proc/sys/net && exec "$@"';
     const exporter = await Exporter.start(folder, [], ['unshare', '-m', 'sh', '-ec', script, 'sh']);

@@ -9,6 +9,7 @@ import { describe, expect, test } from 'vitest';
 import { COMMANDS } from '../../src/cli/commands.js';
 import { CLI, runCli, runProgram } from '../helpers/cli.js';
 import { SERVER, smallNetwork } from '../helpers/families.js';
+import { need } from '../helpers/needs.js';
 import { describeIsolated, useNetwork } from '../helpers/netns.js';
 import { folderWith } from '../helpers/programs.js';
 import { connected, echoServer, track } from '../helpers/sockets.js';
@@ -206,6 +207,7 @@ describeIsolated('in a network', () => {
   });
 
   test('usage on a full disk: what was there stays, nothing lies beside it, and the message has no stack', async () => {
+    need('mount');
     await echoServer(SERVER, '0.0.0.0');
     for (const host of [A, B]) await to(host);
     const folder = folderWith();
@@ -231,6 +233,7 @@ describeIsolated('in a network', () => {
   });
 
   test('usage without /proc/sys: what was missing, and where', async () => {
+    need('mount');
     const { code, stdout, stderr } = await runProgram([
       'unshare',
       '-m',
