@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { need } from '../helpers/needs.js';
 import { describeIsolated } from '../helpers/netns.js';
 
 const root = join(import.meta.dirname, '../..');
@@ -147,6 +148,7 @@ describeIsolated('a run', () => {
   }
 
   test('has a figure for every peer, and ends with 1 when a target is missed', { timeout: 120_000 }, () => {
+    need('taskset', 'setpriv', 'cc');
     const json = join(directory, 'results.json');
     const plan = ['--quick', '--rounds', '1', '--family', '4', '--only', 'udp-rate', '--check', '--json', json];
     const { status, stderr } = node('bench/run.mjs', ...plan);
