@@ -4,6 +4,7 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'nod
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
+import { need } from '../helpers/needs.js';
 import * as kernels from '../../scripts/kernels/keep.mjs';
 
 const COVERED: readonly string[] = kernels.COVERED;
@@ -42,6 +43,7 @@ describe('what a guest puts back', () => {
 });
 
 test('put-back: a covered folder is there again, and what is written to it stays in the guest', () => {
+  need('mount');
   const host = mkdtempSync(join(tmpdir(), 'connectx-put-back-'));
   try {
     const project = join(host, 'lower/tmp/a, b:c');
