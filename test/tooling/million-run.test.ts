@@ -4,10 +4,11 @@ import { once } from 'node:events';
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { expect, test } from 'vitest';
+import { beforeEach, expect, test } from 'vitest';
 import { figuresOf } from '../../bench/lib/figures.mjs';
 import { pageOf } from '../../bench/lib/parts.mjs';
 import { describeIsolated } from '../helpers/netns.js';
+import { need } from '../helpers/needs.js';
 import { folderWith } from '../helpers/programs.js';
 
 const program = join(import.meta.dirname, '../../bench/million/run.mjs');
@@ -39,6 +40,8 @@ function processesWith(mark: string): string[] {
 const PATIENCE = 120_000;
 
 describeIsolated('bench/million', () => {
+  beforeEach(() => need('setpriv', 'taskset', 'sysctl'));
+
   test.each([4, 6])(
     'IPv%i: more flows than ports, all of them checked; core stops at the ports, connectx at those of each destination',
     async (family) => {
