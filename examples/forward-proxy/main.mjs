@@ -7,7 +7,7 @@ const file = process.argv[2] ?? new URL('config.json', import.meta.url);
 
 try {
   const proxy = new Proxy(readConfig(file));
-  await proxy.start();
+  // Before it says that it listens: without a handler SIGHUP ends the process.
   process.on('SIGHUP', () => {
     try {
       proxy.setSources(readConfig(file).tenants);
@@ -16,6 +16,7 @@ try {
       log('error', 'not-reloaded', { message: error.message });
     }
   });
+  await proxy.start();
   const stop = () => {
     // A second signal ends the process at once, as signals do.
     for (const signal of ['SIGTERM', 'SIGINT']) process.off(signal, stop);

@@ -80,7 +80,16 @@ function put(prototype: object, name: string, value: unknown): boolean {
 function tell(handle: Closing): void {
   if (clock.now() >= interestUntil || handle.fd < 0) return;
   const end: { address?: string; port?: number } = {};
-  if (handle.getsockname?.(end) !== 0 || end.address === undefined || end.port === undefined || end.port === 0) return;
+  try {
+    if (handle.getsockname?.(end) !== 0) return;
+  } catch {
+    // The interface that a link-local address names is gone, and libuv cannot write the address (ENXIO). Some port comes back: all that
+    // is remembered of the last ones is too little to go by.
+    recent.length = 0;
+    count++;
+    return;
+  }
+  if (end.address === undefined || end.port === undefined || end.port === 0) return;
   recent.push({ address: end.address, port: end.port, at: clock.now(), serial: count });
   if (recent.length > MOST) recent.shift();
   count++;

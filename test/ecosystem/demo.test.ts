@@ -81,7 +81,8 @@ describe('the demo', () => {
     const noScript = leftOutWithout('script');
     test.skipIf(noScript)(`draws each table over itself, below its title, on a terminal${noScript}`, async () => {
       const command = `stty cols 80; exec ${process.execPath} ${script}`;
-      const { NO_COLOR: _, ...env } = process.env;
+      // Either of them has Node say that the terminal has no colours.
+      const { NO_COLOR: _, CI: __, ...env } = process.env;
       const { stdout } = await promisify(execFile)('script', ['-qec', command, '/dev/null'], { env, timeout: 20_000 });
       const scenes = stdout.split('\n\u001b[1mSource IP and port').map((text) => text.split('\u001b[7A'));
       expect(scenes).toHaveLength(2);
