@@ -212,6 +212,7 @@ export class UdpBatch extends EventEmitter<UdpBatchEvents> {
     process.nextTick(() => this.emit('close'));
   }
 
+  /** The same as {@link close}. */
   [Symbol.dispose](): void {
     this.close();
   }

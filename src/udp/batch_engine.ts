@@ -52,8 +52,24 @@ export interface BatchListener {
 
 /** Counts since the beginning: what was received, forwarded and sent, and what was dropped and why. */
 export interface UdpBatchStats {
-  received: { datagrams: number; runs: number; bytes: number };
-  sent: { datagrams: number; runs: number; bytes: number };
+  /** What listening sockets and flows have received. */
+  received: {
+    /** Single datagrams, those inside of runs too. */
+    datagrams: number;
+    /** Runs: datagrams of one sender that arrived as one. */
+    runs: number;
+    /** Bytes of payload. */
+    bytes: number;
+  };
+  /** What the kernel has taken to send. */
+  sent: {
+    /** Single datagrams, those inside of runs too. */
+    datagrams: number;
+    /** System calls that sent them. */
+    runs: number;
+    /** Bytes of payload. */
+    bytes: number;
+  };
   /** Datagrams that got lost, and why. */
   dropped: {
     /** Not sent: the send buffer was full. */
@@ -73,6 +89,7 @@ export interface UdpBatchStats {
   };
   /** Runs that the kernel refused to cut, because of the MTU or IPsec, and that were sent one by one. */
   refusedRuns: number;
+  /** Turns of the event loop in which something was received. */
   turns: number;
   /** Open now. */
   sockets: number;
