@@ -21,6 +21,8 @@ export function runProgram(
     const child = execFile(command, args, options, (error, stdout, stderr) => {
       resolve({ code: typeof error?.code === 'number' ? error.code : error === null ? 0 : -1, stdout, stderr });
     });
+    // Whoever ends without reading it (EPIPE) has said so by how it ended.
+    child.stdin?.on('error', () => {});
     child.stdin?.end(input);
   });
 }
