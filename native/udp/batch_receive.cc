@@ -84,7 +84,7 @@ void Batch::ReadFrom(uint32_t id) {
   // Each of them may hold as many datagrams as a run can.
   slots = std::min({slots, kSlots, std::max<size_t>(left / kMostSegments, 1)});
   if (slots == 0) {
-    // Only the alignment was missing; the next turn begins anew.
+    // Only the alignment was missing; the next turn starts at the beginning.
     used_ = capacity_;
     return;
   }

@@ -33,7 +33,7 @@ DiagQuery QueryOf(const UdpPlan& plan) {
 // As many questions in one system call as have room for their answers in any receive buffer.
 constexpr size_t kAtOnce = 32;
 
-// Asks `count` variants of a question: `vary(place, query)` makes one, `use(place, answer)` has what came of it.
+// Asks a question `count` times: `vary(place, query)` changes the question, `use(place, answer)` gets the answer to it.
 template <typename Vary, typename Use>
 Result AskVariants(SockDiag* diag, const DiagQuery& query, size_t count, Vary vary, Use use) {
   if (count == 1) {

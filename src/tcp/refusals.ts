@@ -13,9 +13,12 @@ import { recentRange } from './verify';
 
 /** For so long at most, in ms, a port that another process gives back goes unnoticed. */
 const LONGEST = 25;
-/** A refusal is believed for so many times what it took to get it... */
+/** A refusal is believed for this many times as long as it took to get it. */
 const TIMES = 40;
-/** ... and for as long as any where all refusals together would take more than this share of a processor. */
+/**
+ * The share of a processor that all searches together may take. Once it is used up, each refusal is believed for the longest time: many
+ * destinations that are full at once must not keep the event loop busy with searches.
+ */
 const SHARE = 0.05;
 /** What a search of the default range takes the kernel at the most, in ms: if it took longer, somebody else had the processor. */
 const DEAREST = 1.25;

@@ -10,9 +10,9 @@ import { RefusedPorts } from './refused_ports';
 /**
  * The ports from one source towards one destination.
  *
- * Every usable port is offered once, in an order of its own, before any is offered again. What somebody else turned out to have is
- * remembered and asked for again at the end; what we had and gave back comes after that which was never used. There may be as many of
- * these as sockets: what is seldom needed is made when it is.
+ * Every usable port is offered once, in an order of its own, before any is offered again. Ports that were never used come first, then those
+ * that this thread gave back. Ports that somebody else has are remembered, and asked for again at the end. A process may have one of
+ * these objects for each socket, so it makes its seldom needed parts only when they are needed.
  */
 export class DestinationPorts {
   readonly #walk: PortWalk;
