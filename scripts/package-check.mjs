@@ -16,6 +16,7 @@ if (found.length > 0) {
 }
 
 install('package');
+install('npm');
 const directory = mkdtempSync(join(tmpdir(), 'connectx-pack-'));
 const bin = join(root, 'scripts/package/node_modules/.bin');
 const env = { ...process.env, PATH: `${bin}${delimiter}${process.env.PATH}` };

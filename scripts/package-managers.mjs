@@ -26,6 +26,7 @@ const OTHER = 'ms@2.1.3';
 const [THIS] = process.versions.node.split('.');
 const modules = join(root, 'scripts/package/node_modules');
 const inNode = (path) => ['node', join(modules, path)];
+const npms = join(root, 'scripts/npm/node_modules');
 const bun = join(modules, `@oven/bun-linux-${process.arch === 'arm64' ? 'aarch64' : 'x64'}/bin/bun`);
 
 /** `major`: the Node that it runs on, when not any. `warns`: what none of its lines may look like. `run`: how it starts a program. */
@@ -33,7 +34,7 @@ const MANAGERS = [
   ...['10', '11', '12'].map((major) => ({
     name: `npm ${major}`,
     ...(major === '12' && { major: '24' }),
-    command: inNode(`npm${major}/bin/npm-cli.js`),
+    command: ['node', join(npms, `npm${major}/bin/npm-cli.js`)],
     steps: (tarball) => [['install', `./${tarball}`], ['ci'], ['install', OTHER]],
     warns: /warn|error/i,
   })),

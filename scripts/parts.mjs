@@ -5,7 +5,7 @@ import { dirname, join, relative } from 'node:path';
 import { newest, root, run } from './lib.mjs';
 
 /**
- * `megabytes`: on disk, on x64. `link`: where else they are found. (A package.json in test/ would make the tests a package of their own,
+ * `megabytes`: on disk, on x64. `isLocked`: whether it has a lockfile. `link`: where else they are found. (A package.json in test/ would make the tests a package of their own,
  * and `connectx` would not be this one.)
  */
 export const parts = {
@@ -16,7 +16,8 @@ export const parts = {
     what: 'clients and servers that the tests use',
     megabytes: 67,
   },
-  package: { folder: 'scripts/package', what: 'package managers and linters of packages', megabytes: 326 },
+  package: { folder: 'scripts/package', what: 'package managers and linters of packages', megabytes: 271 },
+  npm: { folder: 'scripts/npm', what: 'the releases of npm that users have', megabytes: 55, isLocked: false },
   zig: { folder: 'scripts/zig', what: 'Zig, which compiles for every target', megabytes: 395 },
 };
 
@@ -31,18 +32,19 @@ function sizeOf(folder) {
   return size;
 }
 
-/** Installs the packages of this part, unless they are there and as its lockfile says. */
+/** Installs the packages of this part, unless they are there and as its lockfile, or package.json, says. */
 export function install(name) {
-  const { folder, link, what, megabytes } = parts[name];
+  const { folder, link, what, megabytes, isLocked = true } = parts[name];
   const at = join(root, folder);
   const installed = join(at, 'node_modules/.package-lock.json');
-  if (newest(installed) >= newest(join(at, 'package-lock.json'))) return;
+  if (newest(installed) >= newest(join(at, isLocked ? 'package-lock.json' : 'package.json'))) return;
   const where = folder === '.' ? 'node_modules' : `${folder}/node_modules`;
   console.log(`Installing ${what}: about ${megabytes} MB in ${where}`);
   // No package here needs its install script, and npm names each whose script it did not run. Only the packages of the project
   // itself have to fit every Node: for the others npm would warn of those that a test or check leaves out on an older one.
   const quiet = name === 'project' ? [] : ['--loglevel=error'];
-  run('npm', ['ci', '--ignore-scripts', '--no-audit', '--no-fund', '--no-json', ...quiet], { cwd: at });
+  const how = isLocked ? ['ci'] : ['install', '--no-package-lock'];
+  run('npm', [...how, '--ignore-scripts', '--no-audit', '--no-fund', '--no-json', ...quiet], { cwd: at });
   if (link !== undefined) {
     const from = join(root, link);
     rmSync(from, { recursive: true, force: true });
