@@ -15,6 +15,13 @@ namespace {
 // So many answers fit into what a socket may queue.
 constexpr size_t kAtOnce = 32;
 
+// The device that a socket towards `reached` has: a link-local address binds it to its link.
+uint32_t DeviceOfOurs(NamespaceSockets* sockets, int fd, const Address& reached, uint32_t interface) {
+  if (interface != 0) return interface;
+  if (reached.scope() != 0) return reached.scope();
+  return fd >= 0 ? DeviceOf(fd) : sockets->BornDevice();
+}
+
 }  // namespace
 
 Result HeldWithOtherDevice(NamespaceSockets* sockets, int fd, const Address& local, const Address& remote,
@@ -26,27 +33,32 @@ Result HeldWithOtherDevice(NamespaceSockets* sockets, int fd, const Address& loc
   const Address reached = ReachedFrom(local, remote);
   Result result = sockets->links.Towards(reached, &sockets->interfaces);
   if (!result.ok()) return result;
-  // A link-local address binds its socket to its link.
-  uint32_t ours = interface != 0 ? interface : reached.scope();
-  if (ours == 0) ours = fd >= 0 ? DeviceOf(fd) : sockets->BornDevice();
   DiagQuery query;
   query.protocol = IPPROTO_TCP;
   query.local = local;
   query.remote = reached;
+  // Mostly nobody has the 4-tuple, and then our own device does not matter.
+  const auto is_other = [&](const DiagAnswer& answer) {
+    // A listener is what a packet would reach if nobody had the 4-tuple. One in TIME-WAIT is nobody's any more.
+    if (!answer.found || answer.state == TCP_LISTEN || answer.state == TCP_TIME_WAIT) return false;
+    return answer.interface != DeviceOfOurs(sockets, fd, reached, interface);
+  };
+  const std::vector<uint32_t>& interfaces = sockets->interfaces;
+  if (interfaces.size() == 1) {
+    query.interface = interfaces[0];
+    DiagAnswer answer;
+    result = sockets->diag.Ask(query, &answer);
+    return result.ok() ? Result::Ok(is_other(answer) ? 1 : 0) : result;
+  }
   // Many at once: a question costs less than the call that asks it.
   std::vector<DiagQuery> queries;
   std::vector<DiagAnswer> answers;
-  const std::vector<uint32_t>& interfaces = sockets->interfaces;
   for (size_t from = 0; from < interfaces.size(); from += kAtOnce) {
     queries.assign(std::min(kAtOnce, interfaces.size() - from), query);
     for (size_t n = 0; n < queries.size(); n++) queries[n].interface = interfaces[from + n];
     result = sockets->diag.AskAll(queries, &answers);
     if (!result.ok()) return result;
-    for (const DiagAnswer& answer : answers) {
-      // A listener is what a packet would reach if nobody had the 4-tuple. One in TIME-WAIT is nobody's any more.
-      if (!answer.found || answer.state == TCP_LISTEN || answer.state == TCP_TIME_WAIT) continue;
-      if (answer.interface != ours) return Result::Ok(1);
-    }
+    if (std::any_of(answers.begin(), answers.end(), is_other)) return Result::Ok(1);
   }
   return Result::Ok(0);
 }

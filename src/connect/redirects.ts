@@ -10,14 +10,22 @@ const SAMPLE = 16;
 
 export class Redirects {
   readonly #asAsked = new Set<string>();
+  /** The one of them that was asked for last: mostly a program connects to the same one again, and to make its key costs more than the rest. */
+  #lastAddress = '';
+  #lastPort = 0;
   #calm = 0;
   #unasked = 0;
   #isSeen = false;
 
   /** Whether the kernel is to be asked where a connect to this destination has led. */
   mustAsk(address: string, port: number): boolean {
+    if (port === this.#lastPort && address === this.#lastAddress) return false;
     if (this.#isSeen) return true;
-    if (this.#asAsked.has(keyOf(address, port))) return false;
+    if (this.#asAsked.has(keyOf(address, port))) {
+      this.#lastAddress = address;
+      this.#lastPort = port;
+      return false;
+    }
     if (this.#calm < CALM) return true;
     this.#unasked = (this.#unasked + 1) % SAMPLE;
     return this.#unasked === 0;
@@ -27,14 +35,19 @@ export class Redirects {
   wasAsAsked(address: string, port: number): void {
     if (this.#isSeen) return;
     this.#calm++;
-    if (this.#asAsked.size >= MOST) this.#asAsked.clear();
+    if (this.#asAsked.size >= MOST) this.#forget();
     this.#asAsked.add(keyOf(address, port));
   }
 
   /** It has connected to somebody else. */
   wasRewritten(): void {
     this.#isSeen = true;
+    this.#forget();
+  }
+
+  #forget(): void {
     this.#asAsked.clear();
+    this.#lastAddress = '';
   }
 }
 
