@@ -128,7 +128,8 @@ void Check(const Setting& setting, int count) {
   Result result;
   Steps steps;
   NamespaceSockets sockets;
-  steps.act = [&] { result = TcpCheck(&sockets, fd.get(), source, 1, 65535, setting.remote, false); };
+  uint16_t port = 0;
+  steps.act = [&] { result = TcpCheck(&sockets, fd.get(), source, 1, 65535, setting.remote, false, &port); };
   steps.after = [&] { Must(result); };
   Run(steps, count);
 }

@@ -8,6 +8,22 @@
 namespace connectx {
 namespace {
 
+// Reading a slot costs JavaScript no call, and no object is made for an answer.
+void ShareAnswers(Napi::Env env, Napi::Object* exports, Napi::Object* constants) {
+  Napi::Int32Array answers = Napi::Int32Array::New(env, kAnswers);
+  if (answers.IsEmpty()) return;
+  auto* environment = env.GetInstanceData<Environment>();
+  environment->shared_answers = Napi::Persistent(answers);
+  environment->answers = answers.Data();
+  exports->Set("answers", answers);
+  AddConstants(constants, "answer",
+               {{"port", Answer::kPort},
+                {"assigned", Answer::kAssigned},
+                {"place", Answer::kPlace},
+                {"looked", Answer::kLooked},
+                {"denied", Answer::kDenied}});
+}
+
 Napi::Object Init(Napi::Env env, Napi::Object exports) {
   env.SetInstanceData(new Environment());
   Napi::Object constants = Napi::Object::New(env);
@@ -16,6 +32,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   AddBatch(&exports, &constants);
   AddTable(&exports, &constants);
   AddSys(&exports);
+  ShareAnswers(env, &exports, &constants);
   exports.Set("constants", constants);
   Napi::Array names = Napi::Array::New(env);
   for (uint32_t i = 0; i < static_cast<uint32_t>(Syscall::kCount); i++) names.Set(i, kSyscallNames[i]);

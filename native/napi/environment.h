@@ -2,6 +2,7 @@
 #ifndef CONNECTX_NAPI_ENVIRONMENT_H
 #define CONNECTX_NAPI_ENVIRONMENT_H
 
+#include <cstddef>
 #include <cstdint>
 
 #include "address.h"
@@ -11,6 +12,11 @@
 #include "netlink/namespace_sockets.h"
 
 namespace connectx {
+
+// What a call answers beside its outcome. JavaScript reads it from one Int32Array, by these names, before the next
+// call.
+enum class Answer : uint8_t { kPort, kAssigned, kPlace, kLooked, kDenied, kCount };
+constexpr size_t kAnswers = static_cast<size_t>(Answer::kCount);
 
 struct Environment {
   NamespaceSockets udp;
@@ -22,9 +28,18 @@ struct Environment {
   Address udp_peer;
   // What the lists of sockets have taken so far, in ns of a processor.
   uint64_t listing_ns = 0;
+  // The memory of the Int32Array, which the reference keeps; where there is none, as in a thread that is being
+  // terminated, nobody reads the answers.
+  Napi::Reference<Napi::Int32Array> shared_answers;
+  int32_t unread_answers[kAnswers] = {};
+  int32_t* answers = unread_answers;
 };
 
 inline Environment* EnvironmentOf(const Napi::CallbackInfo& info) { return info.Env().GetInstanceData<Environment>(); }
+
+inline void Tell(const Napi::CallbackInfo& info, Answer answer, int value) {
+  EnvironmentOf(info)->answers[static_cast<size_t>(answer)] = value;
+}
 
 // One for each part of the addon: its functions, and the numbers that they take and answer with.
 void AddTcp(Napi::Object* exports, Napi::Object* constants);

@@ -40,7 +40,7 @@ Napi::Value TcpPrepareJs(const Napi::CallbackInfo& info) {
   return ToJs(info, TcpPrepare(plan));
 }
 
-// tcpCheck(fd, family, source | null, low, high, remoteAddress, remotePort, peer) -> verdict
+// tcpCheck(fd, family, source | null, low, high, remoteAddress, remotePort, peer) -> verdict; Answer::kPort
 Napi::Value TcpCheckJs(const Napi::CallbackInfo& info) {
   const int family = Int(info, 1);
   std::optional<Address> source;
@@ -50,8 +50,11 @@ Napi::Value TcpCheckJs(const Napi::CallbackInfo& info) {
   parsed = AddressArgument(info, 5, family, Port(info, 6), &remote);
   if (!parsed.ok()) return ToJs(info, parsed);
   const bool peer = Flag(info[7]);
-  return ToJs(info,
-              TcpCheck(&EnvironmentOf(info)->tcp, Int(info, 0), source, Port(info, 3), Port(info, 4), remote, peer));
+  NamespaceSockets* sockets = &EnvironmentOf(info)->tcp;
+  uint16_t port = 0;
+  const Result result = TcpCheck(sockets, Int(info, 0), source, Port(info, 3), Port(info, 4), remote, peer, &port);
+  Tell(info, Answer::kPort, port);
+  return ToJs(info, result);
 }
 
 Napi::Value TcpFeaturesJs(const Napi::CallbackInfo& info) { return ToJs(info, TcpFeatures()); }
@@ -61,7 +64,7 @@ Napi::Value TcpReturnsPortsJs(const Napi::CallbackInfo& info) {
   return ToJs(info, TcpReturnsPorts(Port(info, 0), Port(info, 1)));
 }
 
-// tcpPin(family, source | null, port, settings | null, over) -> 2 * fd, + 1 where the kernel will assign the port
+// tcpPin(family, source | null, port, settings | null, over) -> fd; Answer::kAssigned
 Napi::Value TcpPinJs(const Napi::CallbackInfo& info) {
   TcpPlan plan;
   plan.family = Int(info, 0);
@@ -70,7 +73,10 @@ Napi::Value TcpPinJs(const Napi::CallbackInfo& info) {
   parsed = ReadTcpSettings(info[3], &plan);
   if (!parsed.ok()) return ToJs(info, parsed);
   plan.over = Int(info, 4);
-  return ToJs(info, TcpPin(&EnvironmentOf(info)->tcp, plan, Port(info, 2)));
+  bool assigned = false;
+  const Result result = TcpPin(&EnvironmentOf(info)->tcp, plan, Port(info, 2), &assigned);
+  Tell(info, Answer::kAssigned, assigned ? 1 : 0);
+  return ToJs(info, result);
 }
 
 // tcpHeldWithOtherDevice(fd | -1, family, local, localPort, remote, remotePort, interface) -> 0 or 1
@@ -83,7 +89,7 @@ Napi::Value TcpHeldWithOtherDeviceJs(const Napi::CallbackInfo& info) {
   return ToJs(info, HeldWithOtherDevice(&EnvironmentOf(info)->tcp, Int(info, 0), local, remote, interface));
 }
 
-// countTimeWait(fd, family, local, remote, remotePort, low, high, start) -> found + 65536 * looked at
+// countTimeWait(fd, family, local, remote, remotePort, low, high, start) -> found; Answer::kLooked
 Napi::Value CountTimeWaitJs(const Napi::CallbackInfo& info) {
   Address local;
   Address remote;
@@ -92,11 +98,13 @@ Napi::Value CountTimeWaitJs(const Napi::CallbackInfo& info) {
   PortSpan span;
   span.low = Port(info, 5);
   span.high = Port(info, 6);
-  const uint32_t start = Uint(info, 7);
-  return ToJs(info, CountTimeWait(&EnvironmentOf(info)->tcp, Int(info, 0), local, remote, span, start));
+  int looked = 0;
+  result = CountTimeWait(&EnvironmentOf(info)->tcp, Int(info, 0), local, remote, span, Uint(info, 7), &looked);
+  Tell(info, Answer::kLooked, looked);
+  return ToJs(info, result);
 }
 
-// tcpBindFirst(fd, family, local, ports, start, count) -> how many were passed over, + kBindDenied
+// tcpBindFirst(fd, family, local, ports, start, count) -> how many were passed over; Answer::kDenied
 Napi::Value TcpBindFirstJs(const Napi::CallbackInfo& info) {
   Address local;
   Result result = AddressArgument(info, 2, Int(info, 1), 0, &local);
@@ -112,7 +120,10 @@ Napi::Value TcpBindFirstJs(const Napi::CallbackInfo& info) {
   circle.ports = static_cast<const uint16_t*>(data);
   circle.start = Uint(info, 4);
   circle.count = Uint(info, 5);
-  return ToJs(info, BindFirst(Int(info, 0), local, circle));
+  bool denied = false;
+  result = BindFirst(Int(info, 0), local, circle, &denied);
+  Tell(info, Answer::kDenied, denied ? 1 : 0);
+  return ToJs(info, result);
 }
 
 // tcpTupleState(family, local, localPort, remote, remotePort) -> state, 0 for nobody
@@ -159,7 +170,6 @@ void AddTcp(Napi::Object* exports, Napi::Object* constants) {
   Add(exports, "tcpTupleState", TcpTupleStateJs);
   Add(exports, "tcpEndTimeWait", TcpEndTimeWaitJs);
   Add(exports, "tcpNamespace", TcpNamespaceJs);
-  AddConstants(constants, "tcpSearch", {{"denied", kBindDenied}});
   AddConstants(constants, "verdict",
                {{"asAsked", TcpVerdict::kAsAsked},
                 {"selfConnected", TcpVerdict::kSelfConnected},

@@ -86,7 +86,7 @@ bool WritableBytes(const Napi::Value& value, uint8_t** bytes, size_t* count) {
   return type == napi_uint8_array;
 }
 
-// udpConnectFirst(fd, family, source, ports, remote, remotePort, flags, settings | null) -> verdict + 16 * place: of
+// udpConnectFirst(fd, family, source, ports, remote, remotePort, flags, settings | null) -> verdict; Answer::kPlace: of
 // the first port that is not locked, or of the last
 Napi::Value UdpConnectFirstJs(const Napi::CallbackInfo& info) {
   UdpPlan plan;
@@ -94,7 +94,11 @@ Napi::Value UdpConnectFirstJs(const Napi::CallbackInfo& info) {
   Result parsed = UdpPlanArgument(info, 1, &plan);
   if (!parsed.ok()) return ToJs(info, parsed);
   if (!ReadPorts(info[3], &ports)) return ToJs(info, Result::Fail(Syscall::kBind, EINVAL));
-  return ToJs(info, UdpConnectFirst(UdpSockets(info), plan, ports, Int(info, 0), &EnvironmentOf(info)->udp_peer));
+  Address* peer = &EnvironmentOf(info)->udp_peer;
+  size_t place = 0;
+  const Result result = UdpConnectFirst(UdpSockets(info), plan, ports, Int(info, 0), peer, &place);
+  Tell(info, Answer::kPlace, static_cast<int>(place));
+  return ToJs(info, result);
 }
 
 // udpOwners(family, source, ports, remote, remotePort, states, settings | null) -> 0: the state of the socket that gets

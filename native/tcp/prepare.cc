@@ -103,7 +103,7 @@ bool IsInRange(const char* text, size_t length, uint16_t port) {
   return low >= 0 && low <= port && port <= high;
 }
 
-Result TcpPin(NamespaceSockets* sockets, TcpPlan plan, uint16_t port) {
+Result TcpPin(NamespaceSockets* sockets, TcpPlan plan, uint16_t port, bool* assigned) {
   Result opened = TcpOpen(plan);
   if (!opened.ok()) return opened;
   Fd fd(opened.value);
@@ -112,15 +112,14 @@ Result TcpPin(NamespaceSockets* sockets, TcpPlan plan, uint16_t port) {
   Result result = ReadRange(sockets, bytes);
   // A bound outside of the sysctl's range would be ignored in silence. Where the range cannot be read, the port is
   // bound explicitly.
-  const bool is_assigned = result.ok() && IsInRange(bytes, static_cast<size_t>(result.value), port);
-  if (is_assigned) {
+  *assigned = result.ok() && IsInRange(bytes, static_cast<size_t>(result.value), port);
+  if (*assigned) {
     plan.low = port;
     plan.high = port;
     result = TcpBind(fd.get(), plan);
     if (!result.ok()) return result;
   }
-  result = Place(std::move(fd), plan);
-  return result.ok() ? Result::Ok(result.value * 2 + (is_assigned ? 1 : 0)) : result;
+  return Place(std::move(fd), plan);
 }
 
 namespace {
@@ -162,10 +161,11 @@ TcpVerdict CheckPeer(NamespaceSockets* sockets, int fd, const Address& local, co
 }  // namespace
 
 Result TcpCheck(NamespaceSockets* sockets, int fd, const std::optional<Address>& source, uint16_t low, uint16_t high,
-                const Address& remote, bool peer) {
+                const Address& remote, bool peer, uint16_t* port) {
   Address local;
   Result result = LocalAddress(fd, &local);
   if (!result.ok()) return result;
+  *port = local.port();
   TcpVerdict verdict = TcpVerdict::kAsAsked;
   const bool itself =
       local.port() == remote.port() && (local.SameIp(ReachedFrom(local, remote)) || IsOwnPeer(sockets, fd, local));
@@ -178,7 +178,7 @@ Result TcpCheck(NamespaceSockets* sockets, int fd, const std::optional<Address>&
   } else if (peer) {
     verdict = CheckPeer(sockets, fd, local, remote);
   }
-  return Result::Ok(static_cast<int>(verdict) << 16 | local.port());
+  return Result::Ok(static_cast<int>(verdict));
 }
 
 Result TcpFeatures() {

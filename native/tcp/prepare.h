@@ -34,9 +34,9 @@ Result TcpPrepare(const TcpPlan& plan);
 
 // The same, of a plan without bounds, for a socket that is to get one port. Where `port` lies in the ephemeral range
 // the kernel will assign it at connect(2), and it stays free for all other destinations; elsewhere the socket is not
-// bound. value is twice the descriptor, and one more where the kernel will assign the port. Afterwards `sockets` are
-// known to be of the thread's network namespace.
-Result TcpPin(NamespaceSockets* sockets, TcpPlan plan, uint16_t port);
+// bound. value is the descriptor; `assigned`: whether the kernel will assign the port. Afterwards `sockets` are known
+// to be of the thread's network namespace.
+Result TcpPin(NamespaceSockets* sockets, TcpPlan plan, uint16_t port, bool* assigned);
 
 // Reads net.ipv4.ip_local_port_range, "32768\t60999\n": whether `port` lies in it.
 bool IsInRange(const char* text, size_t length, uint16_t port);
@@ -54,10 +54,10 @@ enum class TcpVerdict : int {
 };
 
 // After connect(2) has returned, and so after the local end is settled: is it what was asked for, and not the remote
-// end itself, by whatever name? value is the local port, with a TcpVerdict above the 16 bits of it. Where the address
-// or the port of the destination was rewritten is asked only with `peer`.
+// end itself, by whatever name? value is a TcpVerdict, `port` the local port. Whether the destination was rewritten is
+// asked only with `peer`.
 Result TcpCheck(NamespaceSockets* sockets, int fd, const std::optional<Address>& source, uint16_t low, uint16_t high,
-                const Address& remote, bool peer);
+                const Address& remote, bool peer, uint16_t* port);
 
 // Which socket options this kernel knows; a bit set.
 enum TcpFeature : int {

@@ -19,13 +19,10 @@ struct PortCircle {
   size_t count = 0;
 };
 
-// In the value of BindFirst: a port was passed over that takes a privilege.
-constexpr int kBindDenied = 1 << 24;
-
 // Binds `fd`, a socket with SO_REUSEADDR that is not bound, to `local` and the first of these ports that is to be had;
 // a bind(2) that fails leaves the socket as it was. value is how many were passed over, `circle.count` where none is to
-// be had; kBindDenied is added where bind(2) has said EACCES of one. Failure: what bind(2) says of the address.
-Result BindFirst(int fd, Address local, const PortCircle& circle);
+// be had; `denied`: whether bind(2) has said EACCES of one. Failure: what bind(2) says of the address.
+Result BindFirst(int fd, Address local, const PortCircle& circle, bool* denied);
 
 }  // namespace connectx
 

@@ -10,7 +10,7 @@
 namespace connectx {
 
 Result CountTimeWait(NamespaceSockets* sockets, int fd, const Address& local, const Address& remote, PortSpan span,
-                     uint32_t start) {
+                     uint32_t start, int* looked) {
   sockets->MovedTo(fd);
   const uint32_t ports = static_cast<uint32_t>(span.high) - span.low + 1;
   const uint32_t samples = std::min<uint32_t>(ports, kTimeWaitSamples);
@@ -27,7 +27,8 @@ Result CountTimeWait(NamespaceSockets* sockets, int fd, const Address& local, co
     if (!result.ok()) return result;
     if (answer.found && answer.state == TCP_TIME_WAIT) found++;
   }
-  return Result::Ok(static_cast<int>(samples) << 16 | found);
+  *looked = static_cast<int>(samples);
+  return Result::Ok(found);
 }
 
 namespace {

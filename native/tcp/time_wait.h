@@ -19,10 +19,10 @@ struct PortSpan {
 };
 
 // Looks at kTimeWaitSamples ports of the span, evenly spread from `start` on, or at all of them if there are fewer, and
-// counts those whose 4-tuple is in TIME-WAIT: value is that number, and above 16 bits of it how many were looked at.
+// counts those whose 4-tuple is in TIME-WAIT: value is that number, `looked` how many were looked at.
 // `fd` is a socket of the network namespace that is meant. Failure: the kernel did not answer.
 Result CountTimeWait(NamespaceSockets* sockets, int fd, const Address& local, const Address& remote, PortSpan span,
-                     uint32_t start);
+                     uint32_t start, int* looked);
 
 // The state of the socket that has this 4-tuple; 0: nobody has it.
 Result TupleState(NamespaceSockets* sockets, const Address& local, const Address& remote);

@@ -219,9 +219,16 @@ Result UdpMoved(NamespaceSockets* sockets) {
 }
 
 Result UdpConnectFirst(NamespaceSockets* sockets, const UdpPlan& plan, const SourcePorts& ports, int target,
-                       Address* peer) {
-  return FirstOf(ports, static_cast<int>(UdpVerdict::kPortLocked), plan,
-                 [&](const UdpPlan& one) { return UdpConnect(sockets, one, target, peer); });
+                       Address* peer, size_t* place) {
+  UdpPlan one = plan;
+  Result result;
+  for (*place = 0; *place < ports.count; ++*place) {
+    one.source.set_port(ports.ports[*place]);
+    result = UdpConnect(sockets, one, target, peer);
+    if (!Says(result, UdpVerdict::kPortLocked)) return result;
+  }
+  --*place;
+  return result;
 }
 
 }  // namespace connectx

@@ -3,6 +3,7 @@
 #ifndef CONNECTX_UDP_LOCK_H
 #define CONNECTX_UDP_LOCK_H
 
+#include <cstddef>
 #include <cstdint>
 
 #include "address.h"
@@ -26,10 +27,10 @@ Result UdpConnectLocked(NamespaceSockets* sockets, int target, const Address& re
 // Lets others on the port of a connected socket.
 Result UdpUnlock(int target);
 
-// UdpConnect() with port after port, in turn, as long as they are locked: value is the last UdpVerdict + kPlaceUnit *
-// the place of its port.
+// UdpConnect() with port after port, in turn, as long as they are locked: value is the last UdpVerdict, `place` that of
+// its port.
 Result UdpConnectFirst(NamespaceSockets* sockets, const UdpPlan& plan, const SourcePorts& ports, int target,
-                       Address* peer);
+                       Address* peer, size_t* place);
 
 // Has the thread changed its network namespace since the last call? value is 1 or 0.
 Result UdpMoved(NamespaceSockets* sockets);

@@ -53,24 +53,9 @@ bool Says(const Result& result, UdpVerdict verdict);
 
 // Source ports to be tried in turn. The memory is the caller's.
 struct SourcePorts {
-  // A value that tells the place of a port has it above this.
-  static constexpr int kPlaceUnit = 16;
-
   const uint16_t* ports = nullptr;
   size_t count = 0;  // at least 1
 };
-
-// The outcome of `ask`, asked of port after port as long as the answer is `dull`, with the place of that port.
-template <typename Ask>
-Result FirstOf(const SourcePorts& ports, int dull, UdpPlan plan, Ask ask) {
-  for (size_t place = 0;; place++) {
-    plan.source.set_port(ports.ports[place]);
-    const Result result = ask(plan);
-    if (!result.ok()) return result;
-    if (result.value == dull && place + 1 < ports.count) continue;
-    return Result::Ok(result.value + SourcePorts::kPlaceUnit * static_cast<int>(place));
-  }
-}
 
 // Where connect(2) leads from the source of the plan: what is unspecified is not what the kernel connects.
 Address RemoteOf(const UdpPlan& plan);

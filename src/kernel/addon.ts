@@ -53,6 +53,8 @@ export interface SocketOwner {
 export interface Native extends NativeBatch {
   /** Indexed by the syscall part of an outcome. */
   readonly syscalls: readonly string[];
+  /** What the last call has answered beside its outcome: {@link Answer} names the slots, each call says which it fills. */
+  readonly answers: Int32Array;
   /** A descriptor; with `over` the socket takes the place of that one. Only `tcp/adopt.ts` calls it. */
   tcpPrepare(
     family: number,
@@ -64,12 +66,12 @@ export interface Native extends NativeBatch {
     over?: number,
   ): number;
   /**
-   * As tcpPrepare, for a port that the kernel is to assign if it lies in the ephemeral range; otherwise nothing is bound. Twice the descriptor,
-   * and one more where the kernel will assign the port. Afterwards `tcpHeldWithOtherDevice` asks in the thread's network namespace.
+   * As tcpPrepare, for a port that the kernel is to assign if it lies in the ephemeral range; otherwise nothing is bound. `answers.assigned`: 1
+   * where the kernel will assign the port. Afterwards `tcpHeldWithOtherDevice` asks in the thread's network namespace.
    * `over` is -1 where the socket is to have a descriptor of its own.
    */
   tcpPin(family: number, source: string | null, port: number, extras: TcpExtras | null, over: number): number;
-  /** `port + 65536 * verdict`, see {@link Verdict}. `peer`: whether to ask if the destination was rewritten. */
+  /** A {@link Verdict}; `answers.port`: the local port. `peer`: whether to ask if the destination was rewritten. */
   tcpCheck(
     fd: number,
     family: number,
@@ -97,7 +99,7 @@ export interface Native extends NativeBatch {
     remotePort: number,
     interfaceIndex: number,
   ): number;
-  /** How many ports of a few that were looked at are in TIME-WAIT, plus 65536 times how many these are; see `native/tcp/time_wait.h`. */
+  /** How many ports of `answers.looked` that were looked at are in TIME-WAIT; see `native/tcp/time_wait.h`. */
   countTimeWait(
     fd: number,
     family: number,
@@ -110,7 +112,7 @@ export interface Native extends NativeBatch {
   ): number;
   /**
    * Binds a socket of `SO_REUSEADDR` to the first of `count` ports, in a circle from place `start` on, that is to be had: how many were
-   * passed over, plus {@link TcpSearch} `denied` where one of them takes a privilege.
+   * passed over. `answers.denied`: 1 where one of them takes a privilege.
    */
   tcpBindFirst(fd: number, family: number, local: string, ports: Uint16Array, start: number, count: number): number;
   /** The {@link SocketState} of who has this 4-tuple, 0: nobody. In the namespace that {@link tcpNamespace} has told last. */
@@ -132,7 +134,7 @@ export interface Native extends NativeBatch {
     flags: number,
     extras: TcpExtras | null,
   ): number;
-  /** The same with port after port, in turn, as long as they are locked: the last verdict + 16 * the place of its port. */
+  /** The same with port after port, in turn, as long as they are locked: the last verdict; `answers.place`: that of its port. */
   udpConnectFirst(
     fd: number,
     family: number,

@@ -51,5 +51,5 @@ export const SocketState = { established: 1, timeWait: 6, closed: 7, listening: 
 /** What `tcpFeatures` found. */
 export const TcpFeature = { bindAddressNoPort: 1, localPortRange: 2, fastOpenConnect: 4 } as const;
 
-/** What `tcpBindFirst` adds to its answer. */
-export const TcpSearch = { denied: 1 << 24 } as const;
+/** The slots of {@link Native.answers}. */
+export const Answer = { port: 0, assigned: 1, place: 2, looked: 3, denied: 4 } as const;

@@ -1,6 +1,7 @@
 // What a number that the addon returns means: an errno, and the system call that failed.
 import { errnoName, systemError } from '../errors/connectx_error';
 import type { Native } from './addon';
+import { Answer } from './constants';
 
 const SYSCALL_UNIT = 4096;
 
@@ -23,4 +24,9 @@ export function unwrap<T>(native: Native, outcome: T | number): T {
 /** The name of the errno of a negative outcome. */
 export function outcomeCode(outcome: number): string {
   return errnoName(errnoOf(outcome));
+}
+
+/** What the last call has answered beside its outcome. */
+export function answerOf({ answers }: Native, answer: keyof typeof Answer): number {
+  return answers[Answer[answer]] as number;
 }

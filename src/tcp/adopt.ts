@@ -4,6 +4,7 @@
 import type { Family } from '../values/address';
 import type { TcpHandle } from './core_handle';
 import { domainOf } from '../kernel/constants';
+import { answerOf } from '../kernel/outcome';
 import type { Native, TcpExtras } from '../kernel/addon';
 import type { PortRange } from '../values/port_range';
 
@@ -48,27 +49,31 @@ export function openAndAdopt(
 }
 
 /**
- * The same with a port that the kernel will assign. 1; 0 where the port does not lie in the ephemeral range, and the socket is not bound;
- * or the negative outcome of the addon.
+ * The same with a port that the kernel will assign; 'elsewhere': it does not lie in the ephemeral range, and the socket is not bound. 0, or
+ * the negative outcome of the addon.
  */
-export function pinAndAdopt(adopter: Adopter, local: string | null, port: number): number {
+export function pinAndAdopt(adopter: Adopter, local: string | null, port: number): number | 'elsewhere' {
   const { native, fd: over } = adopter;
   const { extras } = adopter.source;
   const domain = domainOf(adopter.family);
   if (over >= 0) {
     const outcome = native.tcpPin(domain, local, port, extras, over);
-    return outcome < 0 ? outcome : outcome & 1;
+    return outcome < 0 ? outcome : whereAssigned(native);
   }
   const handle = innermost(adopter.handle);
-  const outcome = native.tcpPin(domain, local, port, extras, -1);
-  if (outcome < 0) return outcome;
-  const status = handle.open(outcome >> 1);
+  const fd = native.tcpPin(domain, local, port, extras, -1);
+  if (fd < 0) return fd;
+  const status = handle.open(fd);
   if (status !== 0) {
-    native.close(outcome >> 1);
+    native.close(fd);
     return status;
   }
-  adopter.fd = outcome >> 1;
-  return outcome & 1;
+  adopter.fd = fd;
+  return whereAssigned(native);
+}
+
+function whereAssigned(native: Native): 0 | 'elsewhere' {
+  return answerOf(native, 'assigned') === 1 ? 0 : 'elsewhere';
 }
 
 /** 0 where this source address can be bound now, or the negative outcome of the addon. */

@@ -5,7 +5,7 @@ import { type Failed, type Failure, failureOf } from '../connect/failure';
 import type { Explanation, TimeWait } from '../connect/explain';
 import { type RouteQuestion, sourceToBind } from '../connect/route';
 import { domainOf } from '../kernel/constants';
-import { errnoOf, syscallOf } from '../kernel/outcome';
+import { answerOf, errnoOf, syscallOf } from '../kernel/outcome';
 import { ephemeralRange, hasTimestamps } from '../kernel/sysctl';
 import type { Source } from '../source/options';
 
@@ -65,5 +65,5 @@ function timeWait(attempt: Failing, source: Source): TimeWait | undefined {
   const { low, high } = range;
   const counted = native.countTimeWait(fd, domainOf(family), local, address, port, low, high, start);
   if (counted < 0) return undefined;
-  return { of: counted >> 16, found: counted & 0xffff, timestamps: hasTimestamps(native) };
+  return { of: answerOf(native, 'looked'), found: counted, timestamps: hasTimestamps(native) };
 }

@@ -10,6 +10,7 @@ import { turnIsOver } from '../connect/steps';
 import { fail, failWith } from './fail';
 import { kernelOf } from '../kernel/kernel';
 import { netDenial } from '../kernel/permission';
+import { connectPinned } from './pin';
 import { isLastToAssign, planPorts } from './port_plan';
 import { anyRefusals } from './refusals';
 import { costOfAssigning, hadNoneToAssign, recallRefusal, refuse, refuseAgain, rememberNoneToAssign } from './refuse';
@@ -63,8 +64,14 @@ function connect(attempt: Attempt, request: ConnectRequest): number {
   const kernel = kernelOf(native);
   const plan = planPorts(source, local !== null, kernel);
   const [technique] = plan;
-  if (technique?.kind !== 'assign') return connectSlowly(attempt, request);
   attempt.localAddress = local;
+  if (technique?.kind === 'pin') {
+    // A source that the slow path has to ask for, or that leads back to itself.
+    if (local === null || local === attempt.address) return connectSlowly(attempt, request);
+    const status = connectPinned(attempt, request, technique, local);
+    return status === 'taken' ? connectSlowly(attempt, request, plan) : status;
+  }
+  if (technique?.kind !== 'assign') return connectSlowly(attempt, request);
   attempt.technique = technique;
   let began: number | undefined;
   if (anyRefusals()) {
@@ -86,8 +93,8 @@ function connect(attempt: Attempt, request: ConnectRequest): number {
 
 /** The source address of this destination, null where the kernel is to choose; undefined where the slow path has to see to that. */
 function localOf(source: Source, destination: Destination): string | null | undefined {
-  const { address, port, range, chooseRange } = source;
-  if (port !== 0 || range !== undefined || chooseRange !== undefined) return undefined;
+  const { address, range, chooseRange } = source;
+  if (range !== undefined || chooseRange !== undefined) return undefined;
   if (address === undefined) return null;
   if (typeof address === 'function' || isPool(address)) return undefined;
   const local = resolveSource(source, destination);

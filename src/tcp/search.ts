@@ -3,7 +3,8 @@
 // for it are refused.
 import { constants } from 'node:os';
 import { ask, TURN, turnIsOver, type Work } from '../connect/steps';
-import { domainOf, TcpSearch } from '../kernel/constants';
+import { domainOf } from '../kernel/constants';
+import { answerOf } from '../kernel/outcome';
 import type { Native, PortsQuestion } from '../kernel/addon';
 import { type PortRange, portsOf, shuffled } from '../values/port_range';
 import { openAndAdopt } from './adopt';
@@ -118,10 +119,9 @@ function* goRound(
       isBare = true;
     }
     const start = circle.position % size;
-    const answer = native.tcpBindFirst(attempt.fd, domainOf(family), local, circle.ports, start, count);
-    if (answer < 0) return failWith(attempt, answer);
-    if ((answer & TcpSearch.denied) !== 0) isDenied = true;
-    const passed = answer & ~TcpSearch.denied;
+    const passed = native.tcpBindFirst(attempt.fd, domainOf(family), local, circle.ports, start, count);
+    if (passed < 0) return failWith(attempt, passed);
+    isDenied ||= answerOf(native, 'denied') === 1;
     circle.position += Math.min(passed + 1, count);
     if (passed < count) {
       isBare = false;

@@ -1,13 +1,13 @@
 // How a connection is made where the first try is not enough: source after source, technique after technique, port after port. It gives
 // the event loop its turns in between, and core believes meanwhile that the connect is under way.
 import { constants } from 'node:os';
-import { openAndAdopt, pinAndAdopt } from './adopt';
+import { openAndAdopt } from './adopt';
 import type { Attempt } from './attempt';
 import type { ConnectRequest } from './core_handle';
 import { attemptError } from '../errors/connectx_error';
 import { familyMismatch, TUPLE_IN_USE } from '../connect/explain';
 import { type Candidate, nextCandidate, type Sources, sourcesFor } from '../connect/candidates';
-import { interfaceOf, sourceToBind, wildcardFor } from '../connect/route';
+import { sourceToBind, wildcardFor } from '../connect/route';
 import { goOnInTurns, TURN, turnIsOver, turnWasOver, type Work } from '../connect/steps';
 import { checkSource } from './check_source';
 import { fail, failWith, questionOf } from './fail';
@@ -15,6 +15,7 @@ import { givenBackCount } from './given_back';
 import { holdUntilClosed } from './lease';
 import { kernelOf } from '../kernel/kernel';
 import { domainOf } from '../kernel/constants';
+import { connectPinned, isHeldWithOtherDevice } from './pin';
 import { isLastToAssign, planPorts, type Technique } from './port_plan';
 import type { Source } from '../source/options';
 import { isPool } from '../source/pooled';
@@ -224,12 +225,16 @@ function* tryTechnique(
       return yield* search(attempt, request, technique, local ?? '');
     case 'take-over':
       return yield* takeOver(attempt, request, source, technique, local ?? '');
+    case 'pin': {
+      const status = connectPinned(attempt, request, technique, local);
+      return status === 'taken' ? NOT_PINNED : status;
+    }
     default: {
       const began = performance.now();
       const placed = place(attempt, technique, local, at > 0);
-      if (placed === 'taken') return NOT_PINNED;
       if (placed !== 0) return placed;
-      if (source.port !== 0 && isHeldWithOtherDevice(attempt, plan[0])) {
+      // Where the port could not be pinned a moment ago, the right network namespace was asked.
+      if (source.port !== 0 && isHeldWithOtherDevice(attempt, plan[0]?.kind === 'pin' ? -1 : attempt.fd)) {
         return fail(attempt, errno.EADDRNOTAVAIL, 'connect', TUPLE_IN_USE);
       }
       const status = connectPlaced(attempt, request, technique);
@@ -250,21 +255,16 @@ function sourceFor(attempt: Attempt, { kind }: Technique): string | number | nul
 }
 
 /**
- * The handle gets a socket for the port of the technique. `isReused`: it has one that connect(2) found no port for, or that was not bound,
- * and that can be bound. 'taken': the port is not to be had by this technique. A negative errno: it has failed.
+ * The handle gets a socket for the port of the technique: 0, or a negative errno where that has failed. `isReused`: it has one that connect(2)
+ * found no port for, or that was not bound, and that can be bound.
  */
 function place(
   attempt: Attempt,
-  technique: Exclude<Technique, { kind: 'search' | 'take-over' }>,
+  technique: Extract<Technique, { kind: 'assign' | 'bind' }>,
   local: string | null,
   isReused: boolean,
-): number | 'taken' {
+): number {
   const { native, fd, family } = attempt;
-  if (technique.kind === 'pin') {
-    const outcome = pinAndAdopt(attempt, local, technique.port);
-    if (outcome === 0) return 'taken';
-    return outcome < 0 ? failWith(attempt, outcome) : 0;
-  }
   const port = technique.kind === 'bind' ? technique.port : 0;
   const range = technique.kind === 'assign' ? technique.range : undefined;
   const outcome =
@@ -272,17 +272,4 @@ function place(
       ? native.bind(fd, domainOf(family), local ?? '', port)
       : openAndAdopt(attempt, local, port, range);
   return outcome < 0 ? failWith(attempt, outcome) : 0;
-}
-
-// The kernel refuses a 4-tuple that is in use, but not when a device makes a difference between the two.
-function isHeldWithOtherDevice(attempt: Attempt, first: Technique | undefined): boolean {
-  const { native, source, family, address, port } = attempt;
-  const local = attempt.localAddress ?? sourceToBind(native, questionOf(attempt));
-  // No source, or none that is known: then connect(2) will say why, or find it.
-  if (typeof local !== 'string') return false;
-  // A moment ago the pin has seen to it that the right network namespace answers.
-  const fd = first?.kind === 'pin' ? -1 : attempt.fd;
-  const device = interfaceOf(native, source.extras);
-  // Where sock_diag does not answer there is only the kernel's own check.
-  return native.tcpHeldWithOtherDevice(fd, domainOf(family), local, source.port, address, port, device) === 1;
 }

@@ -103,9 +103,8 @@ function takeOne(
   if (ended === 0) return 'taken';
   if (ended === 1) {
     const outcome = pinAndAdopt(attempt, local, port);
-    if (outcome < 0) return failWith(attempt, outcome);
-    // 0: the port lies outside of the ephemeral range.
-    if (outcome === 1) {
+    if (outcome !== 'elsewhere') {
+      if (outcome < 0) return failWith(attempt, outcome);
       const status = connectPlaced(attempt, request, technique);
       if (status !== -errno.EADDRNOTAVAIL || attempt.failure !== undefined) return status;
     }

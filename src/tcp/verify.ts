@@ -8,7 +8,7 @@ import { fail, type Failing } from './fail';
 import { kernelOf } from '../kernel/kernel';
 import { tcpRedirects } from '../connect/redirects';
 import { domainOf, Verdict } from '../kernel/constants';
-import { errnoOf, syscallOf } from '../kernel/outcome';
+import { answerOf, errnoOf, syscallOf } from '../kernel/outcome';
 import type { Native } from '../kernel/addon';
 import { searchesByParity, type Technique } from './port_plan';
 import { ALL_PORTS, includesPort, type PortRange } from '../values/port_range';
@@ -69,7 +69,8 @@ function isOfSomePorts(range: PortRange | undefined): boolean {
 
 /** To be called when the kernel was asked, and had connected from this address. */
 export function hasKept({ extras }: Source, localAddress: string | null, now: number): void {
-  if (localAddress !== null && extras === null) kept.set(localAddress, true, now);
+  if (localAddress === null || extras !== null || kept.has(localAddress, now)) return;
+  kept.set(localAddress, true, now);
 }
 
 /** Whether the kernel has connected from this address a moment ago. */
@@ -115,15 +116,15 @@ export function connectPlaced(attempt: Placed, request: ConnectRequest, techniqu
 function verify(attempt: Begun, request: ConnectRequest, technique: Technique, now: number, asksPeer: boolean): number {
   const { native, source, localAddress, address, port, family, fd } = attempt;
   const { low, high } = expectedPorts(technique, attempt);
-  const outcome = native.tcpCheck(fd, domainOf(family), localAddress, low, high, address, port, asksPeer);
-  if (outcome < 0) return abandon(attempt, request, errnoOf(outcome), NOTHING_TO_ADD, syscallOf(native, outcome));
-  attempt.localPort = outcome & 0xffff;
+  const verdict = native.tcpCheck(fd, domainOf(family), localAddress, low, high, address, port, asksPeer);
+  if (verdict < 0) return abandon(attempt, request, errnoOf(verdict), NOTHING_TO_ADD, syscallOf(native, verdict));
+  attempt.localPort = answerOf(native, 'port');
   if (localAddress !== null || source.port !== 0) {
     // Core puts them into the error of a connect that fails later.
     request.localAddress = localAddress ?? undefined;
     request.localPort = attempt.localPort;
   }
-  switch (outcome >> 16) {
+  switch (verdict) {
     case Verdict.selfConnected:
       return abandon(attempt, request, errno.ECONNREFUSED, SELF_CONNECT);
     case Verdict.otherAddress:

@@ -2,7 +2,7 @@
 import { constants } from 'node:os';
 import { parseAddress } from '../values/address';
 import { domainOf, SocketState, UdpFlag, UdpVerdict } from '../kernel/constants';
-import { errnoOf, syscallOf } from '../kernel/outcome';
+import { answerOf, errnoOf, syscallOf } from '../kernel/outcome';
 import { isNetlinkRefused, udpSharingOf } from '../kernel/sock_diag';
 import { udpRedirects } from '../connect/redirects';
 import { IN_USE } from './adopt';
@@ -56,9 +56,9 @@ export function tryPorts(attempt: UdpAttempt, ports: Uint16Array): Tried {
   const flags = flagsOf(attempt);
   const fd = adopted(attempt);
   const { port } = destination;
-  const outcome = native.udpConnectFirst(fd, domain, localAddress, ports, remoteAddress, port, flags, source.extras);
-  if (outcome < 0) return { state: stateOf(attempt, outcome, flags), place: 0 };
-  return { state: stateOf(attempt, outcome & 15, flags), place: outcome >> 4 };
+  const verdict = native.udpConnectFirst(fd, domain, localAddress, ports, remoteAddress, port, flags, source.extras);
+  const place = answerOf(native, 'place');
+  return { state: stateOf(attempt, verdict, flags), place };
 }
 
 /** Whether somebody is connected from this port. Asked without a lock: where the kernel does not say, the attempt itself will. */

@@ -365,9 +365,9 @@ describeIsolated('a pool over 4 ports', () => {
     expect(turns).toBeGreaterThanOrEqual(4);
   });
 
-  test('destroyed in the middle of a hundred sources', async () => {
+  test('destroyed in the middle of a thousand sources', async () => {
     const before = descriptorCount();
-    const pool = new SourcePool(Array.from({ length: 100 }, (_, n) => `192.0.2.${n + 1}`));
+    const pool = new SourcePool(Array.from({ length: 1000 }, (_, n) => `198.18.${n >> 8}.${n & 255}`));
     const socket = track(connect({ host: '127.0.0.2', port: SERVER, localAddress: pool }));
     socket.once('connectionAttempt', () => setImmediate(() => setImmediate(() => socket.destroy())));
     await closed(socket);

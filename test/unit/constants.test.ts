@@ -3,10 +3,10 @@ import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import {
+  Answer,
   BatchSize,
   SocketState,
   TcpFeature,
-  TcpSearch,
   UdpFlag,
   UdpOffload,
   UdpVerdict,
@@ -20,7 +20,7 @@ test('the numbers of src/kernel/constants.ts are those that the addon exports', 
   expect(constants).toEqual({
     verdict: Verdict,
     tcpFeature: TcpFeature,
-    tcpSearch: TcpSearch,
+    answer: Answer,
     udpVerdict: UdpVerdict,
     udpFlag: UdpFlag,
     udpOffload: UdpOffload,

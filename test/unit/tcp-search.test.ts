@@ -3,7 +3,7 @@ import { constants } from 'node:os';
 import { beforeEach, describe, expect, test } from 'vitest';
 import { runNow, TURN, type Work } from '../../src/connect/steps';
 import type { Native } from '../../src/kernel/addon';
-import { TcpSearch } from '../../src/kernel/constants';
+import { Answer, Verdict } from '../../src/kernel/constants';
 import type { Attempt } from '../../src/tcp/attempt';
 import type { ConnectRequest } from '../../src/tcp/core_handle';
 import type { NoPort } from '../../src/tcp/refuse';
@@ -34,17 +34,19 @@ beforeEach(() => {
 /** How long a call of the addon takes, in ms. */
 let slow: number;
 
+const answers = new Int32Array(Object.keys(Answer).length);
+
 /** As `native/tcp/search.cc`. */
 function bindFirst(ports: Uint16Array, start: number, count: number): number {
-  let denied = 0;
+  answers[Answer.denied] = 0;
   for (const until = performance.now() + slow; performance.now() < until;);
   for (let passed = 0; passed < count; passed++) {
     const port = ports[(start + passed) % ports.length] ?? 0;
     asked.binds++;
-    if (port < privileged) denied = TcpSearch.denied;
-    else if (!locked.has(port)) return passed | denied;
+    if (port < privileged) answers[Answer.denied] = 1;
+    else if (!locked.has(port)) return passed;
   }
-  return count | denied;
+  return count;
 }
 
 function attemptToConnect(range: PortRange): Attempt {
@@ -63,7 +65,11 @@ function attemptToConnect(range: PortRange): Attempt {
       tcpBindFirst: (_fd: number, _family: number, _local: string, ports: Uint16Array, start: number, count: number) =>
         bindFirst(ports, start, count),
       tcpFeatures: () => 7,
-      tcpCheck: () => attempt.localPort,
+      answers,
+      tcpCheck: () => {
+        answers[Answer.port] = attempt.localPort;
+        return Verdict.asAsked;
+      },
       portsInStateNow: () => {
         asked.dumps++;
         return Uint16Array.from(inUse);

@@ -2,6 +2,7 @@
 import { constants } from 'node:os';
 import { afterEach, describe, expect, test, vi } from 'vitest';
 import type { Native, Route, SocketOwner, TcpExtras } from '../../src/kernel/addon';
+import { Answer } from '../../src/kernel/constants';
 import type { PortRange } from '../../src/values/port_range';
 import { TURN } from '../../src/connect/steps';
 import { IN_USE, type Lease, NOT_BOUND, type Target } from '../../src/udp/adopt';
@@ -41,14 +42,14 @@ const AUTOMATIC = 8;
 const SYSCALLS = ['', 'socket', 'netlink', 'connect', 'recv', 'bind'];
 const fails = (syscall: string, code: number) => -(code + 4096 * SYSCALLS.indexOf(syscall));
 
-type Answer = number | ((port: number, flags: number) => number);
+type Says = number | ((port: number, flags: number) => number);
 
-/** As native/napi/addon.cc does it. */
-function first(ports: Uint16Array, dull: number, ask: (port: number) => number): number {
+/** As native/udp/lock.cc does it. */
+function first(ports: Uint16Array, dull: number, ask: (port: number) => number, answers: Int32Array): number {
   for (let place = 0; ; place++) {
-    const answer = ask(ports[place] as number);
-    if (answer < 0) return answer;
-    if (answer !== dull || place + 1 === ports.length) return answer + 16 * place;
+    const verdict = ask(ports[place] as number);
+    answers[Answer.place] = place;
+    if (verdict !== dull || place + 1 === ports.length) return verdict;
   }
 }
 
@@ -95,7 +96,7 @@ class Bound extends Adopted {
 class Kernel {
   range = '50000\t50003\n';
   /** What becomes of udpConnect, in turn; the last one for ever. */
-  connects: Answer[] = [CONNECTED];
+  connects: Says[] = [CONNECTED];
   /** What udpOwner says. */
   owner: (port: number) => number = () => 0;
   /** What diagLookup says. */
@@ -132,6 +133,7 @@ class Kernel {
 
   readonly native = {
     syscalls: SYSCALLS,
+    answers: new Int32Array(Object.keys(Answer).length),
     readFile: (path: string) => {
       if (path === '/proc/thread-self/net/sockstat') return this.sockets;
       return path === '/proc/thread-self/net/sockstat6' ? this.sockets6 : this.range;
@@ -164,7 +166,10 @@ class Kernel {
       source: string,
       ports: Uint16Array,
       ...rest: [string, number, number]
-    ) => first(ports, PORT_LOCKED, (port) => this.native.udpConnect(fd, family, source, port, ...rest, null)),
+    ) => {
+      const connect = (port: number) => this.native.udpConnect(fd, family, source, port, ...rest, null);
+      return first(ports, PORT_LOCKED, connect, this.native.answers);
+    },
     udpOwners: (
       family: number,
       source: string,
