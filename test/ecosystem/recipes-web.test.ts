@@ -1,13 +1,16 @@
-// "HTTP and WebSocket" of docs/recipes.md: each program beside the same one without connectx. A machine with 4 ephemeral ports.
+// "HTTP and WebSocket" of docs/recipes.md: each program, and one for each library that it names, beside the same one without connectx.
+// A machine with 4 ephemeral ports.
 import { once } from 'node:events';
 import * as http from 'node:http';
 import * as net from 'node:net';
 import { expect, test } from 'vitest';
 import { WebSocketServer } from 'ws';
+import { read } from '../helpers/documents.js';
 import { describeIsolated, sysctl, useNetwork } from '../helpers/netns.js';
 import { type Change, changed, type Recipe, recipesOf, type Run, start } from '../helpers/recipes.js';
 import { track, until } from '../helpers/sockets.js';
 import { webServer } from '../helpers/web.js';
+import { variants } from '../helpers/web-recipes.js';
 
 const SOURCE = '192.0.2.7';
 const SERVERS = ['203.0.113.10', '203.0.113.11', '203.0.113.12'];
@@ -128,7 +131,10 @@ const cases: Record<string, Case> = {
   https: { plain: [agentOf('HttpsAgent', 'node:https')], url: url('https'), serve: serveWeb(443, { tls: true }) },
   http2: {
     // core's createConnection() does not look at the options of its agent.
-    plain: [agentOf('HttpsAgent', 'node:https'), ['const options = {', `const options = { localAddress: '${SOURCE}',`]],
+    plain: [
+      agentOf('HttpsAgent', 'node:https'),
+      ['createConnection({ host', `createConnection({ localAddress: '${SOURCE}', host`],
+    ],
     url: url('https'),
     serve: serveWeb(443, { h2: true }),
   },
@@ -137,7 +143,7 @@ const cases: Record<string, Case> = {
     url: url('http'),
     serve: serveWeb(80, {}),
   },
-  'undici, 2': {
+  ProxyAgent: {
     plain: [undiciAlone, ['...options, connect }', `...options, localAddress: '${SOURCE}', connect }`]],
     url: url('http'),
     serve: serveProxy,
@@ -187,15 +193,21 @@ async function outcome(recipe: Recipe, { drive }: Case, urls: readonly string[])
 
 describeIsolated('the recipe for', () => {
   useNetwork({ range: [20000, 20003], addresses: [SOURCE, ...SERVERS, ...PROXIES] });
-  const recipes = recipesOf('HTTP and WebSocket');
+  const programs = recipesOf('HTTP and WebSocket');
 
   test('there is a case for each', () => {
-    expect(recipes.map(({ name }) => name)).toEqual(Object.keys(cases));
+    // The second one below "undici" is the one for ProxyAgent, which needs something to do.
+    expect(programs.map(({ name }) => name)).toEqual(['http', 'undici', 'undici, 2']);
+    expect(Object.keys(cases).sort()).toEqual(['http', 'undici', ...Object.keys(variants)].sort());
   });
 
-  for (const recipe of recipes) {
-    const found = cases[recipe.name];
-    if (found === undefined) continue;
+  test.each(Object.entries(variants))('the page says it for %s', (_, { says, recipe }) => {
+    expect(read('docs/recipes.md')).toContain(says);
+    expect(recipe.code).toContain(says.replace(/^A `(.*)`$/, 'new $1('));
+  });
+
+  for (const [name, found] of Object.entries(cases)) {
+    const recipe = { ...(variants[name]?.recipe ?? programs.find((one) => one.name === name)), name } as Recipe;
     const plain = changed(recipe, found.plain);
     const each = (times: number) => NAMES.flatMap((name) => Array<string>(times).fill(found.url(name)));
     const most = found.single ? 4 : 12;
