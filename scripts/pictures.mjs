@@ -1,4 +1,5 @@
-// The pictures of the pages: `npm run docs:pictures`. Those that are drawn here, and the demo, recorded as it runs on a terminal.
+// The pictures of the pages: `npm run docs:pictures`. Those that are drawn here, and the demo and `connectx watch`, recorded as they run
+// on a terminal.
 // With --check nothing is written: are the drawn ones what these files give? (Charts are made of figures: bench/pages.mjs.)
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -25,6 +26,14 @@ if (values.check) {
 }
 const demo = await record(`node ${join(root, 'examples/demo.mjs')}`);
 const title = 'npm run demo: net.connect opens 20 connections, connectx 100';
-const all = { ...drawn, 'demo.svg': terminalPicture(title, 'npm run demo', demo, { seconds: 8, frames: 32 }) };
+const size = { columns: 112, rows: 8 };
+const watch = await record(`unshare -Urn node ${join(root, 'scripts/pictures/watched.mjs')}`, size);
+const watchTitle =
+  'connectx watch: how full each destination is, how fast it fills, when it will be full, and whose connections they are';
+const all = {
+  ...drawn,
+  'demo.svg': terminalPicture(title, 'npm run demo', demo, { seconds: 8, frames: 32 }),
+  'watch.svg': terminalPicture(watchTitle, 'connectx watch', watch, { ...size, seconds: 8, frames: 8 }),
+};
 for (const [name, text] of Object.entries(all)) writeFileSync(at(name), text);
 console.log(Object.keys(all).join('\n'));

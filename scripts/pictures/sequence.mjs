@@ -19,7 +19,7 @@ export function parse(source) {
   return { participants, steps };
 }
 
-/** `locked`: the notes between which a lane is drawn bold, and whose it is. */
+/** `lane` is whose calls they are; it is marked between the notes `from` and `to`. */
 export function sequencePicture(title, source, { lane, from, to }) {
   const { participants, steps } = parse(source);
   const width = 700;
@@ -29,7 +29,8 @@ export function sequencePicture(title, source, { lane, from, to }) {
   const y = (step) => TOP + STEP * (step + 1);
   const height = y(steps.length) + 14;
   const noteAt = (note) => steps.findIndex((step) => step.kind === 'note' && step.text === note);
-  const [begin, end] = [y(noteAt(from)), y(noteAt(to))];
+  // The first note is inside, the last one is below.
+  const [begin, end] = [from, to].map((note) => y(noteAt(note)) - 12);
   if (begin >= end) throw new Error('the notes are not where they should be');
   return svg(width, height, title, [
     bar(x[lane] - 5, begin, x[ids.at(-1)] - x[lane] + 10, end - begin, 'green', { opacity: 0.1 }),
@@ -41,7 +42,8 @@ export function sequencePicture(title, source, { lane, from, to }) {
     ...steps.flatMap((step, n) => {
       if (step.kind === 'note')
         return [
-          text(x[step.over[0]] + 8, y(n) + 4, step.text, {
+          // To the right of all lines but the kernel's.
+          text(Math.max(x[step.over[0]], x[lane]) + 10, y(n) + 4, step.text, {
             size: 12,
             bold: true,
             colour: n === noteAt(from) || n === noteAt(to) ? 'green' : 'soft',
@@ -51,7 +53,7 @@ export function sequencePicture(title, source, { lane, from, to }) {
       const [start, stop] = [x[step.from], x[step.to]];
       const words = { size: 12, colour, anchor: step.answer ? 'end' : 'start' };
       return [
-        text(step.answer ? start - 10 : Math.max(start, x.C) + 10, y(n) - 4, step.text, words),
+        text(step.answer ? start - 10 : Math.max(start, x[lane]) + 10, y(n) - 4, step.text, words),
         arrow(start, y(n) + 2, step.lost ? stop - 30 : stop, y(n) + 2, colour, {
           dashed: step.answer,
           lost: step.lost,

@@ -3,21 +3,23 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { bar, frame, MONOSPACE, svg, text } from '../../bench/lib/svg.mjs';
 
-const COLUMNS = 80;
+/** Of the terminal. */
+const SIZES = { columns: 80, rows: 50 };
 const SIZE = 12;
 const [WIDTH, HEIGHT] = [7.25, 17];
 const [LEFT, TOP] = [16, 52];
 
 const ESCAPE = '\u001b';
 /** A sequence with its parameters and its command, or a character. */
-const PARTS = new RegExp(`${ESCAPE}\\[([\\d;]*)([A-Za-z])|[^${ESCAPE}]`, 'gsu');
+const PARTS = new RegExp(`${ESCAPE}\\[(\\??[\\d;]*)([A-Za-z])|[^${ESCAPE}]`, 'gsu');
 
 /** Runs it on a terminal of its own, by script(1) of util-linux. Resolves with what it has written, and when: [ms, text][]. */
-export async function record(command) {
-  const inside = `stty cols ${COLUMNS} rows 50; exec ${command}`;
+export async function record(command, { columns, rows } = SIZES) {
+  const inside = `stty cols ${columns} rows ${rows}; exec ${command}`;
   const child = spawn('script', ['-qec', inside, '/dev/null'], {
     env: { ...process.env, TERM: 'xterm-256color', NO_COLOR: undefined },
-    stdio: ['ignore', 'pipe', 'inherit'],
+    // What ends is no key that somebody has pressed.
+    stdio: ['pipe', 'pipe', 'inherit'],
   });
   const began = performance.now();
   const chunks = [];
@@ -28,7 +30,7 @@ export async function record(command) {
   return chunks;
 }
 
-/** The part of a terminal that the demo uses: lines, moving up, and colours. `rows` are arrays of { char, colour, bold }. */
+/** The part of a terminal that the demo and `connectx watch` use. `rows` are arrays of { char, colour, bold }. */
 class Screen {
   rows = [[]];
   #row = 0;
@@ -40,6 +42,11 @@ class Screen {
       if (command === undefined) this.#put(part);
       else if (command === 'A') this.#row = Math.max(this.#row - Number(parameters || 1), 0);
       else if (command === 'G') this.#column = Number(parameters || 1) - 1;
+      else if (command === 'H' && parameters === '') [this.#row, this.#column] = [0, 0];
+      else if (command === 'K' && parameters === '') this.rows[this.#row].length = this.#column;
+      else if (command === 'J' && parameters === '') this.rows.length = this.#row + 1;
+      // The cursor is not drawn.
+      else if (/^[hl]$/.test(command) && parameters === '?25') continue;
       else if (command === 'm') for (const code of parameters.split(';')) this.#paint(Number(code));
       else throw new Error(`a sequence that is not known here: ${JSON.stringify(part)}`);
     }
@@ -56,16 +63,19 @@ class Screen {
     else if (code === 2) this.#style.colour = 'soft';
     else if (code === 22)
       this.#style = { ...this.#style, bold: false, ...(this.#style.colour === 'soft' && { colour: 'ink' }) };
+    else if (code === 31) this.#style.colour = 'red';
     else if (code === 32) this.#style.colour = 'green';
-    else if (code === 39 || code === 0) this.#style.colour = 'ink';
+    else if (code === 33) this.#style.colour = 'orange';
+    else if (code === 39) this.#style.colour = 'ink';
+    else if (code === 0) this.#style = { colour: 'ink', bold: false };
     else throw new Error(`a colour that is not known here: ${code}`);
   }
 }
 
 /** The rows that a terminal makes of a line. */
-const broken = (cells) =>
-  Array.from({ length: Math.max(Math.ceil(cells.length / COLUMNS), 1) }, (_, n) =>
-    cells.slice(n * COLUMNS, (n + 1) * COLUMNS),
+const broken = (cells, columns) =>
+  Array.from({ length: Math.max(Math.ceil(cells.length / columns), 1) }, (_, n) =>
+    cells.slice(n * columns, (n + 1) * columns),
   );
 
 /** A row in runs of one style. */
@@ -103,8 +113,21 @@ function drawn(runs, y) {
   });
 }
 
+/** What was recorded on the alternate screen, if there is one: it is gone when the program has ended. */
+function onAlternate(chunks) {
+  const [enter, leave] = ['h', 'l'].map((command) => `${ESCAPE}[?1049${command}`);
+  const from = chunks.findIndex(([, data]) => data.includes(enter));
+  if (from < 0) return chunks;
+  const to = chunks.findIndex(([, data]) => data.includes(leave));
+  const inside = chunks.slice(from, to + 1).map(([time, data]) => [time - chunks[from][0], data]);
+  inside[0][1] = inside[0][1].slice(inside[0][1].indexOf(enter) + enter.length);
+  inside.at(-1)[1] = inside.at(-1)[1].slice(0, inside.at(-1)[1].indexOf(leave));
+  return inside;
+}
+
 /** The recording at `frames` moments, in `seconds`. */
-export function terminalPicture(title, heading, chunks, { seconds, frames }) {
+export function terminalPicture(title, heading, recording, { seconds, frames, columns = SIZES.columns }) {
+  const chunks = onAlternate(recording);
   const screen = new Screen();
   const last = chunks.at(-1)[0];
   const states = [];
@@ -112,7 +135,7 @@ export function terminalPicture(title, heading, chunks, { seconds, frames }) {
     screen.write(data);
     const step = Math.floor((time / last) * frames);
     if (index < chunks.length - 1 && Math.floor((chunks[index + 1][0] / last) * frames) === step) continue;
-    const rows = screen.rows.flatMap(broken).map(runsOf);
+    const rows = screen.rows.flatMap((cells) => broken(cells, columns)).map(runsOf);
     states.push({ at: (step / frames) * seconds, rows });
   }
   const count = Math.max(...states.map(({ rows }) => rows.length));
@@ -140,7 +163,7 @@ export function terminalPicture(title, heading, chunks, { seconds, frames }) {
         );
     }
   }
-  const [width, height] = [2 * LEFT + COLUMNS * WIDTH, TOP + HEIGHT * (count - 1) + 16];
+  const [width, height] = [2 * LEFT + columns * WIDTH, TOP + HEIGHT * (count - 1) + 16];
   const chrome = [
     frame(1, 1, width - 2, height - 2, 'axis'),
     text(LEFT, 24, `$ ${heading}`, { size: SIZE, bold: true }),

@@ -3,6 +3,9 @@ import { execFileSync } from 'node:child_process';
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
+import { layoutOf, WATCH_FIELDS } from '../../src/cli/table.js';
+import { plain } from '../../src/cli/text.js';
+import { screenOf } from '../../src/cli/watch_screen.js';
 import { describeIsolated } from '../helpers/netns.js';
 import { pages, read } from '../helpers/documents.js';
 
@@ -32,6 +35,16 @@ test('every picture is on a page, with a sentence that says what it shows', () =
   for (const [, alt = ''] of shown) expect(alt.split(' ').length, alt).toBeGreaterThan(7);
   const names = shown.map(([, , path = '']) => path.split('/').at(-1));
   expect(pictures.filter((picture) => !names.includes(picture.split('/').at(-1)))).toEqual([]);
+});
+
+test('the recorded watch shows the columns and the keys that watch has', () => {
+  const drawn = read('docs/pictures/watch.svg').replaceAll(/<[^>]+>/g, ' ');
+  const [titles = ''] = layoutOf([], WATCH_FIELDS, undefined, plain).head;
+  const view = { rows: [], order: 'f', top: 0, connects: undefined, problem: undefined };
+  const keys = screenOf(view, { columns: 112, rows: 8 }, plain).lines.at(-1) ?? '';
+  const words = [...titles.split(/\s{2,}/), ...keys.split(/\s{2,}/)];
+  expect(words.length).toBeGreaterThan(12);
+  expect(words.filter((word) => !drawn.includes(word))).toEqual([]);
 });
 
 describeIsolated('the recorded demo', () => {
