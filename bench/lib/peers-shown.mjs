@@ -26,8 +26,8 @@ export const TCP = {
 export const UDP = {
   'dgram, bind + connect': { code: '`dgram`, bind and connect', name: 'dgram, bind and connect', colour: 'red' },
   "the article's algorithm": {
-    code: 'the algorithm of the reference',
-    name: 'the algorithm of the reference',
+    code: "Cloudflare's algorithm of 2022",
+    name: "Cloudflare's algorithm of 2022",
     colour: 'blue',
   },
   connectUdp: { code: 'connectx, `connectUdp`', name: 'connectx, connectUdp', colour: 'green' },
