@@ -18,7 +18,7 @@ export async function record(command, { columns, rows } = SIZES) {
   const inside = `stty cols ${columns} rows ${rows}; exec ${command}`;
   const child = spawn('script', ['-qec', inside, '/dev/null'], {
     env: { ...process.env, TERM: 'xterm-256color', NO_COLOR: undefined },
-    // What ends is no key that somebody has pressed.
+    // Open: script(1) passes the end of its input on, as Ctrl-D.
     stdio: ['pipe', 'pipe', 'inherit'],
   });
   const began = performance.now();

@@ -1,5 +1,5 @@
-// What `connectx watch` is recorded at: `unshare -Urn node watched.mjs`. A machine with 1,000 ephemeral ports, three programs that open
-// connections from one address, and the command. Given a name and numbers it is such a program.
+// Runs `connectx watch` beside three programs that open connections from one address, on a machine with 1,000 ephemeral ports:
+// `unshare -Urn node watched.mjs`. With a name it is one of these programs.
 import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { writeFileSync } from 'node:fs';

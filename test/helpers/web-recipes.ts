@@ -1,4 +1,4 @@
-// Programs of what docs/recipes.md says in a line or a table: the recipe above it, for another library.
+// A program for each library that docs/recipes.md names in a sentence or a table, made from the recipe above it where that is possible.
 import { changed, type Change, type Recipe, recipesOf } from './recipes.js';
 
 export interface Variant {
