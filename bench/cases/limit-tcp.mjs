@@ -76,7 +76,7 @@ async function bursts({ contestants, atMost }, { what, peer, calls, targets, wai
     const plan = { warmup: 1, rounds: atMost({ quick: 10, full: 40 }) };
     const taken = await interleave(parties, plan, async (party) => {
       await new Promise((resolve) => setTimeout(resolve, wait));
-      return party.call('burst', calls);
+      return party.call('burst', { calls, wait });
     });
     const rows = parties.map(({ setting }, index) => ({
       peer: setting.label,

@@ -83,9 +83,10 @@ export function limitTasks(transport) {
     async steady({ connect }, { perSecond, ms }) {
       await paced(() => transport.attempt(connect), { perSecond, ms: ms / 4 });
       const idle = await paced(async () => {}, { perSecond, ms: ms / 4 });
-      const { value, longest } = await longestTurn(async () => {
-        return paced(() => transport.attempt(connect), { perSecond, ms });
-      });
+      const attempts = (time) => paced(() => transport.attempt(connect), { perSecond, ms: time });
+      const value = await attempts(ms);
+      // Apart: to watch the event loop keeps the processor busy.
+      const { longest } = await longestTurn(() => attempts(ms / 4));
       const median = idle.slices.sort((a, b) => a - b)[idle.slices.length >> 1];
       return {
         cpu: value.slices.map((us) => us - median),
@@ -95,16 +96,22 @@ export function limitTasks(transport) {
       };
     },
     /** So many calls in one turn: how long it holds the event loop and how long all of it takes, in ms; CPU time a call in us. */
-    async burst({ connect }, calls) {
+    async burst({ connect }, { calls, wait }) {
+      const act = () => Promise.all(Array.from({ length: calls }, () => transport.attempt(connect)));
+      const end = async (outcomes) => {
+        for (const { socket } of outcomes) if (socket !== undefined) await transport.end(socket);
+      };
       await nextTurn();
       const before = process.cpuUsage();
       const start = performance.now();
-      const { value, longest } = await longestTurn(() =>
-        Promise.all(Array.from({ length: calls }, () => transport.attempt(connect))),
-      );
-      const figures = { longest, total: performance.now() - start, cpu: cpuSince(before) / calls, codes: count(value) };
-      for (const { socket } of value) if (socket !== undefined) await transport.end(socket);
-      return figures;
+      const outcomes = await act();
+      const figures = { total: performance.now() - start, cpu: cpuSince(before) / calls, codes: count(outcomes) };
+      await end(outcomes);
+      await new Promise((resolve) => setTimeout(resolve, wait));
+      // Apart: to watch the event loop keeps the processor busy.
+      const { value, longest } = await longestTurn(act);
+      await end(value);
+      return { ...figures, longest };
     },
     /** A held socket is closed: how many calls are refused until one gets its port. */
     async inVain({ connect }) {

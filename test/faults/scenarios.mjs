@@ -76,6 +76,26 @@ async function tcpOnce(options, { prober, open = connect }) {
   }
 }
 
+/** The last port is this thread's own: refused while it is taken, and no longer when it has been given back. */
+async function tcpAgain(options, given) {
+  const held = connect(options);
+  try {
+    await once(held, 'connect');
+    await tcpOnce(options, given).then(
+      () => must(false, 'a port, where there is none'),
+      (error) => {
+        if (error.reason !== 'ports-exhausted') throw error;
+      },
+    );
+  } finally {
+    held.on('error', () => {});
+    const closed = held.closed ? undefined : once(held, 'close');
+    held.resetAndDestroy();
+    await closed;
+  }
+  await tcpOnce(options, given);
+}
+
 async function udpOnce(options, { prober, unreadable, open = connectUdp }) {
   const socket = await open(options);
   try {
@@ -242,6 +262,13 @@ export const scenarios = {
     { ...target, localAddress: V4.source },
     { setup: () => raw(SOCK_STREAM, FULL(V4.remote)), mayFail: 'EADDRNOTAVAIL', mustFail: true },
   ),
+  'connect, a port that has come back after a refusal': (() => {
+    const options = { ...target, localAddress: V4.source };
+    return tcp(options, {
+      setup: () => raw(SOCK_STREAM, FULL(V4.remote).slice(1)),
+      act: (given) => tcpAgain(options, given),
+    });
+  })(),
   'connect, reuseTimeWait': tcp(
     { ...target, localAddress: V4.source, reuseTimeWait: true },
     { prepare: () => fillWithTimeWait(V4.source, V4.remote) },
