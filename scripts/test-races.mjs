@@ -22,6 +22,7 @@ const { status, error } = spawnSync(
     'scripts/test.mjs',
     'test/process/tcp-contest.test.ts',
     'test/process/udp-contest.test.ts',
+    'test/process/tcp-limit.test.ts',
     'test/process/udp-quota.test.ts',
   ],
   {
