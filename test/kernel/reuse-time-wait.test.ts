@@ -1,11 +1,16 @@
 // A range that is full of TIME-WAIT towards one destination: said in the error, and taken over with reuseTimeWait.
+import { createRequire } from 'node:module';
 import * as net from 'node:net';
 import { connect, type ConnectOptions, SourcePool } from 'connectx';
 import { describe, expect, test } from 'vitest';
 import { processClient } from '../helpers/clients.js';
 
+import { domainOf } from '../../src/kernel/constants.js';
+import type { Native } from '../../src/kernel/addon.js';
+import { outcomeCode } from '../../src/kernel/outcome.js';
 import { families, PORTS, RANGE, SERVER, smallNetwork } from '../helpers/families.js';
 import { describeIsolated, sysctl, tcpStates, useNetwork } from '../helpers/netns.js';
+import { BUILT_ADDON } from '../helpers/package.js';
 import { leftOutWithout } from '../helpers/programs.js';
 import {
   assertEcho,
@@ -22,11 +27,12 @@ import {
 const portsExhausted = { code: 'EADDRNOTAVAIL', syscall: 'connect', reason: 'ports-exhausted' };
 
 const leftOut = leftOutWithout('setpriv');
+const addon = createRequire(import.meta.url)(BUILT_ADDON) as Native;
 
 describeIsolated('4 ports, all of them in TIME-WAIT towards one destination', () => {
   useNetwork(smallNetwork);
 
-  describe.each(families)('$family', ({ any, source, source2, remote, remote2 }) => {
+  describe.each(families)('$family', ({ version, any, source, source2, remote, remote2 }) => {
     const waiting = () => tcpStates().filter(({ state }) => state === 'TIME-WAIT');
     const options = { host: remote, port: SERVER, localAddress: source };
 
@@ -39,6 +45,17 @@ describeIsolated('4 ports, all of them in TIME-WAIT towards one destination', ()
       for (const socket of made) await assertEcho(socket);
       for (const socket of made) socket.end();
       await until(() => waiting().length === before + count);
+    }
+
+    /** Whether this kernel ends a connection in TIME-WAIT (SOCK_DESTROY) where CAP_NET_ADMIN allows it; 5.10 does not. */
+    async function endsTimeWait(): Promise<boolean> {
+      await leaveTimeWait();
+      // The question goes to this test's own namespace.
+      addon.tcpNamespace();
+      const outcomes = PORTS.map((port) => addon.tcpEndTimeWait(domainOf(version), source, port, remote, SERVER));
+      if (outcomes.every((outcome) => outcome === 1)) return true;
+      expect(outcomes.map((outcome) => outcomeCode(outcome))).toEqual(PORTS.map(() => 'EOPNOTSUPP'));
+      return false;
     }
 
     test('control: net.connect has to wait', async () => {
@@ -125,9 +142,15 @@ describeIsolated('4 ports, all of them in TIME-WAIT towards one destination', ()
       expect(made.map(({ localPort }) => localPort).sort()).toEqual([20001, 20002, 20003]);
     });
 
-    test('with CAP_NET_ADMIN no TCP timestamps are needed', async () => {
+    test('with CAP_NET_ADMIN no TCP timestamps are needed, where the kernel ends a TIME-WAIT', async () => {
       sysctl('ipv4.tcp_timestamps', 0);
       await echoServer(SERVER, any);
+      if (!(await endsTimeWait())) {
+        const error = await failure(connect({ ...options, reuseTimeWait: true }));
+        expect(error).toMatchObject(portsExhausted);
+        expect(error.message).toMatch(/cannot be taken over while TCP timestamps are off/);
+        return;
+      }
       await leaveTimeWait();
       const before = descriptorCount();
       const { made, error } = await exhaust(100, () => connected(connect({ ...options, reuseTimeWait: true })));
@@ -166,14 +189,18 @@ describeIsolated('4 ports, all of them in TIME-WAIT towards one destination', ()
     test.skipIf(leftOut).each([
       { who: 'with CAP_NET_ADMIN', dropped: [], lost: 0 },
       { who: 'without it', dropped: ['net_admin'], lost: 1 },
-    ])(`$who nobody else loses more than $lost ports${leftOut}`, async ({ dropped, lost }) => {
-      sysctl('ipv4.tcp_tw_reuse', 0);
-      await echoServer(SERVER, any);
-      const ended = await processClient(dropped).endEach({ ...options, reuseTimeWait: true }, 40);
-      expect(ended).toEqual({ ok: 40 });
-      const { made } = await exhaust(100, () => connected(net.connect({ host: remote2, port: SERVER })));
-      expect(made.length).toBeGreaterThanOrEqual(PORTS.length - lost);
-    });
+    ])(
+      `$who nobody else loses more than $lost ports, where the kernel ends a TIME-WAIT${leftOut}`,
+      async ({ dropped, lost }) => {
+        sysctl('ipv4.tcp_tw_reuse', 0);
+        await echoServer(SERVER, any);
+        const most = lost === 0 && !(await endsTimeWait()) ? 1 : lost;
+        const ended = await processClient(dropped).endEach({ ...options, reuseTimeWait: true }, 40);
+        expect(ended).toEqual({ ok: 40 });
+        const { made } = await exhaust(100, () => connected(net.connect({ host: remote2, port: SERVER })));
+        expect(made.length).toBeGreaterThanOrEqual(PORTS.length - most);
+      },
+    );
 
     test('many at once: each port once', async () => {
       await echoServer(SERVER, any);
