@@ -28,8 +28,6 @@ export interface Kernel {
 /** With what is seen of it meanwhile. */
 export interface RunningKernel extends Kernel {
   readonly parityScan: ParityScan;
-  /** The port that a search of this thread has bound last. */
-  lastSearched: number;
   /** Whether the kernel assigns a port again as soon as a socket that has bound it explicitly is gone. */
   returnsPorts(): boolean;
 }
@@ -41,7 +39,6 @@ function describe(native: Native, features: number): RunningKernel {
   let returned: boolean | undefined;
   return {
     parityScan,
-    lastSearched: 0,
     searchesRangesByParity: !isAtLeast(release(), 6, 8),
     hasPortRange: (features & TcpFeature.localPortRange) !== 0,
     hasNoPort: (features & TcpFeature.bindAddressNoPort) !== 0,

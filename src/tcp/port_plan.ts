@@ -15,15 +15,15 @@ export type Technique =
   /** `SO_REUSEADDR` + bind(2) to this port. Takes over a tuple in TIME-WAIT when TCP timestamps are on. */
   | { readonly kind: 'bind'; readonly port: number }
   /**
-   * The same, port after port of these ranges, but for those that are reserved, in an order that chance has chosen. `goesOn`: in ascending
-   * order, from the one on that was found last, so that few ports are bound explicitly: those that are, the kernel assigns to nobody while
-   * anybody is on them.
+   * The same, port after port of these ranges, but for those that are reserved, in an order that chance has chosen. `fromOnePort`: in ascending
+   * order, always from the same port on, so that few ports are bound explicitly: those that are, the kernel assigns to nobody while anybody
+   * is on them.
    */
   | {
       readonly kind: 'search';
       readonly ranges: readonly PortRange[];
       readonly reserved: () => readonly PortRange[];
-      readonly goesOn: boolean;
+      readonly fromOnePort: boolean;
     }
   /** The same, with those of these ports whose tuple is in TIME-WAIT. The kernel has to be asked which they are. */
   | { readonly kind: 'take-over'; readonly ports: () => ReadonlySet<number> };
@@ -85,7 +85,7 @@ function planRange(range: PortRange, canAssign: boolean, kernel: Kernel): Techni
     kind: 'search',
     ranges,
     reserved: () => kernel.reservedPorts(),
-    goesOn: !kernel.hasPortRange,
+    fromOnePort: !kernel.hasPortRange,
   });
   const assigned = ephemeral && intersect(range, ephemeral);
   if (ephemeral === undefined || assigned === undefined) return [search([range])];

@@ -12,7 +12,6 @@ import { givenBackCount } from './given_back';
 import type { Attempt } from './attempt';
 import type { ConnectRequest } from './core_handle';
 import { failWith } from './fail';
-import { kernelOf } from '../kernel/kernel';
 import { placeOf, type Technique } from './port_plan';
 import type { NoPort } from './refuse';
 import { connectPlaced } from './verify';
@@ -60,6 +59,8 @@ interface Circle {
 const clock = performance;
 const circles = new Map<string, Circle>();
 const orders = new Map<string, Uint16Array>();
+/** The port that a search of this thread that begins always at the same one has found first; 0: none yet. */
+let searchedFrom = 0;
 
 /** 0: the connect is under way. A negative errno: it has failed. */
 export function* search(
@@ -80,11 +81,13 @@ export function* search(
     if (isKnown) return { denied: circle.denied, cost: 0 };
   }
   circle.isBusy = true;
-  const kernel = kernelOf(attempt.native);
-  if (technique.goesOn) circle.position = placeOf(circle.ports, kernel.lastSearched);
+  if (technique.fromOnePort && searchedFrom !== 0) circle.position = placeOf(circle.ports, searchedFrom);
   try {
     const status = yield* goRound(attempt, request, technique, local, circle);
-    if (status === 0) kernel.lastSearched = attempt.localPort;
+    if (status === 0) {
+      if (technique.fromOnePort) searchedFrom ||= attempt.localPort;
+      markInUse(circle, attempt.localPort);
+    }
     if (typeof status === 'object') {
       Object.assign(circle, { refusals: circle.refusals + 1, denied: status.denied, seen });
     }
@@ -128,6 +131,7 @@ function* goRound(
       attempt.localPort = circle.ports[(start + passed) % size] as number;
       const status = connectPlaced(attempt, request, technique);
       if (status !== -errno.EADDRNOTAVAIL || attempt.failure !== undefined) return status;
+      markInUse(circle, attempt.localPort);
       inUse++;
     }
     cost += clock.now() - began;
@@ -135,6 +139,10 @@ function* goRound(
     if (circle.position < end && turnIsOver()) yield TURN;
   }
   return { denied: isDenied, cost };
+}
+
+function markInUse({ inUse }: Circle, port: number): void {
+  if (inUse !== undefined) inUse[port] = 1;
 }
 
 // How many of the next ports are worth a try; those that are not are passed over.
@@ -180,14 +188,14 @@ async function askOnce(native: Native, circle: Circle, question: PortsQuestion):
   }
 }
 
-function inOrder({ ranges, goesOn }: Search, reserved: readonly PortRange[]): Uint16Array {
+function inOrder({ ranges, fromOnePort }: Search, reserved: readonly PortRange[]): Uint16Array {
   const ports = portsOf(ranges, reserved);
-  return goesOn ? Uint16Array.from(ports) : shuffled(ports, Math.random);
+  return fromOnePort ? Uint16Array.from(ports) : shuffled(ports, Math.random);
 }
 
 function circleOf({ address, port, family, source }: Attempt, technique: Search, local: string): Circle {
   const reserved = technique.reserved();
-  const listed = JSON.stringify([technique.ranges, reserved, technique.goesOn]);
+  const listed = JSON.stringify([technique.ranges, reserved, technique.fromOnePort]);
   const settings = source.extras === null ? '' : JSON.stringify(source.extras);
   const key = `${family} ${local} ${address} ${port} ${settings} ${listed}`;
   let circle = circles.get(key);

@@ -134,10 +134,10 @@ describe('a kernel that searches ranges by parity, too', () => {
   });
 });
 
-test('without IP_LOCAL_PORT_RANGE a search goes on where the last one has ended', () => {
+test('without IP_LOCAL_PORT_RANGE a search begins at the same port each time', () => {
   const searches = (hasPortRange: boolean) =>
     planPorts(source({ range: { low: 97, high: 112 } }), true, kernel({ hasPortRange })).flatMap((technique) =>
-      technique.kind === 'search' ? [technique.goesOn] : [],
+      technique.kind === 'search' ? [technique.fromOnePort] : [],
     );
   expect(searches(false)).toEqual([true]);
   expect(searches(true)).toEqual([false]);

@@ -87,20 +87,20 @@ function attemptToConnect(range: PortRange): Attempt {
 
 const request = {} as ConnectRequest;
 
-function searchIn(range: PortRange, reserved: PortRange[] = []) {
+function searchIn(range: PortRange, reserved: PortRange[] = [], fromOnePort = false) {
   const attempt = attemptToConnect(range);
   const work = search(
     attempt,
     request,
-    { kind: 'search', ranges: [range], reserved: () => reserved, goesOn: false },
+    { kind: 'search', ranges: [range], reserved: () => reserved, fromOnePort },
     SOURCE,
   );
   return { attempt, work };
 }
 
 /** The port that was found, or what there was instead. */
-function found(range: PortRange, reserved?: PortRange[]): number | NoPort {
-  const { attempt, work } = searchIn(range, reserved);
+function found(range: PortRange, reserved?: PortRange[], fromOnePort?: boolean): number | NoPort {
+  const { attempt, work } = searchIn(range, reserved, fromOnePort);
   const status = runNow(work);
   return status === 0 ? attempt.localPort : status;
 }
@@ -129,6 +129,21 @@ describe('one search', () => {
     for (let n = 0; n < 20; n++) found({ low: 10_000, high: 19_999 });
     // 10 each, on average.
     expect(asked.binds).toBeLessThan(20 * 100);
+  });
+
+  // A port that is bound explicitly is lost to the kernel's own choice, whatever its destination.
+  test('from one port on: as few ports as there are connections to one destination, and what was closed first', () => {
+    const range = { low: 20_000, high: 29_999 };
+    const ports = new Set<number | NoPort>();
+    for (let n = 0; n < 20; n++) {
+      destination++;
+      inUse.clear();
+      for (let held = 0; held < 3; held++) ports.add(found(range, [], true));
+    }
+    expect(ports.size).toBe(3);
+    const [first] = ports as Set<number>;
+    inUse.delete(first as number);
+    expect(found(range, [], true)).toBe(first);
   });
 
   test('leaves reserved ports alone', () => {

@@ -82,7 +82,7 @@ describe('a source that was kept a moment ago', () => {
     {
       what: 'a port that was searched',
       options: {},
-      technique: { kind: 'search', ranges: [], reserved: () => [], goesOn: false },
+      technique: { kind: 'search', ranges: [], reserved: () => [], fromOnePort: false },
     },
   ])('with $what: never', ({ options, technique }) => {
     const now = later();
