@@ -45,16 +45,10 @@ Napi::Value UdpConnectJs(const Napi::CallbackInfo& info) {
   return ToJs(info, UdpConnect(UdpSockets(info), plan, Int(info, 0), &EnvironmentOf(info)->udp_peer));
 }
 
-// udpConnectLocked(fd, family, remote, remotePort) -> verdict; the port stays locked
-Napi::Value UdpConnectLockedJs(const Napi::CallbackInfo& info) {
-  Address remote;
-  Result parsed = AddressArgument(info, 2, Int(info, 1), Port(info, 3), &remote);
-  if (!parsed.ok()) return ToJs(info, parsed);
-  return ToJs(info, UdpConnectLocked(UdpSockets(info), Int(info, 0), remote));
+// udpSettle(fd, unlock) -> verdict
+Napi::Value UdpSettleJs(const Napi::CallbackInfo& info) {
+  return ToJs(info, UdpSettle(UdpSockets(info), Int(info, 0), Flag(info[1])));
 }
-
-// udpUnlock(fd) -> 0
-Napi::Value UdpUnlockJs(const Napi::CallbackInfo& info) { return ToJs(info, UdpUnlock(Int(info, 0))); }
 
 // udpPeer() -> { family, address, port }: the true peer of the socket that was connected last
 Napi::Value UdpPeerJs(const Napi::CallbackInfo& info) { return EndpointToJs(info, EnvironmentOf(info)->udp_peer); }
@@ -133,8 +127,7 @@ Napi::Value UdpOffloadsJs(const Napi::CallbackInfo& info) { return ToJs(info, Ud
 
 void AddUdp(Napi::Object* exports, Napi::Object* constants) {
   Add(exports, "udpConnect", UdpConnectJs);
-  Add(exports, "udpConnectLocked", UdpConnectLockedJs);
-  Add(exports, "udpUnlock", UdpUnlockJs);
+  Add(exports, "udpSettle", UdpSettleJs);
   Add(exports, "udpPeer", UdpPeerJs);
   Add(exports, "udpOwner", UdpOwnerJs);
   Add(exports, "udpConnectFirst", UdpConnectFirstJs);

@@ -98,6 +98,9 @@ Result ConnectAndVerify(NamespaceSockets* sockets, const UdpPlan& plan, int fd, 
   }
 }
 
+// Lets others on the port.
+Result Unlock(int fd) { return os::Setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, 1); }
+
 // From bind(2) to the unlock. When it fails or the verdict does not say connected, the socket may be bound and locked.
 Result Dance(NamespaceSockets* sockets, const UdpPlan& plan, int fd, bool* bound, Address* peer) {
   UdpSelf self;
@@ -118,7 +121,7 @@ Result Dance(NamespaceSockets* sockets, const UdpPlan& plan, int fd, bool* bound
   const Result verified = ConnectAndVerify(sockets, plan, fd, self, peer);
   if (!IsConnected(verified)) return verified;
   if (!plan.exclusive) {
-    const Result unlocked = UdpUnlock(fd);
+    const Result unlocked = Unlock(fd);
     if (!unlocked.ok()) return unlocked;
   }
   return alone && Says(verified, UdpVerdict::kConnected) ? result : verified;
@@ -159,7 +162,7 @@ Result Renew(int target, int family) {
     renewed = os::Dup3(fresh.get(), target);
   }
   // At least nobody is kept out until the caller closes it.
-  if (!renewed.ok()) static_cast<void>(os::Setsockopt(target, SOL_SOCKET, SO_REUSEADDR, 1));
+  if (!renewed.ok()) static_cast<void>(Unlock(target));
   return renewed;
 }
 
@@ -198,17 +201,19 @@ Result UdpConnect(NamespaceSockets* sockets, const UdpPlan& plan, int target, Ad
   return result;
 }
 
-Result UdpConnectLocked(NamespaceSockets* sockets, int target, const Address& remote) {
+Result UdpSettle(NamespaceSockets* sockets, int target, bool unlock) {
   if (sockets->MovedTo(target)) return Verdict(UdpVerdict::kMoved);
-  Result result = os::Connect(target, remote.get(), remote.length());
-  Address peer = remote;
-  // What is unspecified is this machine.
-  if (result.ok() && remote.IsUnspecified()) result = PeerAddress(target, &peer);
-  if (result.ok()) result = DropStrangers(target, remote, peer);
+  uint8_t byte;
+  const Result peeked = os::RecvFrom(target, &byte, sizeof byte, MSG_PEEK, nullptr, nullptr);
+  Result result = Result::Ok();
+  if (peeked.error != EAGAIN) {
+    Address peer;
+    result = PeerAddress(target, &peer);
+    if (result.ok()) result = DropStrangers(target, peer, peer);
+  }
+  if (result.ok() && unlock) result = Unlock(target);
   return result.ok() ? Verdict(UdpVerdict::kConnectedAlone) : result;
 }
-
-Result UdpUnlock(int target) { return os::Setsockopt(target, SOL_SOCKET, SO_REUSEADDR, 1); }
 
 Result UdpMoved(NamespaceSockets* sockets) {
   // A socket of any family tells the namespace; this one is always there.

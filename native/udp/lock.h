@@ -1,5 +1,5 @@
 // The critical section of a connected UDP socket that shares its local port, and nothing else: no JavaScript can run,
-// throw or be terminated while a port is locked; but for UdpConnectLocked, before which core's own has run.
+// throw or be terminated while a port is locked; but for UdpSettle, before which core's own has run.
 #ifndef CONNECTX_UDP_LOCK_H
 #define CONNECTX_UDP_LOCK_H
 
@@ -18,14 +18,10 @@ namespace connectx {
 // no port is locked. Afterwards `peer` is the true peer of a connected socket.
 Result UdpConnect(NamespaceSockets* sockets, const UdpPlan& plan, int target, Address* peer);
 
-// Connects `target`, which core has bound without SO_REUSEADDR: nobody else was on its port, and it is locked. value is
-// a UdpVerdict, kConnectedAlone or kMoved; where it does not say connected, and on failure, the caller closes `target`.
-// The port stays locked: while nobody else can be on it, it does not matter to which peer a BPF program leads the
-// connect(2) of core that follows.
-Result UdpConnectLocked(NamespaceSockets* sockets, int target, const Address& remote);
-
-// Lets others on the port of a connected socket.
-Result UdpUnlock(int target);
+// Of `target`, which core has bound without SO_REUSEADDR, so that nobody else was on its port and it was locked, and
+// has connected. `unlock`: the port is to be shared from now on. value is a UdpVerdict, kConnectedAlone or kMoved;
+// where it does not say connected, and on failure, the caller closes `target`.
+Result UdpSettle(NamespaceSockets* sockets, int target, bool unlock);
 
 // UdpConnect() with port after port, in turn, as long as they are locked: value is the last UdpVerdict, `place` that of
 // its port.

@@ -64,19 +64,24 @@ export interface ConnectTrace {
 const channel = tracingChannel<'connectx:connect', ConnectTrace>('connectx:connect');
 const { start, end, asyncStart, asyncEnd, error: failed } = channel;
 
+/** Whether somebody listens. */
+export function isTraced(): boolean {
+  return (
+    start.hasSubscribers ||
+    asyncEnd.hasSubscribers ||
+    failed.hasSubscribers ||
+    end.hasSubscribers ||
+    asyncStart.hasSubscribers
+  );
+}
+
 /** Begins a trace; undefined when nobody listens. To be ended by {@link returned} and {@link finished}. */
 export function beginTrace(
   transport: ConnectTrace['transport'],
   host: unknown,
   port: unknown,
 ): ConnectTrace | undefined {
-  const isHeard =
-    start.hasSubscribers ||
-    asyncEnd.hasSubscribers ||
-    failed.hasSubscribers ||
-    end.hasSubscribers ||
-    asyncStart.hasSubscribers;
-  if (!isHeard) return undefined;
+  if (!isTraced()) return undefined;
   const trace: ConnectTrace = {
     transport,
     host: typeof host === 'string' ? host : 'localhost',

@@ -145,10 +145,8 @@ export interface Native extends NativeBatch {
     flags: number,
     extras: TcpExtras | null,
   ): number;
-  /** Of a descriptor that core has bound without SO_REUSEADDR: a {@link UdpVerdict}, connectedAlone or moved. The port stays locked. */
-  udpConnectLocked(fd: number, family: number, remote: string, remotePort: number): number;
-  /** Lets others on the port of a connected socket. */
-  udpUnlock(fd: number): number;
+  /** Of a descriptor that core has bound without SO_REUSEADDR, and is connected: a {@link UdpVerdict}, connectedAlone or moved. */
+  udpSettle(fd: number, unlock: boolean): number;
   /** The true peer of the descriptor that udpConnect or udpConnectFirst connected last. */
   udpPeer(): Endpoint;
   /** The state of the socket that gets datagrams of this 4-tuple, 0 when nobody does. */

@@ -10,8 +10,11 @@ export function abortError(signal: AbortSignal): Error {
 }
 
 /** The promise, or a rejection as soon as the signal is aborted. */
-export async function abortable<T>(promise: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
-  if (signal === undefined) return promise;
+export function abortable<T>(promise: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
+  return signal === undefined ? promise : untilAborted(promise, signal);
+}
+
+async function untilAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
   let ignore = (): void => undefined;
   const aborted = new Promise<never>((_resolve, reject) => {
     const abort = (): void => {

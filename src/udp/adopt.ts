@@ -3,12 +3,10 @@
 import type { Family } from '../values/address';
 import { domainOf } from '../kernel/constants';
 import type { Endpoint, Native } from '../kernel/addon';
-import { attemptError } from '../errors/connectx_error';
-import { errnoOf, syscallOf } from '../kernel/outcome';
 import type { Plan } from './options';
 import type { DestinationPorts } from './ports';
 import { checkSegments, segmentedBy } from './segments';
-import { createSocket, SegmentingSocket, type UdpSocket } from './socket';
+import { createSocket, type Done, SegmentingSocket, type UdpSocket } from './socket';
 
 /** The ports of the destination, and which one it is: to be given back when the socket is closed. */
 export interface Lease {
@@ -31,22 +29,50 @@ export interface Target {
   discard(): void;
   /** The descriptor is connected to this peer, which is another one than it was asked for. */
   redirect(peer: Peer): void;
-  /** The descriptor of `bindExclusive` is to be unlocked when dgram has connected it. */
-  unlockLater(): void;
+  /** Has core connect the descriptor of `bindExclusive`. False: it is not connected, or nobody can tell. */
+  connectBound(address: string, port: number): boolean;
 }
 
 // dgram has its handle behind a symbol of its own. Where a Node release has it elsewhere, sockets are adopted, which takes longer.
 let stateSymbol: symbol | undefined;
 let isHandleKnown = true;
 
+interface DgramState {
+  readonly handle?: { readonly fd?: unknown } | null;
+  readonly connectState?: unknown;
+}
+
+/** `connectState` of dgram where connect(2) has worked. */
+const CONNECTED = 2;
+
+function stateOf(socket: UdpSocket): DgramState | undefined {
+  stateSymbol ??= Object.getOwnPropertySymbols(socket).find(({ description }) => description === 'state symbol');
+  const states = socket as unknown as Record<symbol, DgramState | undefined>;
+  return stateSymbol === undefined ? undefined : states[stateSymbol];
+}
+
 /** The descriptor of a bound socket of core's, -1 where it cannot be known. */
 function descriptorOf(socket: UdpSocket): number {
-  stateSymbol ??= Object.getOwnPropertySymbols(socket).find(({ description }) => description === 'state symbol');
-  const states = socket as unknown as Record<symbol, { handle?: { fd?: unknown } | null } | undefined>;
-  const state = stateSymbol === undefined ? undefined : states[stateSymbol];
-  const fd = state?.handle?.fd;
+  const fd = stateOf(socket)?.handle?.fd;
   isHandleKnown = typeof fd === 'number';
   return isHandleKnown ? (fd as number) : -1;
+}
+
+/** What dgram makes of a connect. It tells in the next tick, and whoever waits for that may come before or after. */
+class Outcome {
+  private done: Done | undefined = undefined;
+  private told: { readonly error: Error | undefined } | undefined = undefined;
+
+  readonly tell = (error?: Error): void => {
+    if (this.done === undefined) this.told = { error };
+    else this.done(error);
+  };
+
+  /** `done` is called later, too. */
+  whenTold(done: Done): void {
+    if (this.told === undefined) this.done = done;
+    else process.nextTick(done, this.told.error);
+  }
 }
 
 /** A dgram.Socket that is made when it is first needed, and again after discard(). */
@@ -54,8 +80,9 @@ export class DgramTarget implements Target {
   private socket: UdpSocket | undefined = undefined;
   private isAdopted = false;
   private fd = -1;
+  /** Of {@link connectBound}. */
+  private outcome: Outcome | undefined = undefined;
   private peer: Peer | undefined = undefined;
-  private isLocked = false;
 
   constructor(
     private readonly native: Native,
@@ -110,38 +137,44 @@ export class DgramTarget implements Target {
     return fd;
   }
 
+  connectBound(address: string, port: number): boolean {
+    const socket = this.socket as UdpSocket;
+    this.outcome = new Outcome();
+    // The lookup answers at once, so connect(2) is made within this call.
+    socket.connect(port, address, this.outcome.tell);
+    return stateOf(socket)?.connectState === CONNECTED;
+  }
+
   discard(): void {
     this.socket?.close();
     this.socket = undefined;
-    this.isLocked = false;
+    this.outcome = undefined;
   }
 
   redirect(peer: Peer): void {
     this.peer = peer;
   }
 
-  unlockLater(): void {
-    this.isLocked = true;
+  /** Tells dgram what the kernel knows, unless it does: the descriptor is connected. `done` hears what dgram makes of it. */
+  take(lease: Lease, address: string, port: number, done: Done): UdpSocket {
+    try {
+      return this.connected(lease, this.peer ?? { address, port }, done);
+    } catch (error) {
+      this.discard();
+      throw error;
+    }
   }
 
-  /** Tells dgram what the kernel knows: the descriptor is connected. `done` hears what dgram makes of it. */
-  take(lease: Lease, address: string, port: number, done: (error?: Error) => void): UdpSocket {
+  private connected(lease: Lease, peer: Peer, done: Done): UdpSocket {
     const socket = this.socket as UdpSocket;
-    const peer = this.peer ?? { address, port };
     socket.settle(lease.ports, lease.localPort, this.family === 6 && this.isAdopted ? this.fd : -1);
-    // The lookup answers at once, so connect(2) is made within this call, to the peer that the socket has already.
-    // A BPF program that balances load could lead it to another one: only while the port is locked does that not matter.
-    socket.connect(peer.port, peer.address, done);
+    // To the peer that the socket has already.
+    if (this.outcome === undefined) socket.connect(peer.port, peer.address, done);
+    else this.outcome.whenTold(done);
     const segmented = segmentedBy(this.plan, this.native, this.fd, peer);
     if (segmented !== undefined && socket instanceof SegmentingSocket) {
       checkSegments(segmented, lease.localPort);
       socket.segmentAs(segmented);
-    }
-    const unlocked = this.isLocked ? this.native.udpUnlock(this.fd) : 0;
-    if (unlocked < 0) {
-      const attempt = { destination: peer, localAddress: null, localPort: lease.localPort };
-      const syscall = syscallOf(this.native, unlocked);
-      throw attemptError(attempt, { errno: errnoOf(unlocked), syscall, reason: undefined, advice: '' });
     }
     this.socket = undefined;
     return socket;

@@ -9,7 +9,7 @@ import { setImmediate } from '../values/timers';
 import { BatchColumns, type BatchListener, type BatchPlan, type BindPlan, type UdpBatchStats } from './batch_engine';
 import { BatchPeers } from './batch_peers';
 import { type FlowEngine, UdpFlow } from './batch_socket';
-import { connectOneInTurns } from './connect';
+import { connectOneInTurns } from './connect_one';
 import type { Plan, UdpRequest } from './options';
 
 const { errno } = constants;

@@ -14,7 +14,7 @@ import { attemptOf } from './attempt';
 import { BatchColumns, type BatchListener, type BatchPlan, type BindPlan, type UdpBatchStats } from './batch_engine';
 import { type FlowEngine, UdpFlow } from './batch_socket';
 import { BatchTarget } from './batch_target';
-import { inTurns } from './connect';
+import { inTurns } from './connect_one';
 import type { Plan, UdpRequest } from './options';
 import { portCacheOf } from './port_cache';
 

@@ -45,8 +45,9 @@ export class BatchTarget implements Target {
     };
   }
 
-  unlockLater(): void {
-    // bindExclusive() locks nothing.
+  /** bindExclusive() binds nothing. */
+  connectBound(): boolean {
+    return false;
   }
 
   /** The connected socket is one of the batch. Returns its number. */

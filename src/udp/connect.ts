@@ -8,20 +8,15 @@ import { ConnectxError, noSource } from '../errors/connectx_error';
 import { refuseOnFallback } from '../connect/without_addon';
 import { nextCandidate, type Sources, sourcesFor } from '../connect/candidates';
 import { familyMismatch } from '../connect/explain';
-import { runNow, turnIsOver } from '../connect/steps';
-import { beginTrace, finished, returned, threw } from '../connect/trace';
+import { beginTrace, finished, isTraced, returned, threw } from '../connect/trace';
 import type { Source } from '../source/options';
-import type { PoolLease } from '../source/pooled';
+import { isPool, type PoolLease } from '../source/pooled';
 import { askFunction } from '../source/resolve';
-import { abortable, abortError, inTurnsUntilAborted } from './abort';
-import { DgramTarget, type Lease } from './adopt';
-import { allocate, tryFirst } from './allocate';
-import { attemptOf, type UdpAttempt } from './attempt';
-import { connectFallback } from './fallback';
+import { abortable, abortError } from './abort';
+import { connectOneInTurns, connectOneNow } from './connect_one';
 import { familyOfType, type Plan, readOptions, type UdpConnectOptions, type UdpRequest } from './options';
-import { portCacheOf } from './port_cache';
 import { noAddress, resolveHost } from './resolve_host';
-import { createSocket, type UdpSocket } from './socket';
+import { closeIfOpen, type Done, type UdpSocket } from './socket';
 import { type Ends, traceConnected, traceFailed } from './traced';
 
 /**
@@ -39,7 +34,25 @@ import { type Ends, traceConnected, traceFailed } from './traced';
  * socket.send(query);
  */
 export function connectUdp(options: UdpConnectOptions): Promise<dgram.Socket> {
-  return connectTraced(readOptions(options, 'udp'), connectOneInTurns);
+  const plan = readOptions(options, 'udp');
+  return isSimple(plan) ? connectSimply(plan) : connectTraced(plan, connectOneInTurns);
+}
+
+// One address, one source, and nobody who listens.
+function isSimple({ family, source, signal }: Plan): boolean {
+  const { address } = source;
+  return family !== 0 && signal === undefined && typeof address !== 'function' && !isPool(address) && !isTraced();
+}
+
+/** Without the layers of promises that it takes to go from address to address, and from source to source. */
+function connectSimply(plan: Plan): Promise<UdpSocket> {
+  try {
+    const destination = destinationOf(plan, plan.host);
+    return connectOneInTurns(plan, nextRequest(plan, destination, sourceTowards(plan, destination), undefined));
+  } catch (error) {
+    // eslint-disable-next-line @typescript-eslint/prefer-promise-reject-errors -- what was thrown
+    return Promise.reject(error);
+  }
 }
 
 /** What comes of a connect: it may have its source from a pool. */
@@ -81,8 +94,7 @@ export function connectTraced<S extends Connected>(plan: Plan, connectOne: Conne
  */
 export function connectUdpSync(options: UdpConnectOptions): dgram.Socket {
   const plan = readOptions(options, 'udpSync');
-  if (isIP(plan.host) === 0)
-    throw invalidValue('options.host', plan.host, 'must be a numeric address for connectUdpSync');
+  if (plan.family === 0) throw invalidValue('options.host', plan.host, 'must be a numeric address for connectUdpSync');
   const trace = beginTrace('udp', plan.host, plan.port);
   try {
     if (plan.signal?.aborted === true) throw abortError(plan.signal);
@@ -101,20 +113,11 @@ export function connectUdpSync(options: UdpConnectOptions): dgram.Socket {
   }
 }
 
-// Somebody may have closed it before dgram calls back.
-function closeIfOpen(socket: UdpSocket): void {
-  try {
-    socket.close();
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'ERR_SOCKET_DGRAM_NOT_RUNNING') throw error;
-  }
-}
-
 async function connectByName<S extends Connected>(plan: Plan, connectOne: ConnectOne<S>): Promise<S> {
   const { signal } = plan;
   try {
     signal?.throwIfAborted();
-    if (isIP(plan.host) !== 0) return await connectInTurns(plan, plan.host, connectOne);
+    if (plan.family !== 0) return await connectInTurns(plan, plan.host, connectOne);
     const addresses = await abortable(resolveHost(plan), signal);
     if (addresses.length === 0) throw noAddress(plan);
     let failure: unknown;
@@ -135,8 +138,6 @@ async function connectByName<S extends Connected>(plan: Plan, connectOne: Connec
   }
 }
 
-type Done = (error?: Error) => void;
-
 /** Connects while the caller waits. `done` hears what dgram makes of the connected descriptor. */
 function connectNow(plan: Plan, address: string, done: Done): UdpSocket {
   const destination = destinationOf(plan, address);
@@ -149,21 +150,6 @@ function connectNow(plan: Plan, address: string, done: Done): UdpSocket {
     } catch (error) {
       throwUnlessAnother(sources, error);
     }
-  }
-}
-
-function connectOneNow(plan: Plan, request: UdpRequest, done: Done): UdpSocket {
-  const { native } = plan;
-  const { destination } = request;
-  if (native === undefined) return connectFallback(() => createSocket(plan, destination.family), request, done);
-  const target = new DgramTarget(native, plan, destination.family);
-  try {
-    const attempt = attemptOf(native, portCacheOf(native), request, target);
-    const lease = tryFirst(attempt) ?? runNow(allocate(attempt));
-    return target.take(lease, attempt.remoteAddress, destination.port, done);
-  } catch (error) {
-    target.discard();
-    throw error;
   }
 }
 
@@ -188,61 +174,15 @@ async function connectInTurns<S extends Connected>(plan: Plan, address: string, 
   }
 }
 
-export async function connectOneInTurns(plan: Plan, request: UdpRequest): Promise<UdpSocket> {
-  const { native, signal } = plan;
-  const { destination } = request;
-  if (native === undefined) {
-    return whenDone((done) => connectFallback(() => createSocket(plan, destination.family), request, done));
-  }
-  const target = new DgramTarget(native, plan, destination.family);
-  try {
-    const attempt = attemptOf(native, portCacheOf(native), request, target, signal);
-    // Whoever opens many sockets one after the other, each as soon as the one before is there, gives the event loop no turn otherwise.
-    const first = turnIsOver() ? undefined : tryFirst(attempt);
-    const lease = first ?? (await inTurns(attempt, signal));
-    // Where dgram connects later (Bun), an abort closes the socket, and nobody calls back.
-    return await abortable(
-      whenDone((done) => target.take(lease, attempt.remoteAddress, destination.port, done)),
-      signal,
-    );
-  } catch (error) {
-    target.discard();
-    throw error;
-  }
-}
-
-export function inTurns(attempt: UdpAttempt, signal: AbortSignal | undefined): Promise<Lease> {
-  // Once the event loop has had a turn, epoll knows the descriptor, and it must not become another socket.
-  return inTurnsUntilAborted(allocate(attempt), signal, () => {
-    attempt.target.discard();
-  });
-}
-
 function nextTurn(): Promise<void> {
   return new Promise((resolve) => {
     setImmediate(resolve);
   });
 }
 
-// dgram calls back in the next tick, with an error where it would not have the peer (sendBlockList).
-function whenDone(start: (done: Done) => UdpSocket): Promise<UdpSocket> {
-  return new Promise((resolve, reject) => {
-    const made: { socket?: UdpSocket } = {};
-    made.socket = start((error) => {
-      const { socket } = made;
-      // start() has thrown, and whoever called it has closed the socket: core calls back all the same.
-      if (socket === undefined) return;
-      if (error === undefined) resolve(socket);
-      else {
-        closeIfOpen(socket);
-        reject(error);
-      }
-    });
-  });
-}
-
 function destinationOf(plan: Plan, address: string): Destination {
-  return { address, port: plan.port, family: isIP(address) as Family };
+  const family = address === plan.host ? plan.family : isIP(address);
+  return { address, port: plan.port, family: family as Family };
 }
 
 /** With what a source function gives for it. Throws where the destination and the type have no family in common, or there is no source. */

@@ -1,7 +1,7 @@
 // The options of connectUdp: read once, into a plain record, and validated.
 import type * as dgram from 'node:dgram';
 import type { lookup as Lookup } from 'node:dns';
-import { BlockList } from 'node:net';
+import { BlockList, isIP } from 'node:net';
 import type { Destination, Family } from '../values/address';
 import { badPort, invalidType, invalidValue, outOfRange } from '../errors/argument_errors';
 import { unsupported } from '../errors/connectx_error';
@@ -51,6 +51,8 @@ export interface UdpConnectOptions extends Omit<SourceOptions, (typeof TCP_ONLY)
 export interface Plan {
   readonly native: Native | undefined;
   readonly host: string;
+  /** Of the host; 0: it is a name. */
+  readonly family: Family | 0;
   readonly port: number;
   readonly type: dgram.SocketType | undefined;
   readonly source: Source;
@@ -128,6 +130,7 @@ export function readOptions(options: UdpConnectOptions, way: 'udp' | 'udpSync'):
   return {
     native,
     host,
+    family: isIP(host) as Family | 0,
     port,
     type,
     source,

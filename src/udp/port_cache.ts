@@ -27,6 +27,25 @@ interface Sysctls {
 
 const UNREAD: Sysctls = { text: '', range: DEFAULT_RANGE, reserved: undefined };
 
+/** When the sysctls were read, and the device that sockets were born with then. */
+interface Read {
+  readonly at: number;
+  readonly device: number;
+}
+
+const NEVER: Read = { at: Number.NEGATIVE_INFINITY, device: 0 };
+
+/** The ports from a source towards a destination. */
+interface Towards {
+  readonly local: string;
+  readonly remote: string;
+  readonly remotePort: number;
+  readonly device: string | undefined;
+  readonly low: number;
+  readonly high: number;
+  readonly ports: DestinationPorts;
+}
+
 export class PortCache {
   /** How many exclusive binds in a row have found the port in use. */
   #inUse = 0;
@@ -34,8 +53,9 @@ export class PortCache {
   readonly #table = new PortTable(Math.random);
   #space: PortSpace | undefined;
   #sysctls = UNREAD;
-  #readAt = Number.NEGATIVE_INFINITY;
-  #device = 0;
+  #read = NEVER;
+  /** A program mostly connects to the same destination again and again. */
+  #last: Towards | undefined;
 
   constructor(native: Native) {
     this.#native = native;
@@ -58,8 +78,8 @@ export class PortCache {
 
   /** The index of the device that sockets are born with here (`ip vrf exec`); 0: none. */
   get device(): number {
-    if (this.#readAt === Number.NEGATIVE_INFINITY) this.refresh();
-    return this.#device;
+    if (this.#read === NEVER) this.refresh();
+    return this.#read.device;
   }
 
   /** The ephemeral range, or the given one, in words. */
@@ -75,12 +95,18 @@ export class PortCache {
     device: string | undefined,
     range: PortRange | undefined,
   ): DestinationPorts {
-    if (now() - this.#readAt > BELIEVED_MS) this.refresh();
+    if (now() - this.#read.at > BELIEVED_MS) this.refresh();
     const bounds = range ?? this.#sysctls.range;
-    const isWithin = remotePort >= bounds.low && remotePort <= bounds.high;
+    const { low, high } = bounds;
+    const last = this.#last;
+    const isLast = last?.remotePort === remotePort && last.remote === remote && last.local === local;
+    if (isLast && last.low === low && last.high === high && last.device === device) return last.ports;
+    const isWithin = remotePort >= low && remotePort <= high;
     const except = isWithin && canonicalAddress(local) === canonicalAddress(remote) ? remotePort : 0;
-    const key = `${local} ${remote} ${remotePort} ${device ?? ''} ${bounds.low} ${bounds.high} ${except}`;
-    return this.#table.get(key) ?? this.#table.add(key, this.#spaceOf(bounds, except));
+    const key = `${local} ${remote} ${remotePort} ${device ?? ''} ${low} ${high} ${except}`;
+    const ports = this.#table.get(key) ?? this.#table.add(key, this.#spaceOf(bounds, except));
+    this.#last = { local, remote, remotePort, device, low, high, ports };
+    return ports;
   }
 
   // Mostly the same as before, and then the same object: there may be very many destinations.
@@ -92,8 +118,7 @@ export class PortCache {
 
   /** Reads the sysctls. True when they have changed, and with them what may be used. */
   refresh(): boolean {
-    this.#readAt = now();
-    this.#device = deviceOfNewSockets(this.#native) ?? this.#device;
+    this.#read = { at: now(), device: deviceOfNewSockets(this.#native) ?? this.#read.device };
     // Where it cannot be read just now (EMFILE, ENOMEM), what it was is the best guess.
     const range = ephemeralRange(this.#native) ?? this.#sysctls.range;
     // There may be thousands of them: they are taken apart when they are others than before.
@@ -102,6 +127,7 @@ export class PortCache {
     if (text === this.#sysctls.text) return false;
     this.#sysctls = { text, range, reserved: bitsOf(parseReservedPorts(reserved)) };
     this.#space = undefined;
+    this.#last = undefined;
     this.#table.clear();
     return true;
   }

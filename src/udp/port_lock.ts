@@ -29,12 +29,12 @@ export function tryPort(attempt: UdpAttempt, port: number): PortState {
   const { native, cache, target, domain, localAddress, remoteAddress } = attempt;
   const { destination, source } = attempt.request;
   let flags = flagsOf(attempt);
-  // What it takes to share a port is not needed where nobody is on it. Options have to be set before.
-  // Core's own connect is not verified.
+  // What it takes to share a port is not needed where nobody is on it. Options have to be set before, and where core's connect(2) leads is
+  // not verified.
   const isKnown = !cache.shared || !udpRedirects.mustAsk(remoteAddress, destination.port);
   if ((flags & UdpFlag.alone) !== 0 && source.extras === null && isKnown) {
     const bound = target.bindExclusive(localAddress, port);
-    if (bound >= 0) return connectLocked(attempt, bound, flags);
+    if (bound >= 0) return connectBound(attempt, bound, flags);
     if (bound === IN_USE) {
       cache.noteExclusive(false);
       if (!cache.shared) return 'locked';
@@ -115,12 +115,16 @@ function adopted(attempt: UdpAttempt): number {
   return fd;
 }
 
-function connectLocked(attempt: UdpAttempt, fd: number, flags: number): PortState {
+// By core, which has to know of it anyway, while the port is locked: nobody else can be on it, so it does not matter to which peer a
+// BPF program leads it.
+function connectBound(attempt: UdpAttempt, fd: number, flags: number): PortState {
   const { native, domain, target, remoteAddress } = attempt;
   const { port } = attempt.request.destination;
-  const outcome = native.udpConnectLocked(fd, domain, remoteAddress, port);
+  // Either connect(2) says why not, or core has not called it (a block list of dgram's), and tells of that itself.
+  const connected = target.connectBound(remoteAddress, port) ? 0 : native.connect(fd, domain, remoteAddress, port);
+  const isToBeShared = (flags & (UdpFlag.shared | UdpFlag.exclusive)) === UdpFlag.shared;
+  const outcome = connected < 0 ? connected : native.udpSettle(fd, isToBeShared);
   if (outcome !== UdpVerdict.connectedAlone) target.discard();
-  else if ((flags & (UdpFlag.shared | UdpFlag.exclusive)) === UdpFlag.shared) target.unlockLater();
   return stateOf(attempt, outcome, flags, false);
 }
 

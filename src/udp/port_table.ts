@@ -15,7 +15,6 @@ const STEPS = 2;
 export class PortTable {
   readonly #entries = new Map<string, DestinationPorts>();
   readonly #random: () => number;
-  #lastKey = '';
   #last: DestinationPorts | undefined;
   // It also comes to what is added meanwhile. A new one each time would pass by all that was deleted before.
   #hand = this.#entries.entries();
@@ -26,7 +25,6 @@ export class PortTable {
 
   /** Undefined: to be added. */
   get(key: string): DestinationPorts | undefined {
-    if (this.#last !== undefined && key === this.#lastKey) return this.#last;
     const entry = this.#entries.get(key);
     if (entry === undefined) return undefined;
     // The last one used is the last one in the map.
@@ -53,7 +51,6 @@ export class PortTable {
 
   #put(key: string, entry: DestinationPorts): DestinationPorts {
     this.#entries.set(key, entry);
-    this.#lastKey = key;
     this.#last = entry;
     return entry;
   }

@@ -36,6 +36,9 @@ interface Peer {
 // The class is public, its constructor is just not typed: dgram.createSocket() is nothing but a call of it.
 const DgramSocket = CoreSocket as unknown as new (options: dgram.SocketOptions) => dgram.Socket;
 
+/** Hears of the end of a connect. */
+export type Done = (error?: Error) => void;
+
 /** The socket that is being bound, and why that has failed: core tells by an event, before bind() returns. */
 let binding: { readonly socket: UdpSocket; failure: unknown } | undefined;
 
@@ -189,6 +192,15 @@ function setOption6(fd: number, name: number, value: number): void {
   if (fd < 0) return;
   const native = nativeFor('udp6');
   unwrap(native, native.setsockopt(fd, IPPROTO_IPV6, name, value));
+}
+
+/** Somebody may have closed it before dgram calls back. */
+export function closeIfOpen(socket: dgram.Socket): void {
+  try {
+    socket.close();
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ERR_SOCKET_DGRAM_NOT_RUNNING') throw error;
+  }
 }
 
 /** Null where dgram knows of none. */

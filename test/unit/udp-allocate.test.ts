@@ -73,9 +73,8 @@ class Adopted implements Target {
   }
   discard(): void {}
   redirect(): void {}
-  unlocks = 0;
-  unlockLater(): void {
-    this.unlocks++;
+  connectBound(_address = '', _port = 0): boolean {
+    return false;
   }
 }
 
@@ -84,6 +83,13 @@ class Bound extends Adopted {
   readonly tried: [address: string, port: number][] = [];
   discarded = 0;
   answers = [9];
+  readonly connects: [address: string, port: number][] = [];
+  /** Whether core's connect(2) has worked. */
+  isConnected = true;
+  override connectBound(address = '', port = 0): boolean {
+    this.connects.push([address, port]);
+    return this.isConnected;
+  }
   override bindExclusive(address = '', port = 0): number {
     this.tried.push([address, port]);
     return (this.answers.length > 1 ? this.answers.shift() : this.answers[0]) ?? NOT_BOUND;
@@ -109,9 +115,9 @@ class Kernel {
   flags: number[] = [];
   asked: number[] = [];
   probes = 0;
-  /** What udpConnectLocked was given (a descriptor), and what it says, in turn; then that it is connected. */
-  locked: number[] = [];
-  lockedConnects: number[] = [];
+  /** What udpSettle was given, and what it says, in turn; then that it is connected. */
+  settled: [fd: number, unlock: boolean][] = [];
+  settles: number[] = [];
   /** What udpMoved says, in turn; then that the thread is where it was. */
   moved: number[] = [];
   /** What portsInState says, and how often it was asked. */
@@ -125,9 +131,9 @@ class Kernel {
   /** What /proc says of how many sockets there are. */
   sockets: string | number = fails('open', errno.ENOENT);
   sockets6: string | number = fails('open', errno.ENOENT);
-  /** Scratch sockets that are open, and what their connect(2) says. */
+  /** Scratch sockets that are open, and what connect(2) says where it is not part of the lock. */
   scratch = 0;
-  scratchConnect = 0;
+  plainConnect = 0;
   /** What its bind(2) says, in turn; then that it is bound. */
   scratchBinds: number[] = [];
 
@@ -152,9 +158,9 @@ class Kernel {
       const answer = (this.connects.length > 1 ? this.connects.shift() : this.connects[0]) ?? CONNECTED;
       return typeof answer === 'function' ? answer(port, flags) : answer;
     },
-    udpConnectLocked: (fd: number) => {
-      this.locked.push(fd);
-      return this.lockedConnects.shift() ?? ALONE;
+    udpSettle: (fd: number, unlock: boolean) => {
+      this.settled.push([fd, unlock]);
+      return this.settles.shift() ?? ALONE;
     },
     udpOwner: (_family: number, _source: string, port: number) => {
       this.asked.push(port);
@@ -216,7 +222,7 @@ class Kernel {
     setsockopt: () => 0,
     getsockopt: () => fails('socket', errno.ENOPROTOOPT),
     bind: () => this.scratchBinds.shift() ?? 0,
-    connect: () => this.scratchConnect,
+    connect: () => this.plainConnect,
     getsockname: () => ({ family: 'IPv4', address: '192.0.2.1', port: 1 }),
   } as unknown as Native;
 
@@ -421,15 +427,15 @@ describe('any port', () => {
 
 describe('where core can bind', () => {
   test.each([
-    { exclusive: false, unlocks: 1 },
-    { exclusive: true, unlocks: 0 },
-  ])('a port on which nobody is: $exclusive', ({ exclusive, unlocks }) => {
+    { exclusive: false, unlock: true },
+    { exclusive: true, unlock: false },
+  ])('a port on which nobody is: $exclusive', ({ exclusive, unlock }) => {
     const kernel = new Kernel();
     const target = new Bound();
     const { lease } = run(kernel.attempt({ target, exclusive }));
     expect(target.tried).toEqual([['192.0.2.1', lease?.localPort]]);
-    expect(kernel.locked).toEqual([9]);
-    expect(target.unlocks).toBe(unlocks);
+    expect(target.connects).toEqual([['192.0.2.2', 53]]);
+    expect(kernel.settled).toEqual([[9, unlock]]);
     expect(kernel.tried).toEqual([]);
     expect(target.discarded).toBe(0);
   });
@@ -443,8 +449,7 @@ describe('where core can bind', () => {
     const { lease } = run(kernel.attempt({ target }));
     expect(target.tried).toHaveLength(2);
     expect(target.tried[1]).toEqual(['192.0.2.1', lease?.localPort]);
-    expect(kernel.locked).toEqual([9]);
-    expect(target.unlocks).toBe(0);
+    expect(kernel.settled).toEqual([[9, false]]);
     expect(kernel.tried).toEqual([]);
   });
 
@@ -478,10 +483,29 @@ describe('where core can bind', () => {
 
   test('a failure after the bind: the socket is closed, which unlocks the port', () => {
     const kernel = new Kernel();
-    kernel.lockedConnects = [fails('connect', errno.ENETUNREACH)];
+    kernel.settles = [fails('recv', errno.ENOMEM)];
     const target = new Bound();
-    expect(run(kernel.attempt({ target })).error).toMatchObject({ code: 'ENETUNREACH', syscall: 'connect' });
+    expect(run(kernel.attempt({ target })).error).toMatchObject({ code: 'ENOMEM', syscall: 'recv' });
     expect(target.discarded).toBe(1);
+  });
+
+  test('where core cannot connect, connect(2) says why', () => {
+    const kernel = new Kernel();
+    kernel.plainConnect = fails('connect', errno.ENETUNREACH);
+    const target = new Bound();
+    target.isConnected = false;
+    expect(run(kernel.attempt({ target })).error).toMatchObject({ code: 'ENETUNREACH', syscall: 'connect' });
+    expect(kernel.settled).toEqual([]);
+    expect(target.discarded).toBe(1);
+  });
+
+  test('where core would not connect, the addon does, and core is left to tell of that', () => {
+    const kernel = new Kernel();
+    const target = new Bound();
+    target.isConnected = false;
+    expect(run(kernel.attempt({ target })).lease).toBeDefined();
+    expect(kernel.settled).toEqual([[9, true]]);
+    expect(target.discarded).toBe(0);
   });
 
   test('a thread that has moved is not told that ports are exhausted which it had elsewhere', () => {
@@ -496,11 +520,11 @@ describe('where core can bind', () => {
 
   test('a change of the network namespace: begun again', () => {
     const kernel = new Kernel();
-    kernel.lockedConnects = [MOVED];
+    kernel.settles = [MOVED];
     const target = new Bound();
     expect(run(kernel.attempt({ target }))).toMatchObject({ lease: {}, localAddress: '192.0.2.1' });
     expect(target.discarded).toBe(1);
-    expect(kernel.locked).toHaveLength(2);
+    expect(kernel.settled).toHaveLength(2);
   });
 });
 
@@ -879,7 +903,7 @@ describe.each([{ port: 0 }, { port: 50001 }])('port $port', ({ port }) => {
     ] as const)('and a scratch socket cannot be connected: $code', ({ code, reason, binds }) => {
       const kernel = new Kernel();
       kernel.route = fails('socket', errno.EPERM);
-      kernel.scratchConnect = fails('connect', errno.ENETUNREACH);
+      kernel.plainConnect = fails('connect', errno.ENETUNREACH);
       kernel.scratchBinds = [...binds];
       const { error } = run(kernel.attempt({ port, source: null }));
       expect(error).toMatchObject({ code, syscall: 'connect' });
