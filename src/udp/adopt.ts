@@ -4,15 +4,8 @@ import type { Family } from '../values/address';
 import { domainOf } from '../kernel/constants';
 import type { Endpoint, Native } from '../kernel/addon';
 import type { Plan } from './options';
-import type { DestinationPorts } from './ports';
 import { checkSegments, segmentedBy } from './segments';
-import { createSocket, type Done, SegmentingSocket, type UdpSocket } from './socket';
-
-/** The ports of the destination, and which one it is: to be given back when the socket is closed. */
-export interface Lease {
-  readonly ports: DestinationPorts | undefined;
-  readonly localPort: number;
-}
+import { type ConnectOutcome, createSocket, type Done, type Lease, SegmentingSocket, type UdpSocket } from './socket';
 
 export type Peer = Pick<Endpoint, 'address' | 'port'>;
 
@@ -58,30 +51,13 @@ function descriptorOf(socket: UdpSocket): number {
   return isHandleKnown ? (fd as number) : -1;
 }
 
-/** What dgram makes of a connect. It tells in the next tick, and whoever waits for that may come before or after. */
-class Outcome {
-  private done: Done | undefined = undefined;
-  private told: { readonly error: Error | undefined } | undefined = undefined;
-
-  readonly tell = (error?: Error): void => {
-    if (this.done === undefined) this.told = { error };
-    else this.done(error);
-  };
-
-  /** `done` is called later, too. */
-  whenTold(done: Done): void {
-    if (this.told === undefined) this.done = done;
-    else process.nextTick(done, this.told.error);
-  }
-}
-
 /** A dgram.Socket that is made when it is first needed, and again after discard(). */
 export class DgramTarget implements Target {
   private socket: UdpSocket | undefined = undefined;
   private isAdopted = false;
   private fd = -1;
   /** Of {@link connectBound}. */
-  private outcome: Outcome | undefined = undefined;
+  private outcome: ConnectOutcome | undefined = undefined;
   private peer: Peer | undefined = undefined;
 
   constructor(
@@ -139,9 +115,7 @@ export class DgramTarget implements Target {
 
   connectBound(address: string, port: number): boolean {
     const socket = this.socket as UdpSocket;
-    this.outcome = new Outcome();
-    // The lookup answers at once, so connect(2) is made within this call.
-    socket.connect(port, address, this.outcome.tell);
+    this.outcome = socket.connectNow(address, port);
     return stateOf(socket)?.connectState === CONNECTED;
   }
 
@@ -167,7 +141,7 @@ export class DgramTarget implements Target {
 
   private connected(lease: Lease, peer: Peer, done: Done): UdpSocket {
     const socket = this.socket as UdpSocket;
-    socket.settle(lease.ports, lease.localPort, this.family === 6 && this.isAdopted ? this.fd : -1);
+    socket.settle(lease, this.family === 6 && this.isAdopted ? this.fd : -1);
     // To the peer that the socket has already.
     if (this.outcome === undefined) socket.connect(peer.port, peer.address, done);
     else this.outcome.whenTold(done);

@@ -4,7 +4,7 @@ import { constants } from 'node:os';
 import { performance } from 'node:perf_hooks';
 import { portLocked, UDP_TUPLE_IN_USE } from '../connect/explain';
 import { ask, TURN, turnIsOver, type Work } from '../connect/steps';
-import type { Lease } from './adopt';
+import type { Lease } from './socket';
 import { deniedError, exhaustedError, failureOf, refusalOf, StartOver, type UdpAttempt } from './attempt';
 import { LockHolder } from './lock_holder';
 import { areTaken, holderOf, isTaken, type PortState, tryPort, tryPorts } from './port_lock';

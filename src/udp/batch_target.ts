@@ -6,7 +6,8 @@ import { domainOf } from '../kernel/constants';
 import { errnoOf, syscallOf } from '../kernel/outcome';
 import type { Endpoint, Native } from '../kernel/addon';
 import type { Family } from '../values/address';
-import { type Lease, NOT_BOUND, type Peer, type Target } from './adopt';
+import { NOT_BOUND, type Peer, type Target } from './adopt';
+import type { Lease } from './socket';
 
 export class BatchTarget implements Target {
   #fd = -1;

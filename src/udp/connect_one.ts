@@ -1,13 +1,13 @@
 // One address from one source, with a dgram.Socket: while the caller waits, or in turns with the event loop.
 import { runNow, turnIsOver } from '../connect/steps';
 import { abortable, inTurnsUntilAborted } from './abort';
-import { DgramTarget, type Lease } from './adopt';
+import { DgramTarget } from './adopt';
 import { allocate, tryFirst } from './allocate';
 import { attemptOf, type UdpAttempt } from './attempt';
 import { connectFallback } from './fallback';
 import type { Plan, UdpRequest } from './options';
 import { portCacheOf } from './port_cache';
-import { closeIfOpen, createSocket, type Done, type UdpSocket } from './socket';
+import { closeIfOpen, createSocket, type Done, type Lease, type UdpSocket } from './socket';
 
 /** While the caller waits. `done` hears what dgram makes of the connected descriptor. */
 export function connectOneNow(plan: Plan, request: UdpRequest, done: Done): UdpSocket {

@@ -177,15 +177,15 @@ function withSocketOptions(
   sizes: Pick<UdpConnectOptions, 'recvBufferSize' | 'sendBufferSize' | 'ipv6Only' | 'segmentSize'>,
   native: Native | undefined,
 ): Source {
+  const { recvBufferSize, sendBufferSize, ipv6Only, segmentSize } = sizes;
+  if (!recvBufferSize && !sendBufferSize && ipv6Only !== true && segmentSize === undefined) return source;
+  if (segmentSize !== undefined) refuseSegments(native);
+  if (native === undefined) return source;
   const options: SocketOption[] = [];
-  if (sizes.recvBufferSize) options.push({ level: SOL_SOCKET, name: SO_RCVBUF, value: sizes.recvBufferSize });
-  if (sizes.sendBufferSize) options.push({ level: SOL_SOCKET, name: SO_SNDBUF, value: sizes.sendBufferSize });
-  if (sizes.ipv6Only === true) options.push({ level: IPPROTO_IPV6, name: IPV6_V6ONLY, value: 1 });
-  if (sizes.segmentSize !== undefined) {
-    refuseSegments(native);
-    options.push({ level: IPPROTO_UDP, name: UDP_SEGMENT, value: sizes.segmentSize });
-  }
-  if (options.length === 0 || native === undefined) return source;
+  if (recvBufferSize) options.push({ level: SOL_SOCKET, name: SO_RCVBUF, value: recvBufferSize });
+  if (sendBufferSize) options.push({ level: SOL_SOCKET, name: SO_SNDBUF, value: sendBufferSize });
+  if (ipv6Only === true) options.push({ level: IPPROTO_IPV6, name: IPV6_V6ONLY, value: 1 });
+  if (segmentSize !== undefined) options.push({ level: IPPROTO_UDP, name: UDP_SEGMENT, value: segmentSize });
   const others = source.extras?.socketOptions ?? [];
   return { ...source, extras: { ...source.extras, socketOptions: [...options, ...others] } };
 }

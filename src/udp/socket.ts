@@ -16,8 +16,8 @@ const IPV6_UNICAST_HOPS = 16;
 const IPV6_MULTICAST_HOPS = 18;
 const IPV6_MULTICAST_LOOP = 19;
 
-const kPorts = Symbol('connectx.ports');
-const kLocalPort = Symbol('connectx.localPort');
+const kLease = Symbol('connectx.lease');
+const kOutcome = Symbol('connectx.outcome');
 const kPeer = Symbol('connectx.peer');
 const kFd6 = Symbol('connectx.fd6');
 const kSource = Symbol('connectx.source');
@@ -39,14 +39,41 @@ const DgramSocket = CoreSocket as unknown as new (options: dgram.SocketOptions) 
 /** Hears of the end of a connect. */
 export type Done = (error?: Error) => void;
 
+/** The ports of the destination, and which one it is: to be given back when the socket is closed. */
+export interface Lease {
+  readonly ports: DestinationPorts | undefined;
+  readonly localPort: number;
+}
+
+/** What dgram makes of a connect. It tells in the next tick, and whoever waits for that may come before or after. */
+export class ConnectOutcome {
+  private done: Done | undefined = undefined;
+  private told: { readonly error: Error | undefined } | undefined = undefined;
+
+  tell(error: Error | undefined): void {
+    if (this.done === undefined) this.told = { error };
+    else this.done(error);
+  }
+
+  /** `done` is called later. */
+  whenTold(done: Done): void {
+    if (this.told === undefined) this.done = done;
+    else process.nextTick(done, this.told.error);
+  }
+}
+
+/** What core is being given for an address, and need not be looked at again. */
+let numeric: string | undefined;
+
 /** The socket that is being bound, and why that has failed: core tells by an event, before bind() returns. */
 let binding: { readonly socket: UdpSocket; failure: unknown } | undefined;
 
 /** There may be very many of them: no object and no function for each, and no field that most of them do not need. */
 export class UdpSocket extends DgramSocket {
-  /** Where the port is to be given back, once. */
-  declare [kPorts]: DestinationPorts | undefined;
-  declare [kLocalPort]: number;
+  /** The port is to be given back, once. */
+  declare [kLease]: Lease | undefined;
+  /** While dgram has not told yet. */
+  declare [kOutcome]: ConnectOutcome | undefined;
   /** Undefined: not known yet. Null: no peer any more. */
   declare [kPeer]: Peer | null | undefined;
   /**
@@ -59,8 +86,8 @@ export class UdpSocket extends DgramSocket {
 
   constructor(options: dgram.SocketOptions) {
     super(options);
-    this[kPorts] = undefined;
-    this[kLocalPort] = 0;
+    this[kLease] = undefined;
+    this[kOutcome] = undefined;
     this[kPeer] = undefined;
   }
 
@@ -73,6 +100,7 @@ export class UdpSocket extends DgramSocket {
   bindNow(address: string, port: number): unknown {
     const mine = { socket: this, failure: undefined };
     binding = mine;
+    numeric = address;
     try {
       this.bind({ address, port, exclusive: true });
       return mine.failure;
@@ -83,11 +111,20 @@ export class UdpSocket extends DgramSocket {
     }
   }
 
-  /** The port is `ports`' when the socket is closed. `fd`: of an adopted descriptor of IPv6. */
-  settle(ports: DestinationPorts | undefined, localPort: number, fd6: number): void {
-    ports?.lease();
-    this[kPorts] = ports;
-    this[kLocalPort] = localPort;
+  /** Connects to a numeric address: connect(2) is made within this call. */
+  connectNow(address: string, port: number): ConnectOutcome {
+    const outcome = new ConnectOutcome();
+    this[kOutcome] = outcome;
+    numeric = address;
+    // A callback would take a listener, and there may be very many of them.
+    this.connect(port, address);
+    return outcome;
+  }
+
+  /** The port is given back when the socket is closed. `fd6`: of an adopted descriptor of IPv6. */
+  settle(lease: Lease, fd6: number): void {
+    lease.ports?.lease();
+    this[kLease] = lease;
     if (fd6 >= 0) this[kFd6] = fd6;
   }
 
@@ -106,6 +143,12 @@ export class UdpSocket extends DgramSocket {
       binding.failure = args[0];
       return true;
     }
+    if ((event === 'connect' || event === 'error') && this[kOutcome] !== undefined) {
+      const outcome = this[kOutcome];
+      this[kOutcome] = undefined;
+      outcome.tell(args[0] as Error | undefined);
+      if (event === 'error') return true;
+    }
     // However it was closed, and whoever listens: not by close() of this class, if by core's own.
     if (event === 'close') this[kGiveBack]();
     // dgram.Socket has no emit() of its own to be typed by.
@@ -121,8 +164,10 @@ export class UdpSocket extends DgramSocket {
   }
 
   [kReleasePort](): void {
-    this[kPorts]?.giveBack(this[kLocalPort]);
-    this[kPorts] = undefined;
+    const lease = this[kLease];
+    if (lease === undefined) return;
+    this[kLease] = undefined;
+    lease.ports?.giveBack(lease.localPort);
   }
 
   override setTTL(ttl: number): number {
@@ -234,9 +279,9 @@ function lookupAtOnce(lookup: typeof Lookup): LookupAtOnce {
   let answer = atOnce.get(lookup);
   if (answer === undefined) {
     answer = (host, family, callback) => {
-      const numeric = isIP(host);
-      if (numeric === 0) lookup(host, family, callback);
-      else callback(null, host, numeric);
+      const found = host === numeric ? family : isIP(host);
+      if (found === 0) lookup(host, family, callback);
+      else callback(null, host, found);
     };
     atOnce.set(lookup, answer);
   }

@@ -5,7 +5,8 @@ import type { Native, Route, SocketOwner, TcpExtras } from '../../src/kernel/add
 import { Answer } from '../../src/kernel/constants';
 import type { PortRange } from '../../src/values/port_range';
 import { TURN } from '../../src/connect/steps';
-import { IN_USE, type Lease, NOT_BOUND, type Target } from '../../src/udp/adopt';
+import { IN_USE, NOT_BOUND, type Target } from '../../src/udp/adopt';
+import type { Lease } from '../../src/udp/socket';
 import { allocate, tryFirst } from '../../src/udp/allocate';
 import { attemptOf, type UdpAttempt } from '../../src/udp/attempt';
 import type { UdpRequest } from '../../src/udp/options';
