@@ -235,8 +235,17 @@ describeIsolated('a dgram.Socket', () => {
         await udpEcho(SERVER, [remote]);
         const storage = new AsyncLocalStorage<string>();
         const socket = await storage.run('the call', async () => open(options));
+        await new Promise(setImmediate);
+        const other = await storage.run('another call', async () => {
+          // The next one has to wait for its turn of the event loop.
+          const first = open({ ...options, localPort: 20002 });
+          Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 10);
+          const second = storage.run('the call', async () => open({ ...options, localPort: 20003 }));
+          await first;
+          return second;
+        });
         const plain = await storage.run('the call', async () => plainDgram({ ...cast, source: source2 }, remote));
-        for (const one of [socket, plain]) {
+        for (const one of [socket, other, plain]) {
           let store: string | undefined = '';
           one.on('message', () => (store = storage.getStore()));
           await sendUntil(
