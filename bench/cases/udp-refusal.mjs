@@ -26,7 +26,11 @@ export function run(options) {
       peer.startsWith('connectUdp')
         ? [
             { what: `${where}: ${peer}, microseconds until refused, once known, p50`, value: known.median, most: 100 },
-            { what: `${where}: ${peer}, refused although a port was free`, value: inVain, most: 0 },
+            {
+              what: `${where}: ${peer}, refused although a port was free (an answer is believed for 25 ms at most)`,
+              value: inVain,
+              most: 0,
+            },
           ]
         : [],
   });
