@@ -8,6 +8,7 @@ import type { Lease } from './socket';
 import { deniedError, exhaustedError, failureOf, refusalOf, StartOver, type UdpAttempt } from './attempt';
 import { LockHolder } from './lock_holder';
 import { areTaken, holderOf, isTaken, type PortState, tryPort, tryPorts } from './port_lock';
+import { BELIEVED_MS } from './looks';
 import type { DestinationPorts } from './ports';
 import { findAddresses } from './source_address';
 import { look, WORTH_A_LOOK } from './survey';
@@ -78,12 +79,19 @@ function* onePort(attempt: UdpAttempt, port: number): Work<Lease> {
 
 function* anyPort(attempt: UdpAttempt): Work<Lease> {
   const ports = portsOf(attempt);
+  let began = now();
+  let told: number | undefined;
   for (let round = 1; ;) {
-    const began = now();
+    // Who only waits for locks does not ask again for what the kernel has just said of all the others.
+    if (told !== undefined && now() - told > BELIEVED_MS) {
+      began = now();
+      told = undefined;
+    }
     for (const batch of [offered, noLongerTaken(began), unlocked, noLongerDenied]) {
       const lease = yield* batch(attempt, ports);
       if (lease !== undefined) return lease;
     }
+    told ??= now();
     // While this one took turns, another connect of this thread may have released a port.
     if (ports.hasOffer()) continue;
     if (!ports.refused.mayUnlock(now()) && !(yield* mayBeLetGo(attempt, ports))) break;

@@ -605,6 +605,19 @@ describe('more ports that others have than a turn has questions', () => {
     expect(kernel.looks).toBe(1);
   });
 
+  test('one look, although a port is locked meanwhile', async () => {
+    const kernel = await exhausted();
+    kernel.listed = async () => {
+      // The processors are busy: longer than what the kernel says is believed.
+      await new Promise((resolve) => setTimeout(resolve, 30));
+      kernel.cost += 5;
+      return all.filter((port) => port !== 10_300);
+    };
+    kernel.connects = [PORT_LOCKED, PORT_LOCKED, TUPLE_IN_USE];
+    expect((await runInTurns(kernel.attempt({ range }))).error).toMatchObject({ reason: 'ports-exhausted' });
+    expect(kernel).toMatchObject({ looks: 1, asked: [], tried: [10_300, 10_300, 10_300] });
+  });
+
   test('one look and no question', async () => {
     const kernel = await exhausted();
     kernel.listed = () => all;
