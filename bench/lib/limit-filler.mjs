@@ -3,13 +3,13 @@
 //   node limit-filler.mjs SETTING
 //
 // On standard output a line when it is ready. On standard input, a line: begin; each connect follows the one before, until one is
-// refused. Then a line of JSON: when and how long, in microseconds, and how long the event loop was held. The sockets are held until
-// standard input ends.
+// refused. Then a line of JSON: when and how long, in microseconds, and what the longest turn of the event loop took of a
+// processor, in milliseconds. The sockets are held until standard input ends.
 import { once } from 'node:events';
 import { createInterface } from 'node:readline';
 import { ends } from './ends.mjs';
 import { peers } from './peers.mjs';
-import { longestTurn } from './transports.mjs';
+import { busiestTurn } from './transports.mjs';
 
 const { checkout, family, peer } = JSON.parse(process.argv[2]);
 const { remote, ...rest } = ends[family];
@@ -29,7 +29,7 @@ const lines = createInterface({ input: process.stdin });
 console.log('ready');
 await once(lines, 'line');
 const clock = () => Number(process.hrtime.bigint()) / 1000;
-const { value, longest } = await longestTurn(async () => {
+const { value, longest } = await busiestTurn(async () => {
   const opened = [];
   for (;;) {
     const began = clock();

@@ -1,5 +1,6 @@
 // One connection, timed, and its end: for TCP and for UDP. `connect` is a peer's; see peers.mjs.
 import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
 
 /**
  * Times are in microseconds from the call on. `blocked`: until the event loop goes on to something else; `settled`: until connected,
@@ -122,6 +123,28 @@ export async function longestTurn(act) {
   isOver = true;
   // The turn that `act` ended in counts, too.
   await nextTurn();
+  return { value, longest };
+}
+
+const ownProcessor = () => Number(readFileSync('/proc/thread-self/schedstat', 'latin1').split(' ')[0]) / 1e6;
+
+/**
+ * The same where several processes share the processors: the most that the thread has had of one between two looks, in milliseconds. It looks
+ * once in a millisecond, or after a turn that is longer: to look in every turn would take the processor from the others.
+ */
+export async function busiestTurn(act) {
+  let last = ownProcessor();
+  let longest = 0;
+  const look = () => {
+    const now = ownProcessor();
+    longest = Math.max(longest, now - last);
+    last = now;
+  };
+  const timer = setInterval(look, 1);
+  const value = await act();
+  clearInterval(timer);
+  await nextTurn();
+  look();
   return { value, longest };
 }
 
