@@ -289,14 +289,14 @@ export async function run(options) {
       5,
     );
     figure(
-      '1 process, event loop held',
-      'ms',
+      '1 process, the longest turn of the event loop',
+      'ms of CPU',
       label,
       one.map(({ held }) => held),
     );
     figure(
-      '4 processes, event loop held, of the worst',
-      'ms',
+      '4 processes, the longest turn of the event loop, of the worst',
+      'ms of CPU',
       label,
       taken.map(({ held }) => held),
       5,
