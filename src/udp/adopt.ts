@@ -5,7 +5,15 @@ import { domainOf } from '../kernel/constants';
 import type { Endpoint, Native } from '../kernel/addon';
 import type { Plan } from './options';
 import { checkSegments, segmentedBy } from './segments';
-import { type ConnectOutcome, createSocket, type Done, type Lease, SegmentingSocket, type UdpSocket } from './socket';
+import {
+  closeIfOpen,
+  type ConnectOutcome,
+  createSocket,
+  type Done,
+  type Lease,
+  SegmentingSocket,
+  type UdpSocket,
+} from './socket';
 
 export type Peer = Pick<Endpoint, 'address' | 'port'>;
 
@@ -120,7 +128,8 @@ export class DgramTarget implements Target {
   }
 
   discard(): void {
-    this.socket?.close();
+    // An abort closes it, too.
+    if (this.socket !== undefined) closeIfOpen(this.socket);
     this.socket = undefined;
     this.outcome = undefined;
   }

@@ -1,6 +1,6 @@
 // One address from one source, with a dgram.Socket: while the caller waits, or in turns with the event loop.
 import { runNow, turnIsOver } from '../connect/steps';
-import { abortable, inTurnsUntilAborted } from './abort';
+import { abortable, abortError, inTurnsUntilAborted } from './abort';
 import { DgramTarget } from './adopt';
 import { allocate, tryFirst } from './allocate';
 import { attemptOf, type UdpAttempt } from './attempt';
@@ -46,8 +46,13 @@ export function connectOneInTurns(plan: Plan, request: UdpRequest): Promise<UdpS
 }
 
 async function goOnInTurns(attempt: UdpAttempt, target: DgramTarget): Promise<UdpSocket> {
+  const { signal } = attempt;
   try {
-    return await taken(attempt, target, await inTurns(attempt, attempt.signal));
+    const lease = await inTurns(attempt, signal);
+    if (signal?.aborted !== true) return await taken(attempt, target, lease);
+    // Meanwhile, and dgram has closed the socket.
+    lease.ports?.release(lease.localPort);
+    throw abortError(signal);
   } catch (error) {
     target.discard();
     throw error;
