@@ -16,11 +16,11 @@ const IPV6_UNICAST_HOPS = 16;
 const IPV6_MULTICAST_HOPS = 18;
 const IPV6_MULTICAST_LOOP = 19;
 
-const kLease = Symbol('connectx.lease');
+const kPorts = Symbol('connectx.ports');
+const kLocalPort = Symbol('connectx.localPort');
 const kOutcome = Symbol('connectx.outcome');
 const kPeer = Symbol('connectx.peer');
-const kFd6 = Symbol('connectx.fd6');
-const kSource = Symbol('connectx.source');
+const kSeldom = Symbol('connectx.seldom');
 const kGiveBack = Symbol('connectx.giveBack');
 const kReleasePort = Symbol('connectx.releasePort');
 const kSegmented = Symbol('connectx.segmented');
@@ -68,32 +68,39 @@ let numeric: string | undefined;
 /** The socket that is being bound, and why that has failed: core tells by an event, before bind() returns. */
 let binding: { readonly socket: UdpSocket; failure: unknown } | undefined;
 
+/** What most sockets do not need. */
+interface Seldom {
+  /**
+   * Of a socket of type udp6 that was adopted: its descriptor, -1 otherwise. libuv does not look for the family of a descriptor that it
+   * adopts, and sets the options of IPv4 (uv__setsockopt).
+   */
+  readonly fd6: number;
+  /** Of a source that came from a pool: in use until the socket is closed. */
+  readonly source: PoolLease | undefined;
+}
+
 /** There may be very many of them: no object and no function for each, and no field that most of them do not need. */
 export class UdpSocket extends DgramSocket {
-  /** The port is to be given back, once. */
-  declare [kLease]: Lease | undefined;
+  /** Where the port is to be given back, once. */
+  declare [kPorts]: DestinationPorts | undefined;
+  declare [kLocalPort]: number;
   /** While dgram has not told yet. */
   declare [kOutcome]: ConnectOutcome | undefined;
   /** Undefined: not known yet. Null: no peer any more. */
   declare [kPeer]: Peer | null | undefined;
-  /**
-   * Of a socket of type udp6: its descriptor, -1 otherwise. libuv does not look for the family of a descriptor that it adopts, and
-   * sets the options of IPv4 (uv__setsockopt).
-   */
-  declare [kFd6]: number;
-  /** Of a source that came from a pool: in use until the socket is closed. */
-  declare [kSource]: PoolLease | undefined;
+  /** Undefined: there is nothing in it. */
+  declare [kSeldom]: Seldom | undefined;
 
   constructor(options: dgram.SocketOptions) {
     super(options);
-    this[kLease] = undefined;
+    this[kPorts] = undefined;
+    this[kLocalPort] = 0;
     this[kOutcome] = undefined;
     this[kPeer] = undefined;
   }
 
   static {
-    this.prototype[kFd6] = -1;
-    this.prototype[kSource] = undefined;
+    this.prototype[kSeldom] = undefined;
   }
 
   /** Binds without SO_REUSEADDR, at once. Returns what has failed, undefined when nothing has. */
@@ -124,13 +131,14 @@ export class UdpSocket extends DgramSocket {
   /** The port is given back when the socket is closed. `fd6`: of an adopted descriptor of IPv6. */
   settle(lease: Lease, fd6: number): void {
     lease.ports?.lease();
-    this[kLease] = lease;
-    if (fd6 >= 0) this[kFd6] = fd6;
+    this[kPorts] = lease.ports;
+    this[kLocalPort] = lease.localPort;
+    if (fd6 >= 0) this[kSeldom] = { fd6, source: undefined };
   }
 
   /** The source is in use until the socket is closed. */
   holdSource(lease: PoolLease): void {
-    this[kSource] = lease;
+    this[kSeldom] = { fd6: fd6Of(this), source: lease };
   }
 
   /** @internal */
@@ -157,34 +165,32 @@ export class UdpSocket extends DgramSocket {
 
   [kGiveBack](): void {
     this[kReleasePort]();
-    const source = this[kSource];
+    const source = this[kSeldom]?.source;
     if (source === undefined) return;
-    this[kSource] = undefined;
+    this[kSeldom] = { fd6: fd6Of(this), source: undefined };
     source.release();
   }
 
   [kReleasePort](): void {
-    const lease = this[kLease];
-    if (lease === undefined) return;
-    this[kLease] = undefined;
-    lease.ports?.giveBack(lease.localPort);
+    this[kPorts]?.giveBack(this[kLocalPort]);
+    this[kPorts] = undefined;
   }
 
   override setTTL(ttl: number): number {
     const set = super.setTTL(ttl);
-    setOption6(this[kFd6], IPV6_UNICAST_HOPS, ttl);
+    setOption6(fd6Of(this), IPV6_UNICAST_HOPS, ttl);
     return set;
   }
 
   override setMulticastTTL(ttl: number): number {
     const set = super.setMulticastTTL(ttl);
-    setOption6(this[kFd6], IPV6_MULTICAST_HOPS, ttl);
+    setOption6(fd6Of(this), IPV6_MULTICAST_HOPS, ttl);
     return set;
   }
 
   override setMulticastLoopback(flag: boolean): boolean {
     const set = super.setMulticastLoopback(flag);
-    setOption6(this[kFd6], IPV6_MULTICAST_LOOP, flag ? 1 : 0);
+    setOption6(fd6Of(this), IPV6_MULTICAST_LOOP, flag ? 1 : 0);
     return set;
   }
 
@@ -231,6 +237,10 @@ function isStranger(peer: Peer | null, sender: unknown): boolean {
   if (peer === null || typeof sender !== 'object' || sender === null) return false;
   const { address, port } = sender as Partial<dgram.RemoteInfo>;
   return peer.port !== port || peer.address !== address;
+}
+
+function fd6Of(socket: UdpSocket): number {
+  return socket[kSeldom]?.fd6 ?? -1;
 }
 
 function setOption6(fd: number, name: number, value: number): void {
