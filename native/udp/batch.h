@@ -36,6 +36,9 @@ struct BatchRun {
   uint32_t peer = 0;
 };
 
+// Of no socket: the batch cannot go on.
+constexpr uint32_t kWholeBatch = 0;
+
 // error 0: a send would be taken again.
 struct BatchEvent {
   uint32_t socket = 0;
@@ -140,7 +143,7 @@ class Batch {
   void Take(uint32_t id, Socket* socket, const Received& received);
   bool Merge(const BatchRun& run, const uint8_t* from);
 
-  size_t SendSome(uint32_t target, Socket* socket, Peer* peer, const RunBytes& run);
+  size_t SendSome(Socket* socket, Peer* peer, const RunBytes& run, Result* result);
   size_t SendSegments(Socket* socket, Peer* peer, const RunBytes& run, Result* result);
   size_t SendEach(Socket* socket, Peer* peer, const RunBytes& run, Result* result);
   Result SendOnce(Socket* socket, Peer* peer, const RunBytes& run);

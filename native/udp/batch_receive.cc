@@ -22,6 +22,9 @@ constexpr size_t kWorthMoving = 16384;
 // How often a turn may ask epoll.
 constexpr int kWaits = 16;
 
+// What one socket may have to tell in a turn: that there is room, that epoll refuses, that reading fails.
+constexpr size_t kEventsOfOne = 3;
+
 size_t AlignUp(size_t offset) { return (offset + 7) & ~size_t{7}; }
 
 }  // namespace
@@ -43,14 +46,16 @@ void Batch::Receive(uint8_t* memory, size_t bytes) {
   runs_.clear();
   stats_.turns++;
   int waits = 0;
+  // Whoever waits for room must hear of it: the next turn goes on where this one has no place left for events.
   while (datagrams_ < limits_.datagrams_per_turn && runs_.size() + kSlots <= kRuns &&
-         used_ + limits_.slot_bytes <= capacity_) {
+         used_ + limits_.slot_bytes <= capacity_ && events_.size() + kEventsOfOne <= kEvents) {
     if (ready_next_ == ready_count_) {
       if (waits == kWaits) break;
       waits++;
       const Result waited = os::EpollWait(epoll_.get(), ready_.data(), static_cast<int>(kReady));
       ready_next_ = 0;
       ready_count_ = waited.ok() ? static_cast<size_t>(waited.value) : 0;
+      if (!waited.ok()) Tell(kWholeBatch, waited.error);
       if (ready_count_ == 0) break;
     }
     const epoll_event event = ready_[ready_next_++];
@@ -58,10 +63,12 @@ void Batch::Receive(uint8_t* memory, size_t bytes) {
     Socket* socket = sockets_.Get(id);
     // It was closed meanwhile.
     if (socket == nullptr) continue;
-    if ((event.events & EPOLLOUT) != 0 && socket->is_blocked) {
+    if ((event.events & EPOLLOUT) != 0) {
+      if (socket->is_blocked) Tell(id, 0);
       socket->is_blocked = false;
+      // Where epoll refuses, it tells of the room again, and is asked again.
       const Result watched = Watch(id, *socket, EPOLL_CTL_MOD);
-      Tell(id, watched.error);
+      if (!watched.ok()) Tell(id, watched.error);
     }
     if (!is_receiving_) {
       // Nobody reads, and epoll tells of an error all the same, until it is taken.
