@@ -42,14 +42,14 @@ describeIsolated('runs that are refused', () => {
       const oneByOne = [4, 4, 0];
       const asked = [4, 4, 1];
       const aRun = [4, 1, 0];
-      expect(await outcomeOf('later', host, far.replace(/\/.*/, ''), ...raise)).toEqual({
+      expect(await outcomeOf('clock', host, far.replace(/\/.*/, ''), ...raise)).toEqual({
         first: asked,
         next: oneByOne,
-        'after 9 s': oneByOne,
-        'after 11 s': asked,
-        '9 s after that': oneByOne,
+        'before 10 s': oneByOne,
+        'after 10 s': asked,
+        'before 10 s more': oneByOne,
         'the MTU is higher': oneByOne,
-        '11 s after that': aRun,
+        'after 10 s more': aRun,
         'and from then on': aRun,
       });
     });

@@ -49,8 +49,8 @@ State& Now() {
 
 std::atomic<uintptr_t> addon_base{0};
 
-// How far the addon's clock is ahead, in ms.
-std::atomic<int64_t> ahead{0};
+// Where the addon's clock stands still, in ms; -1: it goes.
+std::atomic<int64_t> stands_at{-1};
 
 // Whether the caller is connectx.node.
 bool IsAddon(const void* caller) {
@@ -390,14 +390,11 @@ EXPORT int epoll_wait(int epoll, epoll_event* events, int most, int timeout) {
 
 EXPORT int clock_gettime(clockid_t clock, timespec* time) noexcept {
   static const auto real = Real<int (*)(clockid_t, timespec*)>("clock_gettime");
-  const int status = real(clock, time);
-  const int64_t ms = ahead.load(std::memory_order_relaxed);
+  const int64_t ms = stands_at.load(std::memory_order_relaxed);
   // Node asks all the time.
-  if (status != 0 || ms == 0 || clock != CLOCK_MONOTONIC || !IsAddon(CALLER)) return status;
-  const int64_t ns = time->tv_nsec + ms % 1000 * 1000000;
-  time->tv_sec += ms / 1000 + ns / 1000000000;
-  time->tv_nsec = ns % 1000000000;
-  return status;
+  if (ms < 0 || clock != CLOCK_MONOTONIC || !IsAddon(CALLER)) return real(clock, time);
+  *time = {ms / 1000, ms % 1000 * 1000000};
+  return 0;
 }
 
 EXPORT int fstat64(int fd, struct stat64* status) noexcept {
@@ -479,14 +476,14 @@ napi_value RoomJs(napi_env env, napi_callback_info info) {
   return nullptr;
 }
 
-// later(ms): by so much the addon's clock is ahead
-napi_value LaterJs(napi_env env, napi_callback_info info) {
+// clock(ms): there the addon's clock stands still; -1: it goes
+napi_value ClockJs(napi_env env, napi_callback_info info) {
   size_t count = 1;
   napi_value argument;
-  int64_t ms = 0;
+  int64_t ms = -1;
   napi_get_cb_info(env, info, &count, &argument, nullptr, nullptr);
   napi_get_value_int64(env, argument, &ms);
-  ahead.store(ms);
+  stands_at.store(ms);
   return nullptr;
 }
 
@@ -518,6 +515,6 @@ NAPI_MODULE_INIT() {
   add("stop", StopJs);
   add("strangers", StrangersJs);
   add("room", RoomJs);
-  add("later", LaterJs);
+  add("clock", ClockJs);
   return exports;
 }
