@@ -12,9 +12,6 @@
 namespace connectx {
 namespace {
 
-constexpr size_t kMostSegments = 64;
-constexpr size_t kMostBytes = 65000;
-
 // A route that refuses segments of a size is asked again after so many ms: routes change.
 constexpr uint64_t kRefusedMs = 10000;
 
