@@ -142,7 +142,8 @@ class Batch {
     bool is_blocked = false;
     // Of a flow: its peer. Of a server: whom it has heard last.
     uint32_t peer = 0;
-    // How many datagrams one message of recvmmsg(2) has had at most, the last time.
+    // How many datagrams one message of recvmmsg(2) may have, after what the last ones have had: where runs and single
+    // ones come by turns, it stays that of runs.
     size_t expected = kMostSegments;
     // For how many messages there is room the next time: to make room takes time, too.
     size_t slots = kFewSlots;

@@ -109,7 +109,7 @@ void Batch::ReadFrom(uint32_t id) {
   }
   const auto count = static_cast<size_t>(result.value);
   socket->slots = std::clamp(2 * count, kFewSlots, kSlots);
-  socket->expected = 1;
+  socket->expected = std::max<size_t>(socket->expected * 3 / 4, 1);
   for (size_t i = 0; i < count; i++) {
     const msghdr& header = messages[i].msg_hdr;
     Received received;
