@@ -35,6 +35,7 @@
             "udp/control.cc",
             "udp/peers.cc",
             "udp/batch.cc",
+            "udp/batch_gather.cc",
             "udp/batch_receive.cc",
             "udp/batch_send.cc",
             "napi/arguments.cc",

@@ -131,6 +131,12 @@ uint64_t ThreadNanoseconds() {
   return static_cast<uint64_t>(time.tv_sec) * 1000000000U + static_cast<uint64_t>(time.tv_nsec);
 }
 
+uint64_t MonotonicMilliseconds() {
+  timespec time = {};
+  static_cast<void>(::clock_gettime(CLOCK_MONOTONIC, &time));
+  return static_cast<uint64_t>(time.tv_sec) * 1000U + static_cast<uint64_t>(time.tv_nsec) / 1000000U;
+}
+
 Result EpollCreate1() { return From(Syscall::kEpollCreate1, ::epoll_create1(EPOLL_CLOEXEC)); }
 
 Result EpollCtl(int epoll, int operation, int fd, epoll_event* event) {

@@ -104,6 +104,8 @@ Result ReadFile(const char* path, char* bytes, size_t capacity);
 Result IfNameToIndex(const char* name);
 // What the calling thread has had of a processor: one that has to wait for a processor has not done more.
 uint64_t ThreadNanoseconds();
+// For how long something has lasted: the clock that nobody sets.
+uint64_t MonotonicMilliseconds();
 Result EpollCreate1();
 Result EpollCtl(int epoll, int operation, int fd, epoll_event* event);
 // Does not wait: value is how many events there are now.

@@ -25,6 +25,11 @@ export function object(value, name) {
   return value;
 }
 
+export function boolean(value, name) {
+  if (typeof value !== 'boolean') fail(name, 'must be true or false');
+  return value;
+}
+
 export function string(value, name) {
   if (typeof value !== 'string' || value === '') fail(name, 'must be a string that is not empty');
   return value;

@@ -1,6 +1,7 @@
 // The settings, checked, with their defaults. README.md says what each of them means.
 import {
   blocks,
+  boolean,
   fail,
   integer,
   numbers,
@@ -37,6 +38,7 @@ export function readConfig(file) {
       idle: 60_000,
       rest: 5_000,
       lookup: 5_000,
+      move: 300,
       quiet: 1_000,
       shutdown: 5_000,
       cooldown: 1_000,
@@ -48,8 +50,13 @@ export function readConfig(file) {
 
 function readRoute(route, index) {
   const at = `routes[${index}]`;
-  only(object(route, at), at, ['listen', 'upstream']);
-  return { listen: readEnd(route.listen, `${at}.listen`), upstream: readEnd(route.upstream, `${at}.upstream`) };
+  only(object(route, at), at, ['listen', 'upstream', 'quic']);
+  const { listen, upstream, quic = false } = route;
+  return {
+    listen: readEnd(listen, `${at}.listen`),
+    upstream: readEnd(upstream, `${at}.upstream`),
+    quic: boolean(quic, `${at}.quic`),
+  };
 }
 
 function readEnd(end, name) {

@@ -22,16 +22,22 @@ export class Flow {
   #waitingBytes = 0;
   #socket;
   #abort = new AbortController();
+  /** Of a route for QUIC, undefined otherwise. */
+  #quic;
   #heard = 0;
   /** Bytes on the wire, until the client has sent twice. */
   #up = 0;
   #down = 0;
 
-  /** `about`: { key, network, upstream }; `shared`: { hub, source, limits, stats, names, resting }. */
-  constructor({ key, network, upstream }, shared, onReply) {
+  /**
+   * `about`: { key, network, upstream, quic? }, with quic: { ids, whereabouts, onMoved({ peer, network }) }; `shared`: { hub, source,
+   * limits, stats, names, resting }.
+   */
+  constructor({ key, network, upstream, quic }, shared, onReply) {
     this.key = key;
     this.network = network;
     this.upstream = upstream;
+    this.#quic = quic;
     this.#shared = shared;
     this.#onReply = onReply;
   }
@@ -71,7 +77,23 @@ export class Flow {
     return hub.connect({ ...this.upstream, ...options });
   }
 
+  /** What may be its client at another address has sent; see Whereabouts. False: it is not taken for the client. */
+  sendFrom({ peer, network }, run) {
+    const { whereabouts, onMoved } = this.#quic;
+    if (!this.isOpen || !this.isProven) return false;
+    if (whereabouts.isBack(peer)) {
+      onMoved(this, { peer, network });
+      this.send(run);
+      return true;
+    }
+    if (!whereabouts.mayBe(peer)) return false;
+    whereabouts.heard(peer, network);
+    this.#count(run, run.forward(this.#socket));
+    return true;
+  }
+
   send(run) {
+    this.#quic?.whereabouts.stayed();
     this.lastHeard = performance.now();
     this.#heard += run.datagrams;
     this.#up += sizeOf(run);
@@ -102,6 +124,7 @@ export class Flow {
 
   /** Its address may be forged: until the client has sent twice, it gets no more than it has sent (as QUIC, RFC 9000, section 8.1). */
   #answer(run) {
+    if (this.#quic !== undefined) this.#follow(run);
     const { limits, stats } = this.#shared;
     const left = this.#up * limits.amplification - this.#down;
     const most = this.isProven ? run.datagrams : Math.max(0, Math.floor(left / (run.size + HEADERS)));
@@ -114,8 +137,20 @@ export class Flow {
     this.#onReply(run, some);
   }
 
+  #follow(run) {
+    const { ids, whereabouts, onMoved } = this.#quic;
+    ids.learn(this, run);
+    const moved = whereabouts.arrived();
+    if (moved === undefined) return;
+    const before = this.key;
+    if (!onMoved(this, moved)) return;
+    whereabouts.left(before);
+    this.lastHeard = moved.heard;
+  }
+
   /** Its port rests, or is free at once. Returns how many datagrams go with it that were not sent. */
   close(rests) {
+    this.#quic?.ids.forget(this);
     // The signal would close an open socket, too, and it must not be closed twice.
     if (this.#socket === undefined) this.#abort.abort();
     else if (rests) this.#shared.resting.add(this.#socket, this.upstream);

@@ -38,6 +38,35 @@ export class Flows {
     return undefined;
   }
 
+  /** Whether this network has as many flows as it may. */
+  isFull(network) {
+    return (this.#byNetwork.get(network)?.size ?? 0) >= this.#limits.flowsPerClient;
+  }
+
+  /** Its client is another peer from now on. False if that one has a flow of its own, or this one is closed. */
+  move(flow, { peer, network }) {
+    if (this.#flows.has(peer) || this.#flows.get(flow.key) !== flow) return false;
+    this.#flows.delete(flow.key);
+    this.#leave(flow);
+    flow.key = peer;
+    flow.network = network;
+    this.#flows.set(peer, flow);
+    this.#join(flow);
+    this.#stats.flows.moved++;
+    return true;
+  }
+
+  #join(flow) {
+    const own = this.#byNetwork.get(flow.network) ?? new Set();
+    this.#byNetwork.set(flow.network, own.add(flow));
+  }
+
+  #leave(flow) {
+    const own = this.#byNetwork.get(flow.network);
+    own.delete(flow);
+    if (own.size === 0) this.#byNetwork.delete(flow.network);
+  }
+
   /** Closes the oldest of these flows that is unproven; false if there is none. Those being opened end by themselves. */
   #replace(flows, rests = true) {
     for (const flow of flows) {
@@ -59,8 +88,7 @@ export class Flows {
   async add(flow, yieldPort) {
     this.#flows.set(flow.key, flow);
     this.#unproven.add(flow);
-    const own = this.#byNetwork.get(flow.network) ?? new Set();
-    this.#byNetwork.set(flow.network, own.add(flow));
+    this.#join(flow);
     this.#opening++;
     try {
       await flow.open(yieldPort);
@@ -79,9 +107,7 @@ export class Flows {
     if (this.#flows.get(flow.key) !== flow) return 0;
     this.#flows.delete(flow.key);
     this.#unproven.delete(flow);
-    const own = this.#byNetwork.get(flow.network);
-    own.delete(flow);
-    if (own.size === 0) this.#byNetwork.delete(flow.network);
+    this.#leave(flow);
     return flow.close(rests);
   }
 

@@ -21,6 +21,19 @@ export class Run {
     return this.#batch.peer[this.#index];
   }
 
+  /** The first datagram is from `offset` to `end` in `data`. */
+  get data() {
+    return this.#batch.data;
+  }
+
+  get offset() {
+    return this.#batch.offset[this.#index];
+  }
+
+  get end() {
+    return this.offset + Math.min(this.size, this.bytes);
+  }
+
   get bytes() {
     return this.#batch.length[this.#index];
   }

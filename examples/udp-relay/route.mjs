@@ -1,6 +1,7 @@
 // One port that clients send to, and the upstream behind it.
 import { networkOf } from '../shared/addresses.mjs';
 import { Flow, isExhaustion } from './flow.mjs';
+import { ConnectionIds, Whereabouts } from './quic.mjs';
 
 export class Route {
   #route;
@@ -10,12 +11,15 @@ export class Route {
   /** While ports are exhausted newcomers are not tried: a search that finds nothing looks at every port. */
   #exhaustedUntil = 0;
   #isStopping = false;
+  /** Where clients are known by the ids of QUIC. */
+  #ids;
 
   /** `shared`: { hub, source, names, limits, flows, resting, guests, stats, failures }, of all routes together. */
   constructor(route, config, shared) {
     this.#route = route;
     this.#config = config;
     this.#shared = shared;
+    if (route.quic) this.#ids = new ConnectionIds();
   }
 
   start() {
@@ -34,13 +38,34 @@ export class Route {
 
   #hear(run) {
     const { flows, stats } = this.#shared;
-    const flow = flows.get(run.peer) ?? this.#welcome(run.peer);
+    const known = flows.get(run.peer);
+    if (known === undefined && this.#isOfMoved(run)) return;
+    const flow = known ?? this.#welcome(run.peer);
     if (typeof flow === 'string') {
       stats.dropped[flow] += run.datagrams;
       return;
     }
     flow.send(run);
     flows.heard(flow);
+  }
+
+  /** Whether a flow of QUIC has taken it, whose client may have moved. Otherwise its sender is new. */
+  #isOfMoved(run) {
+    const flow = this.#ids?.flowOf(run);
+    if (flow === undefined) return false;
+    const { flows, guests } = this.#shared;
+    const client = this.#server.peerAddress(run.peer);
+    const network = networkOf(client.address);
+    if (guests.refusal(client) !== undefined) return false;
+    if (network !== flow.network && flows.isFull(network)) return false;
+    return flow.sendFrom({ peer: run.peer, network }, run);
+  }
+
+  /** What a flow needs to follow its client. */
+  #quicOf() {
+    const { flows } = this.#shared;
+    const whereabouts = new Whereabouts(this.#config.timeouts.move);
+    return { ids: this.#ids, whereabouts, onMoved: (flow, where) => flows.move(flow, where) };
   }
 
   /** A flow for a new client, or the reason why there is none. */
@@ -54,8 +79,9 @@ export class Route {
     if (performance.now() < this.#exhaustedUntil) return 'exhausted';
     const full = flows.refusal(network);
     if (full !== undefined) return full;
-    const flow = new Flow({ key: peer, network, upstream }, this.#shared, (reply, most) =>
-      this.#reply(reply, most, peer),
+    const quic = this.#ids && this.#quicOf();
+    const flow = new Flow({ key: peer, network, upstream, quic }, this.#shared, (reply, most) =>
+      this.#reply(reply, most, flow.key),
     );
     const yieldPort = () => resting.yieldPort(upstream) || flows.yieldPort(upstream);
     flows.add(flow, yieldPort).then(

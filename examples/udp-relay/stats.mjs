@@ -7,6 +7,8 @@ export class Stats {
     evicted: 0,
     /** Had to make room for a newcomer. */
     replaced: 0,
+    /** A QUIC client has another address. */
+    moved: 0,
     failed: 0,
   };
   datagrams = { up: 0, down: 0 };

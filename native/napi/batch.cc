@@ -31,7 +31,8 @@ Napi::Value BatchOpenJs(const Napi::CallbackInfo& info) {
   limits.peers = Uint(info, 2);
   limits.seed = uint64_t{Uint(info, 3)} << 32 | Uint(info, 4);
   limits.offloads = Int(info, 5);
-  if (limits.slot_bytes == 0) return ToJs(info, Result::Fail(Syscall::kNone, EINVAL));
+  // What is received is moved to places of this alignment, and must not reach into the next slot.
+  if (limits.slot_bytes == 0 || limits.slot_bytes % 8 != 0) return ToJs(info, Result::Fail(Syscall::kNone, EINVAL));
   const BatchArrays arrays = {info[6], info[7], info[8], info[9]};
   Result result;
   BatchHandle* handle = BatchHandle::Create(info.Env(), limits, arrays, &result);
@@ -52,14 +53,6 @@ Napi::Value BatchReferenceJs(const Napi::CallbackInfo& info) {
   BatchHandle* handle = HandleOf(info);
   if (handle == nullptr) return Closed(info);
   handle->SetReferenced(Flag(info[1]));
-  return ToJs(info, Result::Ok());
-}
-
-// batchReceive(batch, on) -> 0
-Napi::Value BatchReceiveJs(const Napi::CallbackInfo& info) {
-  BatchHandle* handle = HandleOf(info);
-  if (handle == nullptr) return Closed(info);
-  handle->batch().SetReceiving(Flag(info[1]));
   return ToJs(info, Result::Ok());
 }
 
@@ -129,6 +122,14 @@ Napi::Value BatchCloseSocketJs(const Napi::CallbackInfo& info) {
 // The datagrams that were taken, twice, and 1 more when there are events to be told.
 Napi::Value TakenToJs(const Napi::CallbackInfo& info, BatchHandle* handle, size_t taken) {
   return Napi::Number::New(info.Env(), static_cast<double>(2 * taken + (handle->batch().events().empty() ? 0 : 1)));
+}
+
+// batchReceive(batch, on) -> as a send of nothing
+Napi::Value BatchReceiveJs(const Napi::CallbackInfo& info) {
+  BatchHandle* handle = HandleOf(info);
+  if (handle == nullptr) return Closed(info);
+  handle->batch().SetReceiving(Flag(info[1]));
+  return TakenToJs(info, handle, 0);
 }
 
 // batchForward(batch, run, target) -> taken: a run of this turn

@@ -34,7 +34,23 @@ struct BatchRun {
   uint32_t segment = 0;
   uint32_t socket = 0;
   uint32_t peer = 0;
+
+  // Whether the datagrams of `next` may follow, of the same peer, when this run has `bytes` bytes.
+  bool MayTake(size_t bytes, const BatchRun& next) const;
 };
+
+// A run that is sent on holds no more (UDP_MAX_SEGMENTS was 64 before Linux 6.9), and no more bytes than fit into one
+// packet of either family.
+constexpr size_t kMostSegments = 64;
+constexpr size_t kMostBytes = 65000;
+
+// To move so many bytes costs less than the system call that is saved by it.
+constexpr size_t kWorthMoving = 16384;
+
+inline size_t AlignUp(size_t offset) { return (offset + 7) & ~size_t{7}; }
+
+// Of no socket: the batch cannot go on.
+constexpr uint32_t kWholeBatch = 0;
 
 // error 0: a send would be taken again.
 struct BatchEvent {
@@ -116,6 +132,9 @@ class Batch {
   BatchStats Stats();
 
  private:
+  static constexpr size_t kSlots = 32;
+  static constexpr size_t kFewSlots = 4;
+  struct Received;
   struct Socket {
     Fd fd;
     bool is_flow = false;
@@ -123,10 +142,13 @@ class Batch {
     bool is_blocked = false;
     // Of a flow: its peer. Of a server: whom it has heard last.
     uint32_t peer = 0;
+    // How many datagrams one message of recvmmsg(2) may have, after what the last ones have had: where runs and single
+    // ones come by turns, it stays that of runs.
+    size_t expected = kMostSegments;
+    // For how many messages there is room the next time: to make room takes time, too.
+    size_t slots = kFewSlots;
     Name name;
   };
-  struct Received;
-  static constexpr size_t kSlots = 32;
   static constexpr size_t kReady = 64;
 
   Result Add(Socket socket, uint32_t* id);
@@ -139,8 +161,10 @@ class Batch {
   void ReadFrom(uint32_t id);
   void Take(uint32_t id, Socket* socket, const Received& received);
   bool Merge(const BatchRun& run, const uint8_t* from);
+  void Gather();
+  size_t FindHeads();
 
-  size_t SendSome(uint32_t target, Socket* socket, Peer* peer, const RunBytes& run);
+  size_t SendSome(Socket* socket, Peer* peer, const RunBytes& run, Result* result);
   size_t SendSegments(Socket* socket, Peer* peer, const RunBytes& run, Result* result);
   size_t SendEach(Socket* socket, Peer* peer, const RunBytes& run, Result* result);
   Result SendOnce(Socket* socket, Peer* peer, const RunBytes& run);
@@ -167,6 +191,12 @@ class Batch {
   size_t capacity_ = 0;
   size_t used_ = 0;
   size_t datagrams_ = 0;
+
+  // Of Gather(): for each run the first one of those that it joins, how many bytes these have together, and the runs
+  // that come of it.
+  std::vector<uint32_t> heads_;
+  std::vector<size_t> totals_;
+  std::vector<BatchRun> gathered_;
 };
 
 }  // namespace connectx

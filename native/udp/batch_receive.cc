@@ -11,18 +11,11 @@
 namespace connectx {
 namespace {
 
-// A run that is sent on holds no more (UDP_MAX_SEGMENTS was 64 before Linux 6.9), and no more bytes than fit into one
-// packet of either family.
-constexpr size_t kMostSegments = 64;
-constexpr size_t kMostBytes = 65000;
-
-// To move so many bytes costs less than the system call that is saved by it.
-constexpr size_t kWorthMoving = 16384;
-
 // How often a turn may ask epoll.
 constexpr int kWaits = 16;
 
-size_t AlignUp(size_t offset) { return (offset + 7) & ~size_t{7}; }
+// What one socket may have to tell in a turn: that there is room, that epoll refuses, that reading fails.
+constexpr size_t kEventsOfOne = 3;
 
 }  // namespace
 
@@ -43,14 +36,16 @@ void Batch::Receive(uint8_t* memory, size_t bytes) {
   runs_.clear();
   stats_.turns++;
   int waits = 0;
+  // Whoever waits for room must hear of it: the next turn goes on where this one has no place left for events.
   while (datagrams_ < limits_.datagrams_per_turn && runs_.size() + kSlots <= kRuns &&
-         used_ + limits_.slot_bytes <= capacity_) {
+         used_ + limits_.slot_bytes <= capacity_ && events_.size() + kEventsOfOne <= kEvents) {
     if (ready_next_ == ready_count_) {
       if (waits == kWaits) break;
       waits++;
       const Result waited = os::EpollWait(epoll_.get(), ready_.data(), static_cast<int>(kReady));
       ready_next_ = 0;
       ready_count_ = waited.ok() ? static_cast<size_t>(waited.value) : 0;
+      if (!waited.ok()) Tell(kWholeBatch, waited.error);
       if (ready_count_ == 0) break;
     }
     const epoll_event event = ready_[ready_next_++];
@@ -58,10 +53,12 @@ void Batch::Receive(uint8_t* memory, size_t bytes) {
     Socket* socket = sockets_.Get(id);
     // It was closed meanwhile.
     if (socket == nullptr) continue;
-    if ((event.events & EPOLLOUT) != 0 && socket->is_blocked) {
+    if ((event.events & EPOLLOUT) != 0) {
+      if (socket->is_blocked) Tell(id, 0);
       socket->is_blocked = false;
+      // Where epoll refuses, it tells of the room again, and is asked again.
       const Result watched = Watch(id, *socket, EPOLL_CTL_MOD);
-      Tell(id, watched.error);
+      if (!watched.ok()) Tell(id, watched.error);
     }
     if (!is_receiving_) {
       // Nobody reads, and epoll tells of an error all the same, until it is taken.
@@ -73,6 +70,7 @@ void Batch::Receive(uint8_t* memory, size_t bytes) {
       ReadFrom(id);
     }
   }
+  Gather();
   memory_ = nullptr;
 }
 
@@ -81,8 +79,8 @@ void Batch::ReadFrom(uint32_t id) {
   const size_t left = limits_.datagrams_per_turn - datagrams_;
   const size_t begin = AlignUp(used_);
   size_t slots = begin < capacity_ ? (capacity_ - begin) / limits_.slot_bytes : 0;
-  // Each of them may hold as many datagrams as a run can.
-  slots = std::min({slots, kSlots, std::max<size_t>(left / kMostSegments, 1)});
+  // Each of them may hold as many datagrams as the last ones did, and there may be twice as many.
+  slots = std::min({slots, socket->slots, std::max<size_t>(left / socket->expected, 1)});
   if (slots == 0) {
     // Only the alignment was missing; the next turn starts at the beginning.
     used_ = capacity_;
@@ -109,7 +107,10 @@ void Batch::ReadFrom(uint32_t id) {
     if (result.error != EAGAIN) Tell(id, result.error);
     return;
   }
-  for (int i = 0; i < result.value; i++) {
+  const auto count = static_cast<size_t>(result.value);
+  socket->slots = std::clamp(2 * count, kFewSlots, kSlots);
+  socket->expected = std::max<size_t>(socket->expected * 3 / 4, 1);
+  for (size_t i = 0; i < count; i++) {
     const msghdr& header = messages[i].msg_hdr;
     Received received;
     received.from = static_cast<const uint8_t*>(vectors[i].iov_base);
@@ -119,6 +120,7 @@ void Batch::ReadFrom(uint32_t id) {
     received.count = received.length == 0 ? 1 : (received.length + received.segment - 1) / received.segment;
     received.name = &names[i];
     datagrams_ += received.count;
+    socket->expected = std::max(socket->expected, received.count);
     // Without its control message a run cannot be told from one datagram.
     if ((header.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) != 0 || !names[i].IsWhole(header.msg_namelen)) {
       stats_.dropped_truncated += received.count;
@@ -164,17 +166,12 @@ void Batch::Take(uint32_t id, Socket* socket, const Received& received) {
 
 // Single datagrams of one size that came one after the other make a run too.
 bool Batch::Merge(const BatchRun& run, const uint8_t* from) {
-  if (runs_.empty() || run.length == 0 || run.length > kWorthMoving) return false;
+  if (runs_.empty()) return false;
   BatchRun& last = runs_.back();
-  if (last.socket != run.socket || last.peer != run.peer || last.length == 0) return false;
-  // A shorter datagram closes a run.
-  if (last.length % last.segment != 0 || run.segment > last.segment) return false;
-  if (run.segment < last.segment && run.segment < run.length) return false;
-  const size_t length = last.length + run.length;
-  if (length > kMostBytes || length > kMostSegments * last.segment) return false;
-  if (last.offset + last.length != used_) return false;
+  if (last.socket != run.socket || last.peer != run.peer || last.offset + last.length != used_) return false;
+  if (!last.MayTake(last.length, run)) return false;
   std::memmove(memory_ + used_, from, run.length);
-  last.length = static_cast<uint32_t>(length);
+  last.length += run.length;
   used_ += run.length;
   return true;
 }

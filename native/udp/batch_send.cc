@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <chrono>
 
 #include "udp/batch.h"
 #include "udp/control.h"
@@ -13,16 +12,8 @@
 namespace connectx {
 namespace {
 
-constexpr size_t kMostSegments = 64;
-constexpr size_t kMostBytes = 65000;
-
 // A route that refuses segments of a size is asked again after so many ms: routes change.
 constexpr uint64_t kRefusedMs = 10000;
-
-uint64_t NowMs() {
-  const auto now = std::chrono::steady_clock::now().time_since_epoch();
-  return static_cast<uint64_t>(std::chrono::duration_cast<std::chrono::milliseconds>(now).count());
-}
 
 // EMSGSIZE (EINVAL before Linux 6.15): a segment does not fit the MTU. EIO: the path has no offload (IPsec).
 bool IsRefusal(const Result& result) {
@@ -52,36 +43,34 @@ size_t Batch::Send(uint32_t target, const RunBytes& run) {
     return 0;
   }
   peer->is_used = true;
-  if (count == 1) return SendSome(target, socket, peer, run);
-  const size_t most = std::max<size_t>(std::min(kMostSegments, kMostBytes / run.segment), 1);
-  size_t taken = 0;
-  while (taken < count) {
-    const RunBytes part = Part(run, taken, most);
-    const size_t sent = SendSome(target, socket, peer, part);
-    taken += sent;
-    if (sent == part.count()) continue;
-    // The rest would fare no better.
-    const size_t rest = count - taken - (part.count() - sent);
-    stats_.dropped_blocked += rest;
-    break;
-  }
-  return taken;
-}
-
-// A part of a run that one system call may take.
-size_t Batch::SendSome(uint32_t /*target*/, Socket* socket, Peer* peer, const RunBytes& run) {
   Result result = Result::Ok();
-  const size_t taken =
-      MaySegment(*peer, run) ? SendSegments(socket, peer, run, &result) : SendEach(socket, peer, run, &result);
+  size_t taken = 0;
+  if (count == 1) {
+    taken = SendSome(socket, peer, run, &result);
+  } else {
+    const size_t most = std::max<size_t>(std::min(kMostSegments, kMostBytes / run.segment), 1);
+    while (taken < count) {
+      const RunBytes part = Part(run, taken, most);
+      const size_t sent = SendSome(socket, peer, part, &result);
+      taken += sent;
+      // The rest would fare no better.
+      if (sent < part.count()) break;
+    }
+  }
   stats_.sent_datagrams += taken;
-  const size_t count = run.count();
   if (taken < count) CountUnsent(peer->socket, socket, count - taken, result);
   return taken;
 }
 
+// A part of a run that one system call may take.
+size_t Batch::SendSome(Socket* socket, Peer* peer, const RunBytes& run, Result* result) {
+  return MaySegment(*peer, run) ? SendSegments(socket, peer, run, result) : SendEach(socket, peer, run, result);
+}
+
 bool Batch::MaySegment(const Peer& peer, const RunBytes& run) const {
   if (run.count() == 1 || (limits_.offloads & kUdpSegment) == 0) return false;
-  return peer.refused_until == 0 || run.segment < peer.refused_size || NowMs() >= peer.refused_until;
+  return peer.refused_until == 0 || run.segment < peer.refused_size ||
+         os::MonotonicMilliseconds() >= peer.refused_until;
 }
 
 size_t Batch::SendSegments(Socket* socket, Peer* peer, const RunBytes& run, Result* result) {
@@ -97,20 +86,22 @@ size_t Batch::SendSegments(Socket* socket, Peer* peer, const RunBytes& run, Resu
       const bool known = peer->refused_until != 0;
       peer->refused_size =
           static_cast<uint32_t>(known ? std::min<size_t>(peer->refused_size, run.segment) : run.segment);
-      peer->refused_until = NowMs() + kRefusedMs;
+      peer->refused_until = os::MonotonicMilliseconds() + kRefusedMs;
     }
     return taken;
   }
   if (result->error != EAGAIN) return 0;
-  // EAGAIN refuses the whole of it, although a part may have room.
+  // EAGAIN refuses the whole of it, although a part may have room: half of what may still fit is tried each time.
   size_t taken = 0;
-  const size_t count = run.count();
-  for (size_t step = count / 2; step > 0; step /= 2) {
+  for (size_t fitting = run.count() - 1; fitting > 0; fitting /= 2) {
+    const size_t step = fitting - fitting / 2;
     const Result part = SendOnce(socket, peer, Part(run, taken, step));
-    if (part.ok())
+    if (part.ok()) {
       taken += step;
-    else if (part.error != EAGAIN)
+    } else if (part.error != EAGAIN) {
+      *result = part;
       break;
+    }
   }
   return taken;
 }

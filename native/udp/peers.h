@@ -42,6 +42,9 @@ struct Peer {
   // Segments of this size or more were refused; until this time, in ms, they go one by one.
   uint32_t refused_size = 0;
   uint64_t refused_until = 0;
+  // The last run of the turn that began with a datagram of this peer.
+  uint64_t turn = 0;
+  uint32_t head = 0;
 };
 
 class Peers {

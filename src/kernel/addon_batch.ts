@@ -19,6 +19,7 @@ export interface NativeBatch {
   batchClose(batch: number): number;
   /** Whether it keeps the event loop alive. */
   batchReference(batch: number, on: boolean): number;
+  /** As a send of nothing. */
   batchReceive(batch: number, on: boolean): number;
   /** The socket. Sizes of 0 are the kernel's. */
   batchBind(

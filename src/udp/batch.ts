@@ -2,12 +2,12 @@
 import { EventEmitter } from 'node:events';
 import { isIPv6 } from 'node:net';
 import { invalidType, notRunning, outOfRange } from '../errors/argument_errors';
-import { ConnectxError, errnoName } from '../errors/connectx_error';
+import { ConnectxError, errnoName, systemError } from '../errors/connectx_error';
 import { nativeOrFallback } from '../kernel/load';
 import { runtime } from '../kernel/runtime';
 import { abortError, onAbort } from './abort';
 import { DgramEngine } from './batch_dgram';
-import type { BatchListener, BatchPlan, Engine, UdpBatchStats } from './batch_engine';
+import { type BatchListener, type BatchPlan, type Engine, type UdpBatchStats, WHOLE_BATCH } from './batch_engine';
 import { NativeEngine } from './batch_native';
 import {
   readBatchOptions,
@@ -47,7 +47,10 @@ export interface Batch {
 interface UdpBatchEvents {
   /** A send through this socket, which was refused for want of room, would be taken again. */
   drain: [socket: UdpServer | UdpFlow];
-  /** Something failed, most often because nobody is at the other end of a flow (ECONNREFUSED). The socket stays open. */
+  /**
+   * Something failed, most often because nobody is at the other end of a flow (ECONNREFUSED). The socket stays open. Of no socket: the
+   * batch could not go on, and is closed.
+   */
   error: [error: ConnectxError, socket: UdpServer | UdpFlow | undefined];
   close: [];
 }
@@ -113,7 +116,7 @@ export class UdpBatch extends EventEmitter<UdpBatchEvents> {
     this.#engine = engineFor(readBatchOptions(options), {
       turn: (runs) => this.#receive(runs),
       event: (socket, errno) => this.#event(socket, errno),
-      lost: () => this.#lost(),
+      lost: () => this.#lost(transferred()),
     });
     this.#turn = new Turn(this.#engine);
   }
@@ -232,6 +235,10 @@ export class UdpBatch extends EventEmitter<UdpBatchEvents> {
   }
 
   #event(id: number, errno: number): void {
+    if (id === WHOLE_BATCH) {
+      this.#lost(systemError(errno, 'epoll_wait'));
+      return;
+    }
     const socket = this.#sockets.get(id);
     // It was closed meanwhile.
     if (socket === undefined || socket.isClosed) return;
@@ -239,11 +246,17 @@ export class UdpBatch extends EventEmitter<UdpBatchEvents> {
     else this.emit('error', errorOf(errno, socket), socket);
   }
 
-  #lost(): void {
+  /** It cannot go on. */
+  #lost(error: ConnectxError): void {
+    if (this.#isClosed) return;
     this.close();
-    const message = 'the memory of the batch was transferred to another thread or detached';
-    this.emit('error', new ConnectxError(message, { code: 'ERR_INVALID_STATE' }), undefined);
+    this.emit('error', error, undefined);
   }
+}
+
+function transferred(): ConnectxError {
+  const message = 'the memory of the batch was transferred to another thread or detached';
+  return new ConnectxError(message, { code: 'ERR_INVALID_STATE' });
 }
 
 function errorOf(errno: number, socket: UdpServer | UdpFlow): ConnectxError {

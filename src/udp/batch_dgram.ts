@@ -62,6 +62,7 @@ export class DgramEngine implements FlowEngine {
   readonly #received = new Received();
   #lastId = 0;
   #isDue = false;
+  #isReferenced = true;
 
   constructor(plan: BatchPlan, listener: BatchListener) {
     this.#plan = plan;
@@ -111,6 +112,7 @@ export class DgramEngine implements FlowEngine {
 
   #adopt(socket: dgram.Socket, isFlow: boolean, peer: number): number {
     const id = ++this.#lastId;
+    if (!this.#isReferenced) socket.unref();
     this.#sockets.set(id, { dgram: socket, isFlow, peer, sending: 0, isBlocked: false });
     socket.on('message', (message, { address, port, family }) => {
       const sender = isFlow ? peer : this.#peers.intern(id, { address, port, family });
@@ -195,6 +197,12 @@ export class DgramEngine implements FlowEngine {
       this.#counts.dropped.stale += count;
       return 0;
     }
+    // A datagram from port 0 can only be forged, and dgram throws where it is to be answered.
+    if (peer.end.port === 0) {
+      this.#counts.dropped.failed += count;
+      setImmediate(() => this.#listener.event(peer.socket, errno.EINVAL));
+      return 0;
+    }
     if (size > (peer.end.family === 'IPv6' ? MOST_IPV6 : MOST_IPV4)) {
       this.#counts.dropped.tooLong += count;
       return 0;
@@ -263,6 +271,7 @@ export class DgramEngine implements FlowEngine {
   }
 
   reference(on: boolean): void {
+    this.#isReferenced = on;
     for (const { dgram: socket } of this.#sockets.values()) {
       if (on) socket.ref();
       else socket.unref();

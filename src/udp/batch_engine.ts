@@ -40,11 +40,14 @@ export interface BindPlan {
   readonly reusePort: boolean;
 }
 
+/** In place of a socket. */
+export const WHOLE_BATCH = 0;
+
 /** Who hears of what happens. */
 export interface BatchListener {
   /** So many runs are in the columns. */
   turn(runs: number): void;
-  /** `errno` 0: a send would be taken again. */
+  /** `errno` 0: a send would be taken again. Of {@link WHOLE_BATCH}: it cannot go on. */
   event(socket: number, errno: number): void;
   /** The memory is gone: the program has transferred it away. */
   lost(): void;

@@ -26,6 +26,8 @@ const SLOT_BYTES = 65536;
 /** After batchClose(). */
 const CLOSED = -1;
 
+const NOTHING = new Uint32Array(0);
+
 export class NativeEngine implements FlowEngine {
   readonly columns: BatchColumns;
   readonly #native: Native;
@@ -61,17 +63,33 @@ export class NativeEngine implements FlowEngine {
       this.#listener.lost();
       return;
     }
+    const told = this.#told(events);
     try {
       if (runs > 0) this.#listener.turn(runs);
-    } finally {
-      this.#tell(events);
+    } catch (error) {
+      setImmediate(() => this.#tell(told));
+      throw error;
     }
+    this.#tell(told);
   }
 
-  #tell(events: number): void {
-    // A listener may send, and what comes of that is written to the same array.
-    const told = this.#events.slice(0, 2 * events);
-    for (let at = 0; at < told.length; at += 2) this.#listener.event(told[at] as number, told[at + 1] as number);
+  /** A copy: a listener may send, and what comes of that is written to the same array. */
+  #told(events: number): Uint32Array {
+    return events > 0 ? this.#events.slice(0, 2 * events) : NOTHING;
+  }
+
+  #tell(told: Uint32Array): void {
+    let next = 0;
+    try {
+      while (next < told.length) {
+        const [socket = 0, code = 0] = [told[next], told[next + 1]];
+        next += 2;
+        this.#listener.event(socket, code);
+      }
+    } finally {
+      // A listener that throws keeps nothing from the others: whoever waits for room hears of it once.
+      if (next < told.length) setImmediate(() => this.#tell(told.subarray(next)));
+    }
   }
 
   /** The datagrams that were taken; what else there is to tell is told when the caller is done. */
@@ -84,7 +102,7 @@ export class NativeEngine implements FlowEngine {
       this.#isTelling = true;
       setImmediate(() => {
         this.#isTelling = false;
-        if (this.#batch !== CLOSED) this.#tell(Math.max(this.#native.batchEvents(this.#batch), 0));
+        if (this.#batch !== CLOSED) this.#tell(this.#told(this.#native.batchEvents(this.#batch)));
       });
     }
     return Math.floor(outcome / 2);
@@ -95,7 +113,7 @@ export class NativeEngine implements FlowEngine {
   }
 
   receive(on: boolean): void {
-    this.#native.batchReceive(this.#batch, on);
+    this.#taken(this.#native.batchReceive(this.#batch, on));
   }
 
   bind({ host, port, recvBufferSize, sendBufferSize, reusePort }: BindPlan): number {

@@ -16,6 +16,7 @@ import {
   SourcePool,
 } from 'connectx';
 import * as sys from 'connectx/sys';
+import { batchOnce } from './batch.mjs';
 import { Wrong } from './wrong.mjs';
 
 // Which port comes first is chance, and with it which call is the n-th: here it is always the same one.
@@ -233,9 +234,18 @@ async function cli(args, { environment }) {
   throw Object.assign(new Error(stderr), { code, syscall: /connectx: (\w+) E/.exec(stderr)?.[1] ?? 'doctor' });
 }
 
+/** Whether a datagram, or the batch, is lost by this fault: then an error or a count must tell of it. */
+function isTold(call, shown) {
+  const [name, detail] = call.split(' ');
+  if (!/^(epoll_|recvmmsg|sendmsg)/.test(name)) return false;
+  // The call is made again; nothing waits there; and what closes the descriptor has epoll forget it.
+  const isRemoval = name === 'epoll_ctl' && detail === '2';
+  return shown !== 'EINTR' && !(name === 'recvmmsg' && shown === 'EAGAIN') && !isRemoval;
+}
+
 /**
- * name -> { act, protocol?, options?, setup?, prepare?, mayFail?, believes? }. `mayFail`: also without a fault, with this code.
- * `believes`: answers that cannot be told from true ones.
+ * name -> { act, protocol?, options?, setup?, prepare?, mayFail?, believes?, isTold? }. `mayFail`: also without a fault, with this code.
+ * `believes`: answers that cannot be told from true ones. `isTold`: whether it may not go on as if nothing had been.
  */
 export const scenarios = {
   'connect, destination only': tcp(target),
@@ -375,6 +385,9 @@ export const scenarios = {
     const pool = () => ({ ...target, localAddress: new SourcePool([V4.source, V4.source2]) });
     return udp(target, { act: (given) => udpOnce(pool(), given), setup: () => raw(SOCK_DGRAM, FULL(V4.remote)) });
   })(),
+
+  UdpBatch: { act: () => batchOnce({ host: V4.remote2, port: SERVER, localAddress: V4.source }), isTold },
+  'UdpBatch, IPv6': { act: () => batchOnce({ host: V6.remote2, port: SERVER, localAddress: V6.source }), isTold },
 
   portUsage: {
     async act() {

@@ -6,6 +6,7 @@
 #include <linux/netlink.h>
 #include <net/if.h>
 #include <node_api.h>
+#include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -17,6 +18,7 @@
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
+#include <ctime>
 #include <mutex>
 #include <string>
 #include <vector>
@@ -35,6 +37,7 @@ struct State {
   std::string answer;  // instead of `error`: what becomes of a netlink answer
   bool always = false;
   bool strangers = false;
+  int64_t room = -1;  // what sendmsg(2) may still send, in bytes; -1: all
   int seen = 0;
   int hits = 0;
 };
@@ -45,6 +48,9 @@ State& Now() {
 }
 
 std::atomic<uintptr_t> addon_base{0};
+
+// Where the addon's clock stands still, in ms; -1: it goes.
+std::atomic<int64_t> stands_at{-1};
 
 // Whether the caller is connectx.node.
 bool IsAddon(const void* caller) {
@@ -227,6 +233,18 @@ void SendStranger(int fd) {
   close(stranger);
 }
 
+// Of a send buffer that takes a message whole or not at all.
+bool HasRoom(const msghdr& message) {
+  State& state = Now();
+  const std::lock_guard<std::mutex> lock(state.mutex);
+  if (state.room < 0) return true;
+  int64_t bytes = 0;
+  for (size_t i = 0; i < message.msg_iovlen; i++) bytes += static_cast<int64_t>(message.msg_iov[i].iov_len);
+  if (bytes > state.room) return false;
+  state.room -= bytes;
+  return true;
+}
+
 std::string Numbers(int one, int other) { return std::to_string(one) + "/" + std::to_string(other); }
 
 }  // namespace
@@ -338,6 +356,47 @@ EXPORT ssize_t recvfrom(int fd, void* bytes, size_t length, int flags, sockaddr*
   return error != 0 ? Refuse(error) : real(fd, bytes, length, flags, from, from_length);
 }
 
+EXPORT ssize_t sendmsg(int fd, const msghdr* message, int flags) {
+  static const auto real = Real<ssize_t (*)(int, const msghdr*, int)>("sendmsg");
+  const int error = Fault("sendmsg", CALLER);
+  if (error != 0) return Refuse(error);
+  if (IsAddon(CALLER) && !HasRoom(*message)) return Refuse(EAGAIN);
+  return real(fd, message, flags);
+}
+
+EXPORT int recvmmsg(int fd, mmsghdr* messages, unsigned int count, int flags, timespec* timeout) {
+  static const auto real = Real<int (*)(int, mmsghdr*, unsigned int, int, timespec*)>("recvmmsg");
+  const int error = Fault("recvmmsg", CALLER);
+  return error != 0 ? Refuse(error) : real(fd, messages, count, flags, timeout);
+}
+
+EXPORT int epoll_create1(int flags) noexcept {
+  static const auto real = Real<int (*)(int)>("epoll_create1");
+  const int error = Fault("epoll_create1", CALLER);
+  return error != 0 ? Refuse(error) : real(flags);
+}
+
+EXPORT int epoll_ctl(int epoll, int operation, int fd, epoll_event* event) noexcept {
+  static const auto real = Real<int (*)(int, int, int, epoll_event*)>("epoll_ctl");
+  const int error = Fault("epoll_ctl", CALLER, nullptr, std::to_string(operation));
+  return error != 0 ? Refuse(error) : real(epoll, operation, fd, event);
+}
+
+EXPORT int epoll_wait(int epoll, epoll_event* events, int most, int timeout) {
+  static const auto real = Real<int (*)(int, epoll_event*, int, int)>("epoll_wait");
+  const int error = Fault("epoll_wait", CALLER);
+  return error != 0 ? Refuse(error) : real(epoll, events, most, timeout);
+}
+
+EXPORT int clock_gettime(clockid_t clock, timespec* time) noexcept {
+  static const auto real = Real<int (*)(clockid_t, timespec*)>("clock_gettime");
+  const int64_t ms = stands_at.load(std::memory_order_relaxed);
+  // Node asks all the time.
+  if (ms < 0 || clock != CLOCK_MONOTONIC || !IsAddon(CALLER)) return real(clock, time);
+  *time = {ms / 1000, ms % 1000 * 1000000};
+  return 0;
+}
+
 EXPORT int fstat64(int fd, struct stat64* status) noexcept {
   static const auto real = Real<int (*)(int, struct stat64*)>("fstat64");
   const int error = Fault("fstat", CALLER);
@@ -406,6 +465,28 @@ napi_value StrangersJs(napi_env env, napi_callback_info info) {
   return nullptr;
 }
 
+// room(bytes): sendmsg(2) of the addon takes so many, and is EAGAIN beyond; -1: no more of that
+napi_value RoomJs(napi_env env, napi_callback_info info) {
+  size_t count = 1;
+  napi_value argument;
+  napi_get_cb_info(env, info, &count, &argument, nullptr, nullptr);
+  State& state = Now();
+  const std::lock_guard<std::mutex> lock(state.mutex);
+  napi_get_value_int64(env, argument, &state.room);
+  return nullptr;
+}
+
+// clock(ms): there the addon's clock stands still; -1: it goes
+napi_value ClockJs(napi_env env, napi_callback_info info) {
+  size_t count = 1;
+  napi_value argument;
+  int64_t ms = -1;
+  napi_get_cb_info(env, info, &count, &argument, nullptr, nullptr);
+  napi_get_value_int64(env, argument, &ms);
+  stands_at.store(ms);
+  return nullptr;
+}
+
 napi_value StopJs(napi_env env, napi_callback_info) {
   State& state = Now();
   const std::lock_guard<std::mutex> lock(state.mutex);
@@ -433,5 +514,7 @@ NAPI_MODULE_INIT() {
   add("record", RecordJs);
   add("stop", StopJs);
   add("strangers", StrangersJs);
+  add("room", RoomJs);
+  add("clock", ClockJs);
   return exports;
 }
