@@ -9,7 +9,7 @@
 const SPELL = 2048;
 
 /** One connect in so many is asked for its port, on average. */
-const SAMPLE = 8;
+const SAMPLE = 16;
 
 /** After a spell all of so many are: the next one may lead to a destination that has ports enough. */
 const WARY = 64;
@@ -40,7 +40,7 @@ export class ParityScan {
       this.#unasked--;
       return false;
     }
-    // Not every eighth: a program may go round among eight destinations.
+    // Not every sixteenth: a program may go round among sixteen destinations.
     this.#unasked = Math.floor(Math.random() * (2 * SAMPLE - 1));
     return true;
   }
