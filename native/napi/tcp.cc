@@ -79,14 +79,15 @@ Napi::Value TcpPinJs(const Napi::CallbackInfo& info) {
   return ToJs(info, result);
 }
 
-// tcpHeldWithOtherDevice(fd | -1, family, local, localPort, remote, remotePort, interface) -> 0 or 1
+// tcpHeldWithOtherDevice(fd, family, local, localPort, remote, remotePort, interface, known) -> 0 or 1
 Napi::Value TcpHeldWithOtherDeviceJs(const Napi::CallbackInfo& info) {
   Address local;
   Address remote;
   Result result = TupleArgument(info, 2, Int(info, 1), &local, &remote);
   if (!result.ok()) return ToJs(info, result);
   const auto interface = static_cast<uint32_t>(Int(info, 6));
-  return ToJs(info, HeldWithOtherDevice(&EnvironmentOf(info)->tcp, Int(info, 0), local, remote, interface));
+  NamespaceSockets* sockets = &EnvironmentOf(info)->tcp;
+  return ToJs(info, HeldWithOtherDevice(sockets, Int(info, 0), local, remote, interface, Flag(info[7])));
 }
 
 // countTimeWait(fd, family, local, remote, remotePort, low, high, start) -> found; Answer::kLooked

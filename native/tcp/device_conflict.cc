@@ -16,20 +16,19 @@ namespace {
 constexpr size_t kAtOnce = 32;
 
 // The device that a socket towards `reached` has: a link-local address binds it to its link.
-uint32_t DeviceOfOurs(NamespaceSockets* sockets, int fd, const Address& reached, uint32_t interface) {
+uint32_t DeviceOfOurs(int fd, const Address& reached, uint32_t interface) {
   if (interface != 0) return interface;
-  if (reached.scope() != 0) return reached.scope();
-  return fd >= 0 ? DeviceOf(fd) : sockets->BornDevice();
+  return reached.scope() != 0 ? reached.scope() : DeviceOf(fd);
 }
 
 }  // namespace
 
 Result HeldWithOtherDevice(NamespaceSockets* sockets, int fd, const Address& local, const Address& remote,
-                           uint32_t interface) {
+                           uint32_t interface, bool known) {
   // It binds its socket to its link: whoever has the same one has the same device, which the kernel minds by itself,
   // and on another link it is another address.
   if (local.IsLinkLocal()) return Result::Ok(0);
-  if (fd >= 0) sockets->MovedTo(fd);
+  if (!known) sockets->MovedTo(fd);
   const Address reached = ReachedFrom(local, remote);
   Result result = sockets->links.Towards(reached, &sockets->interfaces);
   if (!result.ok()) return result;
@@ -41,7 +40,7 @@ Result HeldWithOtherDevice(NamespaceSockets* sockets, int fd, const Address& loc
   const auto is_other = [&](const DiagAnswer& answer) {
     // A listener is what a packet would reach if nobody had the 4-tuple. One in TIME-WAIT is nobody's any more.
     if (!answer.found || answer.state == TCP_LISTEN || answer.state == TCP_TIME_WAIT) return false;
-    return answer.interface != DeviceOfOurs(sockets, fd, reached, interface);
+    return answer.interface != DeviceOfOurs(fd, reached, interface);
   };
   const std::vector<uint32_t>& interfaces = sockets->interfaces;
   if (interfaces.size() == 1) {

@@ -12,10 +12,10 @@
 namespace connectx {
 
 // value is 1 when a TCP socket with another device than `interface` (0: none) has the 4-tuple that `fd` is about to
-// have, else 0. Failure: the kernel did not answer. `fd` is -1 where the sockets is known to be of the thread's network
-// namespace.
+// have, else 0. Failure: the kernel did not answer. `known`: `sockets` are known to be of the network namespace of
+// `fd`.
 Result HeldWithOtherDevice(NamespaceSockets* sockets, int fd, const Address& local, const Address& remote,
-                           uint32_t interface);
+                           uint32_t interface, bool known);
 
 }  // namespace connectx
 

@@ -87,8 +87,8 @@ export interface Native extends NativeBatch {
   /** 1 or 0, tried out on loopback with a port of this range, which is the ephemeral one; see `native/tcp/port_release.h`. */
   tcpReturnsPorts(low: number, high: number): number;
   /**
-   * 1: a socket with another device than `interfaceIndex` has the 4-tuple that `fd` is about to have. `fd` tells which network namespace;
-   * -1: that is known.
+   * 1: a socket with another device than `interfaceIndex` has the 4-tuple that `fd` is about to have. `isKnown`: the call before has asked in
+   * the network namespace of `fd`.
    */
   tcpHeldWithOtherDevice(
     fd: number,
@@ -98,6 +98,7 @@ export interface Native extends NativeBatch {
     remote: string,
     remotePort: number,
     interfaceIndex: number,
+    isKnown: boolean,
   ): number;
   /** How many ports of `answers.looked` that were looked at are in TIME-WAIT; see `native/tcp/time_wait.h`. */
   countTimeWait(

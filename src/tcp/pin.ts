@@ -27,21 +27,21 @@ export function connectPinned(
   if (outcome === 'elsewhere') return 'taken';
   if (outcome < 0) return failWith(attempt, outcome);
   // The pin has seen to it that the right network namespace answers.
-  if (isHeldWithOtherDevice(attempt, -1)) return fail(attempt, errno.EADDRNOTAVAIL, 'connect', TUPLE_IN_USE);
+  if (isHeldWithOtherDevice(attempt, true)) return fail(attempt, errno.EADDRNOTAVAIL, 'connect', TUPLE_IN_USE);
   const status = connectPlaced(attempt, request, technique);
   return status === -errno.EADDRNOTAVAIL && attempt.failure === undefined ? 'taken' : status;
 }
 
 /**
- * The kernel refuses a 4-tuple that is in use, but not when a device makes a difference between the two. `fd`: of the network namespace that
- * is meant; -1: of the one that was meant last.
+ * The kernel refuses a 4-tuple that is in use, but not when a device makes a difference between the two. `isKnown`: the right network
+ * namespace was asked a moment ago.
  */
-export function isHeldWithOtherDevice(attempt: Attempt, fd: number): boolean {
-  const { native, source, family, address, port } = attempt;
+export function isHeldWithOtherDevice(attempt: Attempt, isKnown: boolean): boolean {
+  const { native, fd, source, family, address, port } = attempt;
   const local = attempt.localAddress ?? sourceToBind(native, questionOf(attempt));
   // No source, or none that is known: then connect(2) will say why, or find it.
   if (typeof local !== 'string') return false;
   const device = interfaceOf(native, source.extras);
   // Where sock_diag does not answer there is only the kernel's own check.
-  return native.tcpHeldWithOtherDevice(fd, domainOf(family), local, source.port, address, port, device) === 1;
+  return native.tcpHeldWithOtherDevice(fd, domainOf(family), local, source.port, address, port, device, isKnown) === 1;
 }

@@ -234,7 +234,7 @@ function* tryTechnique(
       const placed = place(attempt, technique, local, at > 0);
       if (placed !== 0) return placed;
       // Where the port could not be pinned a moment ago, the right network namespace was asked.
-      if (source.port !== 0 && isHeldWithOtherDevice(attempt, plan[0]?.kind === 'pin' ? -1 : attempt.fd)) {
+      if (source.port !== 0 && isHeldWithOtherDevice(attempt, plan[0]?.kind === 'pin')) {
         return fail(attempt, errno.EADDRNOTAVAIL, 'connect', TUPLE_IN_USE);
       }
       const status = connectPlaced(attempt, request, technique);

@@ -146,6 +146,19 @@ describe('one search', () => {
     expect(found(range, [], true)).toBe(first);
   });
 
+  test('gives the event loop its turns', () => {
+    slow = 5;
+    locked = new Set(all(5001, 10_000));
+    const { work } = searchIn({ low: 5001, high: 10_000 });
+    let turns = 0;
+    for (let step = work.next(); step.done !== true; step = work.next()) {
+      expect(step.value).toBe(TURN);
+      turns++;
+    }
+    // One for each call of the addon but the last.
+    expect(turns).toBeGreaterThanOrEqual(5000 / 512 - 1);
+  });
+
   test('leaves reserved ports alone', () => {
     const reserved = [{ low: 5000, high: 5061 }];
     const range = { low: 5000, high: 5063 };
