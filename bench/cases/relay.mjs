@@ -92,6 +92,7 @@ async function memoryOf(relays, load) {
     const before = await ask('memory');
     await load.ask({ name: 'open', argument: { port, flows: MANY } });
     rows.push({ peer, bytes: ((await ask('memory')) - before) / MANY });
+    await load.ask({ name: 'close', argument: { port, flows: MANY } });
   }
   return rows;
 }

@@ -78,6 +78,12 @@ const acts = {
     await clientsOf(port, flows);
     return flows;
   },
+  /** A process has descriptors for the flows of one relay at a time. */
+  async close({ port, flows }) {
+    for (const client of await clientsOf(port, flows)) client.close();
+    clients.delete(`${port} ${flows}`);
+    return flows;
+  },
 };
 
 process.on('message', ({ name, argument }) => {
