@@ -43,6 +43,18 @@ export const OUTSIDE = [
   'ip addr add 2001:db8:1::1/64 dev v0 nodad',
 ];
 
+/** After {@link OUTSIDE}: 192.0.2.8 and 2001:db8:1::8 are reached with packets of 1,400 bytes at most. */
+export const NARROW = [
+  'ip route add 192.0.2.8/32 dev v0 mtu 1400',
+  'ip -6 route add 2001:db8:1::8/128 dev v0 mtu 1400',
+];
+
+/** After {@link OUTSIDE}: nobody answers, and who somebody is is asked once, for a third of a second. */
+export const NO_NEIGHBOURS = ['4', '6'].flatMap((v) => [
+  `echo 1 > /proc/sys/net/ipv${v}/neigh/v0/mcast_solicit`,
+  `echo 300 > /proc/sys/net/ipv${v}/neigh/v0/retrans_time_ms`,
+]);
+
 /** Writes `net.<name>` of the calling thread's namespace. */
 export function sysctl(name: string, value: string | number): void {
   writeFileSync(`/proc/sys/net/${name.replaceAll('.', '/')}`, `${value}`);

@@ -5,7 +5,7 @@ import { connectUdpSync } from 'connectx';
 import * as sys from 'connectx/sys';
 import { describe, expect, test } from 'vitest';
 import { batch, hear, heardBy } from '../helpers/batch.js';
-import { describeIsolated, OUTSIDE, useNetwork } from '../helpers/netns.js';
+import { describeIsolated, NARROW, NO_NEIGHBOURS, OUTSIDE, useNetwork } from '../helpers/netns.js';
 import { fixture } from '../helpers/run.js';
 import { families, keep, RANGE, SERVER, udpNetwork, until } from '../helpers/udp.js';
 
@@ -82,14 +82,7 @@ describeIsolated('callbacks of a UdpBatch', () => {
 describeIsolated('callbacks of a UdpBatch, over a route', () => {
   useNetwork({
     range: RANGE,
-    commands: [
-      ...OUTSIDE,
-      'ip route add 192.0.2.8/32 dev v0 mtu 1400',
-      'ip -6 route add 2001:db8:1::8/128 dev v0 mtu 1400',
-      // Nobody answers: who they are is asked once, for a third of a second.
-      ...['4', '6'].map((v) => `echo 1 > /proc/sys/net/ipv${v}/neigh/v0/mcast_solicit`),
-      ...['4', '6'].map((v) => `echo 300 > /proc/sys/net/ipv${v}/neigh/v0/retrans_time_ms`),
-    ],
+    commands: [...OUTSIDE, ...NARROW, ...NO_NEIGHBOURS],
   });
 
   describe.each([

@@ -7,7 +7,7 @@ import { describe, expect, test } from 'vitest';
 import type { Native } from '../../src/kernel/addon.js';
 import { BatchSize } from '../../src/kernel/constants.js';
 import { batch, hear, heardBy } from '../helpers/batch.js';
-import { describeIsolated, OUTSIDE, useNetwork } from '../helpers/netns.js';
+import { describeIsolated, NARROW, NO_NEIGHBOURS, OUTSIDE, useNetwork } from '../helpers/netns.js';
 import { BUILT_ADDON } from '../helpers/package.js';
 import { track } from '../helpers/sockets.js';
 import { families, keep, RANGE, SERVER, udpEcho, udpNetwork, udpServer, until } from '../helpers/udp.js';
@@ -235,14 +235,7 @@ describeIsolated('datagrams in runs', () => {
 describeIsolated('runs over a route', () => {
   useNetwork({
     range: RANGE,
-    commands: [
-      ...OUTSIDE,
-      'ip route add 192.0.2.8/32 dev v0 mtu 1400',
-      'ip -6 route add 2001:db8:1::8/128 dev v0 mtu 1400',
-      // Nobody answers: who they are is asked once, for a third of a second.
-      ...['4', '6'].map((v) => `echo 1 > /proc/sys/net/ipv${v}/neigh/v0/mcast_solicit`),
-      ...['4', '6'].map((v) => `echo 300 > /proc/sys/net/ipv${v}/neigh/v0/retrans_time_ms`),
-    ],
+    commands: [...OUTSIDE, ...NARROW, ...NO_NEIGHBOURS],
   });
 
   describe.each([

@@ -3,7 +3,7 @@ import { randomBytes } from 'node:crypto';
 import type * as dgram from 'node:dgram';
 import { capabilities, connectUdp, connectUdpSync } from 'connectx';
 import { describe, expect, test } from 'vitest';
-import { describeIsolated, OUTSIDE, shell, useNetwork } from '../helpers/netns.js';
+import { describeIsolated, NARROW, OUTSIDE, shell, useNetwork } from '../helpers/netns.js';
 import { descriptorCount } from '../helpers/sockets.js';
 import { errorOf, families, keep, RANGE, SERVER, sendUntil, udpNetwork, udpServer, ways } from '../helpers/udp.js';
 
@@ -84,11 +84,7 @@ describeIsolated('segmentSize', () => {
 describeIsolated('segmentSize and a route whose MTU is 1400', () => {
   useNetwork({
     range: RANGE,
-    commands: [
-      ...OUTSIDE,
-      'ip route add 192.0.2.8/32 dev v0 mtu 1400',
-      'ip -6 route add 2001:db8:1::8/128 dev v0 mtu 1400',
-    ],
+    commands: [...OUTSIDE, ...NARROW],
   });
 
   describe.each([
