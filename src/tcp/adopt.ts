@@ -3,8 +3,7 @@
 // The linter keeps other files from calling the addon's functions that open sockets.
 import type { Family } from '../values/address';
 import type { TcpHandle } from './core_handle';
-import { domainOf } from '../kernel/constants';
-import { answerOf } from '../kernel/outcome';
+import { Answer, domainOf } from '../kernel/constants';
 import type { Native, TcpExtras } from '../kernel/addon';
 import type { PortRange } from '../values/port_range';
 
@@ -58,22 +57,21 @@ export function pinAndAdopt(adopter: Adopter, local: string | null, port: number
   const domain = domainOf(adopter.family);
   if (over >= 0) {
     const outcome = native.tcpPin(domain, local, port, extras, over);
-    return outcome < 0 ? outcome : whereAssigned(native);
+    if (outcome < 0) return outcome;
+    return native.answers[Answer.assigned] === 1 ? 0 : 'elsewhere';
   }
   const handle = innermost(adopter.handle);
   const fd = native.tcpPin(domain, local, port, extras, -1);
   if (fd < 0) return fd;
+  // No function of JavaScript: not even one that reads it. A program's own open() may connect, too, and write there.
+  const isAssigned = native.answers[Answer.assigned] === 1;
   const status = handle.open(fd);
   if (status !== 0) {
     native.close(fd);
     return status;
   }
   adopter.fd = fd;
-  return whereAssigned(native);
-}
-
-function whereAssigned(native: Native): 0 | 'elsewhere' {
-  return answerOf(native, 'assigned') === 1 ? 0 : 'elsewhere';
+  return isAssigned ? 0 : 'elsewhere';
 }
 
 /** 0 where this source address can be bound now, or the negative outcome of the addon. */

@@ -98,11 +98,14 @@ export function connectUdpSync(options: UdpConnectOptions): dgram.Socket {
   const trace = beginTrace('udp', plan.host, plan.port);
   try {
     if (plan.signal?.aborted === true) throw abortError(plan.signal);
+    const made: { socket?: UdpSocket } = {};
     const socket = connectNow(plan, plan.host, (error) => {
-      if (error === undefined) return;
-      closeIfOpen(socket);
-      socket.emit('error', error);
+      // connectNow() has thrown, and closed the socket: core calls back all the same.
+      if (error === undefined || made.socket === undefined) return;
+      closeIfOpen(made.socket);
+      made.socket.emit('error', error);
     });
+    made.socket = socket;
     if (trace !== undefined) traceConnected(trace, plan, socket);
     returned(trace);
     return socket;
