@@ -226,13 +226,14 @@ Result UdpMoved(NamespaceSockets* sockets) {
 Result UdpConnectFirst(NamespaceSockets* sockets, const UdpPlan& plan, const SourcePorts& ports, int target,
                        Address* peer, size_t* place) {
   UdpPlan one = plan;
-  Result result;
-  for (*place = 0; *place < ports.count; ++*place) {
-    one.source.set_port(ports.ports[*place]);
+  Result result = Verdict(UdpVerdict::kPortLocked);
+  *place = 0;
+  for (size_t n = 0; n < ports.count; n++) {
+    *place = n;
+    one.source.set_port(ports.ports[n]);
     result = UdpConnect(sockets, one, target, peer);
     if (!Says(result, UdpVerdict::kPortLocked)) return result;
   }
-  --*place;
   return result;
 }
 

@@ -5,15 +5,8 @@ import { domainOf } from '../kernel/constants';
 import type { Endpoint, Native } from '../kernel/addon';
 import type { Plan } from './options';
 import { checkSegments, segmentedBy } from './segments';
-import {
-  closeIfOpen,
-  type ConnectOutcome,
-  createSocket,
-  type Done,
-  type Lease,
-  SegmentingSocket,
-  type UdpSocket,
-} from './socket';
+import { type ConnectOutcome, descriptorOf, type Done, isConnected } from './connect_outcome';
+import { closeIfOpen, createSocket, type Lease, SegmentingSocket, type UdpSocket } from './socket';
 
 export type Peer = Pick<Endpoint, 'address' | 'port'>;
 
@@ -34,30 +27,8 @@ export interface Target {
   connectBound(address: string, port: number): boolean;
 }
 
-// dgram has its handle behind a symbol of its own. Where a Node release has it elsewhere, sockets are adopted, which takes longer.
-let stateSymbol: symbol | undefined;
-let isHandleKnown = true;
-
-interface DgramState {
-  readonly handle?: { readonly fd?: unknown } | null;
-  readonly connectState?: unknown;
-}
-
-/** `connectState` of dgram where connect(2) has worked. */
-const CONNECTED = 2;
-
-function stateOf(socket: UdpSocket): DgramState | undefined {
-  stateSymbol ??= Object.getOwnPropertySymbols(socket).find(({ description }) => description === 'state symbol');
-  const states = socket as unknown as Record<symbol, DgramState | undefined>;
-  return stateSymbol === undefined ? undefined : states[stateSymbol];
-}
-
-/** The descriptor of a bound socket of core's, -1 where it cannot be known. */
-function descriptorOf(socket: UdpSocket): number {
-  const fd = stateOf(socket)?.handle?.fd;
-  isHandleKnown = typeof fd === 'number';
-  return isHandleKnown ? (fd as number) : -1;
-}
+// Where dgram does not tell its descriptor, sockets are adopted, which takes longer.
+let isDescriptorKnown = true;
 
 /** A dgram.Socket that is made when it is first needed, and again after discard(). */
 export class DgramTarget implements Target {
@@ -95,6 +66,8 @@ export class DgramTarget implements Target {
       socket.close();
       throw error;
     }
+    // A listener that closes it ('listening') has closed the descriptor: this throws ERR_SOCKET_DGRAM_NOT_RUNNING.
+    if (descriptorOf(socket) === null) socket.address();
     this.fd = fd;
     this.socket = socket;
     this.isAdopted = true;
@@ -106,12 +79,13 @@ export class DgramTarget implements Target {
    * nobody else's: nobody has the socket yet. A thread that is terminated in between closes the descriptor, which unlocks it.
    */
   bindExclusive(address: string, port: number): number {
-    if (!isHandleKnown) return NOT_BOUND;
+    if (!isDescriptorKnown) return NOT_BOUND;
     const socket = createSocket(this.plan, this.family);
     const error = socket.bindNow(address, port);
-    const fd = error === undefined ? descriptorOf(socket) : -1;
-    if (fd < 0) {
-      socket.close();
+    const fd = error === undefined ? descriptorOf(socket) : null;
+    if (fd === undefined) isDescriptorKnown = false;
+    if (typeof fd !== 'number' || fd < 0) {
+      closeIfOpen(socket);
       return (error as NodeJS.ErrnoException | undefined)?.code === 'EADDRINUSE' ? IN_USE : NOT_BOUND;
     }
     this.socket?.close();
@@ -124,7 +98,7 @@ export class DgramTarget implements Target {
   connectBound(address: string, port: number): boolean {
     const socket = this.socket as UdpSocket;
     this.outcome = socket.connectNow(address, port);
-    return stateOf(socket)?.connectState === CONNECTED;
+    return isConnected(socket);
   }
 
   discard(): void {
@@ -151,9 +125,8 @@ export class DgramTarget implements Target {
   private connected(lease: Lease, peer: Peer, done: Done): UdpSocket {
     const socket = this.socket as UdpSocket;
     socket.settle(lease, this.family === 6 && this.isAdopted ? this.fd : -1);
-    // To the peer that the socket has already.
-    if (this.outcome === undefined) socket.connect(peer.port, peer.address, done);
-    else this.outcome.whenTold(done);
+    // Where core has not connected it: to the peer that the descriptor has already.
+    (this.outcome ?? socket.connectNow(peer.address, peer.port)).whenTold(done);
     const segmented = segmentedBy(this.plan, this.native, this.fd, peer);
     if (segmented !== undefined && socket instanceof SegmentingSocket) {
       checkSegments(segmented, lease.localPort);

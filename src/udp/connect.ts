@@ -14,9 +14,10 @@ import { isPool, type PoolLease } from '../source/pooled';
 import { askFunction } from '../source/resolve';
 import { abortable, abortError } from './abort';
 import { connectOneInTurns, connectOneNow } from './connect_one';
+import type { Done } from './connect_outcome';
 import { familyOfType, type Plan, readOptions, type UdpConnectOptions, type UdpRequest } from './options';
 import { noAddress, resolveHost } from './resolve_host';
-import { closeIfOpen, type Done, type UdpSocket } from './socket';
+import { closeIfOpen, type UdpSocket } from './socket';
 import { type Ends, traceConnected, traceFailed } from './traced';
 
 /**

@@ -4,10 +4,11 @@ import { abortable, abortError, inTurnsUntilAborted } from './abort';
 import { DgramTarget } from './adopt';
 import { allocate, tryFirst } from './allocate';
 import { attemptOf, type UdpAttempt } from './attempt';
+import type { Done } from './connect_outcome';
 import { connectFallback } from './fallback';
 import type { Plan, UdpRequest } from './options';
 import { portCacheOf } from './port_cache';
-import { closeIfOpen, createSocket, type Done, type Lease, type UdpSocket } from './socket';
+import { closeIfOpen, createSocket, type Lease, type UdpSocket } from './socket';
 
 /** While the caller waits. `done` hears what dgram makes of the connected descriptor. */
 export function connectOneNow(plan: Plan, request: UdpRequest, done: Done): UdpSocket {

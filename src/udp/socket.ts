@@ -7,6 +7,7 @@ import type { Family } from '../values/address';
 import { nativeFor } from '../kernel/load';
 import { unwrap } from '../kernel/outcome';
 import type { PoolLease } from '../source/pooled';
+import { ConnectOutcome, isConnected } from './connect_outcome';
 import type { Plan } from './options';
 import type { DestinationPorts } from './ports';
 import { explainSend, type Segmented } from './segments';
@@ -36,30 +37,10 @@ interface Peer {
 // The class is public, its constructor is just not typed: dgram.createSocket() is nothing but a call of it.
 const DgramSocket = CoreSocket as unknown as new (options: dgram.SocketOptions) => dgram.Socket;
 
-/** Hears of the end of a connect. */
-export type Done = (error?: Error) => void;
-
 /** The ports of the destination, and which one it is: to be given back when the socket is closed. */
 export interface Lease {
   readonly ports: DestinationPorts | undefined;
   readonly localPort: number;
-}
-
-/** What dgram makes of a connect. It tells in the next tick, and whoever waits for that may come before or after. */
-export class ConnectOutcome {
-  private done: Done | undefined = undefined;
-  private told: { readonly error: Error | undefined } | undefined = undefined;
-
-  tell(error: Error | undefined): void {
-    if (this.done === undefined) this.told = { error };
-    else this.done(error);
-  }
-
-  /** `done` is called later. */
-  whenTold(done: Done): void {
-    if (this.told === undefined) this.done = done;
-    else process.nextTick(done, this.told.error);
-  }
 }
 
 /** What core is being given for an address, and need not be looked at again. */
@@ -151,10 +132,11 @@ export class UdpSocket extends DgramSocket {
       binding.failure = args[0];
       return true;
     }
-    if ((event === 'connect' || event === 'error') && this[kOutcome] !== undefined) {
-      const outcome = this[kOutcome];
+    const outcome = this[kOutcome];
+    // Of a socket that is connected, an error is somebody else's.
+    if (outcome !== undefined && (event === 'connect' || (event === 'error' && !isConnected(this)))) {
       this[kOutcome] = undefined;
-      outcome.tell(args[0] as Error | undefined);
+      outcome.tell(event === 'error' ? (args[0] as Error) : undefined);
       if (event === 'error') return true;
     }
     // However it was closed, and whoever listens: not by close() of this class, if by core's own.

@@ -1,12 +1,44 @@
 // Where nobody is on a port, core binds it: half the system calls. In a process of its own, that has not met shared ports before.
 import * as dgram from 'node:dgram';
-import { connectUdpSync } from 'connectx';
+import * as diagnostics from 'node:diagnostics_channel';
+import { connectUdp, connectUdpSync } from 'connectx';
 import { expect, test, vi } from 'vitest';
 import { describeIsolated, useNetwork } from '../helpers/netns.js';
-import { closeNow, families, keep, SERVER, udpNetwork } from '../helpers/udp.js';
+import { descriptorCount } from '../helpers/sockets.js';
+import { closeNow, errorOf, families, keep, SERVER, udpNetwork } from '../helpers/udp.js';
 
 describeIsolated('where nobody is on a port', () => {
   useNetwork(udpNetwork);
+
+  test.each(families)(
+    "$family: closed inside 'listening': it fails, keeps nothing, and core binds the next one, too",
+    async (cast) => {
+      const options = { host: cast.remote2, port: SERVER, localAddress: cast.source, localPort: 20002 };
+      await closeNow(connectUdpSync(options));
+      const closeAtOnce = (message: unknown) => {
+        const { socket } = message as { socket: dgram.Socket };
+        socket.on('listening', () => socket.close());
+      };
+      const before = descriptorCount();
+      diagnostics.subscribe('udp.socket', closeAtOnce);
+      try {
+        for (const open of [connectUdpSync, connectUdp]) {
+          const error = await errorOf(async () => open(options));
+          expect(error).toMatchObject({ code: 'ERR_SOCKET_DGRAM_NOT_RUNNING' });
+        }
+      } finally {
+        diagnostics.unsubscribe('udp.socket', closeAtOnce);
+      }
+      expect(descriptorCount()).toBe(before);
+      const bind = vi.spyOn(dgram.Socket.prototype, 'bind');
+      try {
+        keep(connectUdpSync(options));
+        expect(bind.mock.lastCall).toEqual([{ address: cast.source, port: 20002, exclusive: true }]);
+      } finally {
+        bind.mockRestore();
+      }
+    },
+  );
 
   // What dgram keeps behind its symbol may change with a Node release: connectx works as well then, but takes longer.
   test.each(families)('$family: core binds it', async ({ source, remote, remote2 }) => {

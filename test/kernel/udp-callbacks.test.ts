@@ -116,6 +116,50 @@ describeIsolated('callbacks', () => {
       });
     });
 
+    test.each(['shared', 'alone'])(
+      "connectUdpSync, %s: an 'error' of the program's own is not the connect's",
+      async (how) => {
+        const options = { host: remote, port: SERVER, localAddress: source, localPort: PORTS[0] };
+        if (how === 'shared') keep(connectUdpSync({ ...options, host: remote2 }));
+        else await closeNow(connectUdpSync(options));
+        const socket = keep(connectUdpSync(options));
+        const heard = vi.fn();
+        socket.on('error', heard);
+        const connected = new Promise<void>((resolve) => {
+          socket.once('connect', resolve);
+        });
+        socket.emit('error', new Error('mine'));
+        expect(heard.mock.calls).toEqual([[new Error('mine')]]);
+        await connected;
+        expect(socket.remoteAddress()).toMatchObject({ address: remote, port: SERVER });
+      },
+    );
+
+    test("connectUdp on a port that is shared: a 'connect' listener that throws does not keep it from its end", async () => {
+      const options = { host: remote, port: SERVER, localAddress: source, localPort: PORTS[0] };
+      keep(connectUdpSync({ ...options, host: remote2 }));
+      const thrown: unknown[] = [];
+      const throwing = (message: unknown) => {
+        (message as { socket: dgram.Socket }).socket.on('connect', () => {
+          throw new Error('mine');
+        });
+      };
+      const listeners = process.rawListeners('uncaughtException');
+      process.removeAllListeners('uncaughtException');
+      process.on('uncaughtException', (error) => thrown.push(error));
+      diagnostics.subscribe('udp.socket', throwing);
+      try {
+        const socket = keep(await connectUdp(options));
+        expect(socket.remoteAddress()).toMatchObject({ address: remote, port: SERVER });
+        await until(() => thrown.length > 0);
+        expect(thrown).toEqual([new Error('mine')]);
+      } finally {
+        diagnostics.unsubscribe('udp.socket', throwing);
+        process.removeAllListeners('uncaughtException');
+        for (const listener of listeners) process.on('uncaughtException', listener as NodeJS.UncaughtExceptionListener);
+      }
+    });
+
     test('connectUdpSync: a peer that is blocked, while somebody traces', async () => {
       const list = new BlockList();
       list.addAddress(remote, source.includes(':') ? 'ipv6' : 'ipv4');
