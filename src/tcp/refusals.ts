@@ -7,6 +7,7 @@ import type { Native, TcpExtras } from '../kernel/addon';
 import type { Source } from '../source/options';
 import type { Family } from '../values/address';
 import { includesPort } from '../values/port_range';
+import { RecentMap } from '../values/recent_map';
 import type { TcpHandle } from './core_handle';
 import { type GivenBack, givenBackCount, givenBackLately, givenBackSince, INTEREST, watchCloses } from './given_back';
 import { recentRange } from './verify';
@@ -16,10 +17,11 @@ const LONGEST = 25;
 /** A refusal is believed for this many times as long as it took to get it. */
 const TIMES = 40;
 /**
- * The share of a processor that all searches together may take. Once it is used up, each refusal is believed for the longest time: many
- * destinations that are full at once must not keep the event loop busy with searches.
+ * The share of a processor that all searches together may take. Once it is used up, each refusal is believed until it is paid for, but for
+ * no longer than so many ms: many destinations that are full at once must not keep the event loop busy with searches.
  */
 const SHARE = 0.05;
+const USED_UP = 1000;
 /** What a search of the default range takes the kernel at the most, in ms: if it took longer, somebody else had the processor. */
 const DEAREST = 1.25;
 /** In the default range. */
@@ -55,7 +57,7 @@ export interface Refusal {
   closing: readonly GivenBack[];
 }
 
-const refusals = new Map<string, Refusal>();
+const refusals = new RecentMap<string, Refusal>(MOST);
 /** Until then, `performance.now()`, the share of the processor is used up. */
 let paidUntil = 0;
 /** From then on all that is remembered is of no use. */
@@ -129,19 +131,13 @@ export function remember(of: Refused, key: string, failure: Failure, cost: numbe
   // Where it cannot be told from others (0), or not be asked, another one may be meant the next time.
   if (namespace <= 0 || !watchCloses(of.handle, now)) return;
   paidUntil = Math.max(paidUntil, now) + cost / SHARE;
-  const until = Math.max(now + Math.min(cost * TIMES, LONGEST), Math.min(paidUntil, now + LONGEST));
+  const until = Math.max(now + Math.min(cost * TIMES, LONGEST), Math.min(paidUntil, now + USED_UP));
   const explained = refusals.get(key)?.failure === failure ? (refusals.get(key)?.explained ?? now) : now;
-  // Deleted first, so that it goes to the end.
-  refusals.delete(key);
   // What was free by then the search has not found: it is not to be had in this way.
   const before = (givenBackSince(givenBackLately(now)) ?? []).filter(({ serial }) => serial < seen);
   const closing = before.filter((port) => stateOf(of, port) === 'closing');
   refusals.set(key, { failure, explained, until, namespace, seen, closing });
   usefulUntil = Math.max(usefulUntil, until, now + ADVICE);
-  for (const oldest of refusals.keys()) {
-    if (refusals.size <= MOST) break;
-    refusals.delete(oldest);
-  }
 }
 
 /** Whether a port that was given back since may be had now. */

@@ -3,6 +3,7 @@ import { constants } from 'node:os';
 import type { Sources } from '../connect/candidates';
 import type { Failure } from '../connect/failure';
 import { intersect } from '../values/port_range';
+import { RecentMap } from '../values/recent_map';
 import type { Source } from '../source/options';
 import { isPool, type Pooled } from '../source/pooled';
 import type { Attempt } from './attempt';
@@ -121,7 +122,7 @@ interface PoolRefusal {
   readonly again: () => void;
 }
 
-const pools = new WeakMap<Pooled, Map<string, PoolRefusal>>();
+const pools = new WeakMap<Pooled, RecentMap<string, PoolRefusal>>();
 const MOST = 64;
 
 /** How long, in ms, a source's refusal must hold on where it is one of many: so that they end together. */
@@ -198,11 +199,6 @@ export function rememberPool(
   attempt.localAddress = localAddress;
   if (key === undefined) return;
   let known = pools.get(pool);
-  if (known === undefined) pools.set(pool, (known = new Map<string, PoolRefusal>()));
-  known.delete(key);
+  if (known === undefined) pools.set(pool, (known = new RecentMap(MOST)));
   known.set(key, { failure, version, parts: all, again: sources.countAgain() });
-  for (const oldest of known.keys()) {
-    if (known.size <= MOST) break;
-    known.delete(oldest);
-  }
 }

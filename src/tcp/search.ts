@@ -7,6 +7,7 @@ import { domainOf } from '../kernel/constants';
 import { answerOf } from '../kernel/outcome';
 import type { Native, PortsQuestion } from '../kernel/addon';
 import { type PortRange, portsOf, shuffled } from '../values/port_range';
+import { RecentMap } from '../values/recent_map';
 import { openAndAdopt } from './adopt';
 import { givenBackCount } from './given_back';
 import type { Attempt } from './attempt';
@@ -36,9 +37,6 @@ const BELIEVED = 25;
 /** How long one search waits for another one that waits for the kernel, in ms. */
 const WAIT_MS = 1;
 
-const MOST_CIRCLES = 64;
-const MOST_ORDERS = 8;
-
 interface Circle {
   readonly ports: Uint16Array;
   /** How many were tried, since it was made, and so the place of the next one. */
@@ -57,8 +55,8 @@ interface Circle {
 }
 
 const clock = performance;
-const circles = new Map<string, Circle>();
-const orders = new Map<string, Uint16Array>();
+const circles = new RecentMap<string, Circle>(64);
+const orders = new RecentMap<string, Uint16Array>(8);
 /** The port that a search of this thread that begins always at the same one has found first; 0: none yet. */
 let searchedFrom = 0;
 
@@ -200,7 +198,8 @@ function circleOf({ address, port, family, source }: Attempt, technique: Search,
   const key = `${family} ${local} ${address} ${port} ${settings} ${listed}`;
   let circle = circles.get(key);
   if (circle === undefined) {
-    const ports = orders.get(listed) ?? keep(orders, listed, inOrder(technique, reserved), MOST_ORDERS);
+    const ports = orders.get(listed) ?? inOrder(technique, reserved);
+    orders.set(listed, ports);
     circle = {
       ports,
       position: Math.floor(Math.random() * ports.length),
@@ -213,16 +212,6 @@ function circleOf({ address, port, family, source }: Attempt, technique: Search,
       seen: 0,
     };
   }
-  return keep(circles, key, circle, MOST_CIRCLES);
-}
-
-// The one that was used longest ago goes.
-function keep<V>(map: Map<string, V>, key: string, value: V, most: number): V {
-  map.delete(key);
-  map.set(key, value);
-  for (const oldest of map.keys()) {
-    if (map.size <= most) break;
-    map.delete(oldest);
-  }
-  return value;
+  circles.set(key, circle);
+  return circle;
 }

@@ -11,6 +11,7 @@ import type { ConnectRequest } from './core_handle';
 import { failWith } from './fail';
 import { holdUntilClosed } from './lease';
 import type { Technique } from './port_plan';
+import { RecentMap } from '../values/recent_map';
 import type { Source } from '../source/options';
 import type { NoPort } from './refuse';
 import { costOf } from './refusals';
@@ -34,7 +35,7 @@ interface Pile {
 }
 
 const clock = performance;
-const piles = new Map<string, Pile>();
+const piles = new RecentMap<string, Pile>(MOST);
 /** Until then the kernel is not asked to end a connection in TIME-WAIT: it does not, or not for this process. */
 let cannotEndUntil = 0;
 
@@ -128,12 +129,6 @@ function pileOf({ address, port, family }: Attempt, source: Source, local: strin
   const range = source.range === undefined ? '' : `${source.range.low}-${source.range.high}`;
   const key = `${namespace} ${family} ${local} ${address} ${port} ${range}`;
   const pile = piles.get(key) ?? { ports: [], until: 0 };
-  // Deleted first, so that it goes to the end: the one that was used longest ago goes.
-  piles.delete(key);
   piles.set(key, pile);
-  for (const oldest of piles.keys()) {
-    if (piles.size <= MOST) break;
-    piles.delete(oldest);
-  }
   return pile;
 }
