@@ -4,7 +4,7 @@ import { ephemeralRange } from '../kernel/sysctl';
 import type { Native } from '../kernel/addon';
 import type { Source } from '../source/options';
 import { type Circumstances, type Explanation, explain, type TimeWait } from './explain';
-import { isNetlinkRefused, isNoRoute, type RouteQuestion, routeTo } from './route';
+import { isNoRoute, isRouteRefused, type RouteQuestion, routeTo } from './route';
 
 /** Why an attempt failed. */
 export interface Failure extends FailureDetails {
@@ -44,6 +44,6 @@ function isSourceUsable(failed: Failed): boolean {
   const { native, localAddress, question } = failed;
   if (localAddress !== null && !failed.canBind(localAddress)) return false;
   const route = routeTo(native, question);
-  if (typeof route === 'number') return isNetlinkRefused(native, route) || !isNoRoute(native, route);
+  if (typeof route === 'number') return isRouteRefused(native, route) || !isNoRoute(native, route);
   return localAddress !== null || route.source !== undefined;
 }

@@ -4,6 +4,7 @@ import { type Family, isMapped, parseAddress, toMapped } from '../values/address
 import { AF_INET, domainOf, RTN_LOCAL } from '../kernel/constants';
 import { errnoOf, syscallOf } from '../kernel/outcome';
 import type { Native, Route, TcpExtras } from '../kernel/addon';
+import { isNetlinkRefused, NOT_ALLOWED } from '../kernel/sock_diag';
 import { wildcardOf } from './explain';
 
 const { errno } = constants;
@@ -19,28 +20,15 @@ export interface RouteQuestion {
   readonly remembered?: boolean;
 }
 
-/** The system calls by which netlink is asked. */
-const NETLINK_CALLS: ReadonlySet<string> = new Set(['socket', 'send', 'recv', 'netlink']);
-
 /**
  * What sandboxes, and kernels without the service, answer. The routing table itself says some of it too (EACCES: prohibited, EINVAL:
  * blackhole); connect(2) then says the same.
  */
-const REFUSED: ReadonlySet<number> = new Set([
-  errno.EPERM,
-  errno.EACCES,
-  errno.EPROTONOSUPPORT,
-  errno.EAFNOSUPPORT,
-  errno.EOPNOTSUPP,
-  errno.EINVAL,
-  errno.ENOSYS,
-  errno.EBADMSG,
-  errno.EAGAIN,
-]);
+const REFUSED: ReadonlySet<number> = new Set([...NOT_ALLOWED, errno.EBADMSG, errno.EAGAIN]);
 
 /** Whether netlink itself was refused, as against: the kernel has answered, or could not even be asked (EMFILE, say). */
-export function isNetlinkRefused(native: Native, outcome: number): boolean {
-  return NETLINK_CALLS.has(syscallOf(native, outcome)) && REFUSED.has(errnoOf(outcome));
+export function isRouteRefused(native: Native, outcome: number): boolean {
+  return isNetlinkRefused(native, outcome, REFUSED);
 }
 
 /** Whether the routing table has answered that there is no way. */
@@ -107,7 +95,7 @@ export function sourceToBind(native: Native, question: RouteQuestion): string | 
   if (!canAskRoute(question.extras)) return null;
   const route = routeTo(native, question);
   if (typeof route !== 'number') return sourceOf(route, question) ?? -errno.EADDRNOTAVAIL;
-  if (isNetlinkRefused(native, route)) return null;
+  if (isRouteRefused(native, route)) return null;
   return isNoRoute(native, route) ? -errnoOf(route) : route;
 }
 

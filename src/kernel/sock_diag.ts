@@ -77,15 +77,10 @@ export function deviceOfNewSockets(native: Native): number | undefined {
   }
 }
 
-/** Whether netlink itself was refused, as against: the kernel has answered, or could not even be asked (EMFILE, say). */
-export function isNetlinkRefused(native: Native, outcome: number): boolean {
-  return NETLINK_CALLS.has(syscallOf(native, outcome)) && REFUSED.has(errnoOf(outcome));
-}
-
 const NETLINK_CALLS: ReadonlySet<string> = new Set(['socket', 'send', 'recv', 'netlink']);
 
 /** What sandboxes and kernels without sock_diag for UDP answer. (EACCES may also be a route that prohibits.) */
-const REFUSED: ReadonlySet<number> = new Set([
+export const NOT_ALLOWED: ReadonlySet<number> = new Set([
   errno.EPERM,
   errno.EACCES,
   errno.EPROTONOSUPPORT,
@@ -94,3 +89,8 @@ const REFUSED: ReadonlySet<number> = new Set([
   errno.EINVAL,
   errno.ENOSYS,
 ]);
+
+/** Whether netlink itself was refused, as against: the kernel has answered, or could not even be asked (EMFILE, say). */
+export function isNetlinkRefused(native: Native, outcome: number, refusals = NOT_ALLOWED): boolean {
+  return NETLINK_CALLS.has(syscallOf(native, outcome)) && refusals.has(errnoOf(outcome));
+}

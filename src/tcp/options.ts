@@ -3,10 +3,9 @@ import type { LookupAddress } from 'node:dns';
 import type * as net from 'node:net';
 import type { Family } from '../values/address';
 import { type ConnectxError, noSource } from '../errors/connectx_error';
-import { invalidValue } from '../errors/argument_errors';
 import { familyMismatch } from '../connect/explain';
 import { dnsLookup } from '../connect/dns';
-import { isPlain, isSourceOption, mergeSource, readSource, type Source, type SourceOptions } from '../source/options';
+import { isSourceOption, mergeSource, readSource, type Source, type SourceOptions } from '../source/options';
 import { familyOf, neededFamily } from '../source/resolve';
 
 /** Options of {@link connect}: those of `net.connect` for TCP, and the source options. */
@@ -17,20 +16,18 @@ export type SocketOptions = net.SocketConstructorOpts & SourceOptions;
 
 export type ConnectionListener = () => void;
 
+type OwnOptions = SocketOptions & { handle?: unknown };
+
 /** The source options of a connect, and of what the socket was made with those that it lacks. */
-export function sourceFor(
-  options: ConnectOptions,
-  own: (SocketOptions & { handle?: unknown }) | undefined,
-  known?: Source,
-): Source {
-  const source =
-    known ??
-    readSource(own === undefined || (own as unknown) === null || own === options ? options : mergeSource(own, options));
-  // Core then connects that very descriptor.
-  if (!isPlain(source) && own && (own.fd !== undefined || own.handle)) {
-    throw invalidValue('options', options, 'must not have source options beside fd or handle');
-  }
-  return source;
+export function sourceFor(options: ConnectOptions, own: OwnOptions | undefined): Source {
+  return readSource(
+    own === undefined || (own as unknown) === null || own === options ? options : mergeSource(own, options),
+  );
+}
+
+/** Whether core connects a descriptor of its own, which takes no source. */
+export function hasDescriptor(own: OwnOptions | undefined): boolean {
+  return Boolean(own && (own.fd !== undefined || own.handle));
 }
 
 export interface ConnectArguments {

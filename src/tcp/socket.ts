@@ -4,14 +4,16 @@ import type * as net from 'node:net';
 import { Socket as CoreSocket } from 'node:net';
 import { standBeside } from './beside';
 import { assertHandle, type Connection, connectionFrom, handleOf, hookIsGone } from './connection';
+import { invalidValue } from '../errors/argument_errors';
 import type { ErrorDetails } from '../errors/connectx_error';
-import { readSource, type Source } from '../source/options';
+import { isPlain, readSource, type Source } from '../source/options';
 import {
   type ConnectArguments,
   type ConnectionListener,
   type ConnectOptions,
   forConstructor,
   forCore,
+  hasDescriptor,
   readConnectArguments,
   type SocketOptions,
   sourceFor,
@@ -152,7 +154,11 @@ function start(
     coreConnect.call(socket, options, listener);
     return;
   }
-  const source = sourceFor(options, socket[kOptions], known);
+  const own = socket[kOptions];
+  const source = known ?? sourceFor(options, own);
+  if (!isPlain(source) && hasDescriptor(own)) {
+    throw invalidValue('options', options, 'must not have source options beside fd or handle');
+  }
   const connection = connectionFrom(source);
   // What went on here before is over, or fails now.
   socket[kConnection] = connection;
