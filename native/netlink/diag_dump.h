@@ -31,6 +31,7 @@ Address AddressOf(const Ip& ip, uint16_t port, int family);
 
 // Bits of include/net/tcp_states.h.
 constexpr uint32_t StateBit(int state) { return 1U << state; }
+constexpr uint8_t kSynSent = 2;
 constexpr uint8_t kTimeWait = 6;
 // Those that hold a 4-tuple. Without SYN-RECV's TCP_NEW_SYN_RECV (12), which is no socket yet.
 constexpr uint32_t kConnectedStates = StateBit(1) | StateBit(2) | StateBit(3) | StateBit(4) | StateBit(5) |

@@ -1,6 +1,7 @@
 // What stands in the way of many outgoing connections on this machine, with remedies.
 import { featureChecks, loadBalancingChecks, releaseChecks, vrfChecks } from './doctor_kernel';
 import { conntrackChecks, descriptorChecks, stepWidthChecks, timeWaitChecks, udpMemoryCheck } from './doctor_limits';
+import { sharedPortsChecks } from './doctor_shared';
 import { assignableIn } from './kernel_metrics';
 import { lastingOf, sysctlRemedy } from './remedy';
 import { type Check, endpoint } from './text';
@@ -109,7 +110,10 @@ async function nativeChecks(native: Native, asked: Asked): Promise<Check[]> {
   }
   checks.push({ name: 'sock_diag', level: 'ok', message: 'sock_diag: the kernel answers' });
   checks.push(...(await orFinding('conflicts', () => conflictChecks(asked))));
-  if (asked.range === undefined) checks.push(...(await orFinding('usage', usageChecks)));
+  if (asked.range === undefined) {
+    checks.push(...(await orFinding('usage', usageChecks)));
+    checks.push(...(await orFinding('shared-ports', () => sharedPortsChecks(native))));
+  }
   return checks;
 }
 

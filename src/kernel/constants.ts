@@ -46,7 +46,7 @@ export const UdpOffload = { segment: 1, receive: 2 } as const;
 export const BatchSize = { runs: 1024, events: 256, stats: 18 } as const;
 
 /** States of `include/net/tcp_states.h`; UDP uses `established` and `closed`: connected, and only bound. */
-export const SocketState = { established: 1, timeWait: 6, closed: 7, listening: 10 } as const;
+export const SocketState = { established: 1, synSent: 2, timeWait: 6, closed: 7, listening: 10 } as const;
 
 /** What `tcpFeatures` found. */
 export const TcpFeature = { bindAddressNoPort: 1, localPortRange: 2, fastOpenConnect: 4 } as const;

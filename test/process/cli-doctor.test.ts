@@ -8,7 +8,7 @@ import { CLI, runCli, runProgram } from '../helpers/cli.js';
 import { SERVER, smallNetwork } from '../helpers/families.js';
 import { DEVICE_INDEX, hasCgroups, inCgroup, leftOutWithoutCgroups, SERVICE } from '../helpers/cgroup.js';
 import { need } from '../helpers/needs.js';
-import { describeIsolated, shell, sysctl, useNetwork } from '../helpers/netns.js';
+import { describeIsolated, OUTSIDE, shell, sysctl, useNetwork } from '../helpers/netns.js';
 import { connected, echoServer, errorOf, track } from '../helpers/sockets.js';
 
 const [A, SOURCE] = ['127.0.0.2', '127.0.0.1'] as const;
@@ -64,6 +64,32 @@ describeIsolated('doctor', () => {
     expect(await errorOf(() => to(A))).toMatchObject({ reason: 'ports-exhausted' });
     await start();
     expect((await runCli(['doctor'])).stdout).toMatch(/no listener inside the range/);
+  });
+
+  test('doctor: two addresses of one server, which does not answer a port that it has already', async () => {
+    sysctl('ipv4.ip_local_port_range', '20000 20015');
+    for (const command of OUTSIDE) shell(command);
+    const [one, other, localAddress] = ['198.51.100.1', '198.51.100.2', '192.0.2.1'];
+    for (const address of [one, other]) shell(`ip addr add ${address}/32 dev lo`);
+    await echoServer(SERVER, '0.0.0.0');
+    const open = (host: string, localPort: number) => connect({ host, port: SERVER, localAddress, localPort });
+    for (let n = 0; n < 5; n++) {
+      await connected(open(one, 20000 + n));
+      await connected(open(other, 20008 + n));
+    }
+    const shared = async () => (await checks()).filter(({ name }) => name === 'shared-ports');
+    expect(await shared()).toMatchObject([{ level: 'ok' }]);
+    // What is sent there from now on is lost.
+    shell(`ip addr del ${one}/32 dev lo`);
+    shell(`ip route add ${one}/32 dev v0`);
+    shell(`ip neigh replace ${one} lladdr 02:00:00:00:00:99 dev v0 nud permanent`);
+    const attempts = Array.from({ length: 5 }, (_, n) => once(track(open(one, 20008 + n)), 'connectionAttempt'));
+    await Promise.all(attempts);
+    const [finding] = await shared();
+    expect(finding).toMatchObject({ level: 'finding', remedy: expect.stringContaining('portSlice') as string });
+    expect(finding?.message).toMatch(
+      new RegExp(`^5 connects from ${localAddress} to ${one} port ${SERVER} .* ${other},`),
+    );
   });
 
   test('doctor: the name of a process gives the terminal no orders, and forges no line', async () => {

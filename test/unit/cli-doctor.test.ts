@@ -1,5 +1,5 @@
 // What the doctor makes of the kernel's limits, on files of our own.
-import { expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import {
   conntrackChecks,
   descriptorChecks,
@@ -7,6 +7,7 @@ import {
   timeWaitChecks,
   udpMemoryCheck,
 } from '../../src/cli/doctor_limits.js';
+import { faultsAmong } from '../../src/cli/doctor_shared.js';
 import type { Check } from '../../src/cli/text.js';
 
 const reading = (files: Readonly<Record<string, string>>) => (path: string) => files[path];
@@ -95,4 +96,24 @@ test('the step width, which only newer kernels have', () => {
   expect(brief(stepWidthChecks(reading({ [`${IPV4}ip_local_port_step_width`]: '7' })))).toEqual([
     'ip_local_port_step_width ok',
   ]);
+});
+
+describe('two destinations that are one server', () => {
+  const ports = (low: number, count: number) => Array.from({ length: count }, (_, n) => low + n);
+  const other = { address: '203.0.113.10', waiting: [], established: ports(1000, 100) };
+
+  test('connects wait on the ports that the other one has, and those on other ports were answered', () => {
+    const one = { address: '203.0.113.11', waiting: ports(1050, 10), established: ports(2000, 50) };
+    expect(faultsAmong([one, other])).toEqual([{ address: one.address, other: other.address, waiting: 10 }]);
+    expect(faultsAmong([other, one])).toHaveLength(1);
+  });
+
+  test.each([
+    ['it is down: nothing was answered', { waiting: ports(1050, 10), established: [] }],
+    ['connects wait on any port', { waiting: ports(1095, 10), established: ports(2000, 50) }],
+    ['others on shared ports were answered', { waiting: ports(1050, 10), established: ports(1040, 10) }],
+    ['too few to tell from chance', { waiting: ports(1050, 3), established: ports(2000, 50) }],
+  ])('not: %s', (_, one) => {
+    expect(faultsAmong([{ address: '203.0.113.11', ...one }, other])).toEqual([]);
+  });
 });

@@ -1,0 +1,96 @@
+// The doctor: do two destinations lead to one server, which sees our address, and cannot have our port twice? Such a server (AWS NLB with
+// client IP preservation, destination NAT, anycast) does not answer the second SYN.
+import type { Check } from './text';
+import type { Native } from '../kernel/addon';
+import { domainOf, SocketState } from '../kernel/constants';
+import { unwrap } from '../kernel/outcome';
+import { portUsage, type PortUsage } from '../usage/port_usage';
+
+const IPPROTO_TCP = 6;
+
+/** Each takes a look at the table of sockets. */
+const MOST_DESTINATIONS = 64;
+
+/** Fewer may be chance. */
+const ENOUGH = 4;
+
+/** The local ports towards one destination. */
+export interface Towards {
+  readonly address: string;
+  /** Connects without an answer so far. */
+  readonly waiting: readonly number[];
+  readonly established: readonly number[];
+}
+
+/** Connects that wait on a port which another destination has, where none that was answered is on such a port. */
+export interface Fault {
+  readonly address: string;
+  readonly other: string;
+  readonly waiting: number;
+}
+
+/**
+ * What tells this fault from a server that is down or slow: connects wait on the ports that the other destination has, and those on
+ * other ports were answered.
+ */
+export function faultsAmong(destinations: readonly Towards[]): Fault[] {
+  const faults: Fault[] = [];
+  for (const { address, waiting, established } of destinations) {
+    if (waiting.length < ENOUGH || established.length < ENOUGH) continue;
+    for (const other of destinations) {
+      if (other.address === address) continue;
+      const theirs = new Set(other.established);
+      const shared = waiting.filter((port) => theirs.has(port)).length;
+      if (shared < ENOUGH || shared < 0.9 * waiting.length) continue;
+      const answered = established.filter((port) => theirs.has(port)).length;
+      if (answered > 0.1 * established.length) continue;
+      faults.push({ address, other: other.address, waiting: shared });
+    }
+  }
+  return faults;
+}
+
+/** Destinations with the same source and the same port, by both: only these can be one server. */
+function alike(usage: readonly PortUsage[]): PortUsage[][] {
+  const groups = new Map<string, PortUsage[]>();
+  for (const one of usage) {
+    const key = `${one.localAddress} ${one.remotePort}`;
+    const group = groups.get(key);
+    if (group === undefined) groups.set(key, [one]);
+    else group.push(one);
+  }
+  return [...groups.values()].filter((group) => group.length > 1);
+}
+
+export async function sharedPortsChecks(native: Native): Promise<Check[]> {
+  const checks: Check[] = [];
+  const all = alike(await portUsage({ protocol: 'tcp' }));
+  let left = MOST_DESTINATIONS;
+  for (const group of all) {
+    // The fullest come first: they have the most ports in common.
+    const some = group.slice(0, left);
+    left -= some.length;
+    const towards = await Promise.all(some.map(async (one) => towardsOf(native, one)));
+    for (const { address, other, waiting } of faultsAmong(towards)) {
+      const [{ localAddress, remotePort }] = some as [PortUsage];
+      const message = `${waiting} connects from ${localAddress} to ${address} port ${remotePort} are not answered; each has the port of a connection to ${other}, and those on other ports were answered: both may be one server that sees your address (a load balancer with client IP preservation, destination NAT)`;
+      const remedy =
+        'divide the ports: localPortRange: ({ address }) => portSlice({ index, of }), see docs/capacity.md';
+      checks.push({ name: 'shared-ports', level: 'finding', message, remedy });
+    }
+  }
+  if (checks.length > 0) return checks;
+  const message = 'no sign of destinations that are one server, which cannot have the same port twice';
+  return [{ name: 'shared-ports', level: 'ok', message }];
+}
+
+async function towardsOf(native: Native, usage: PortUsage): Promise<Towards> {
+  const { family, localAddress, remoteAddress, remotePort } = usage;
+  const domain = domainOf(family === 'IPv6' ? 6 : 4);
+  const inState = async (state: number): Promise<number[]> => {
+    const dump = await native.portsInState(IPPROTO_TCP, state, domain, localAddress, remoteAddress, remotePort);
+    return [...unwrap<Uint16Array>(native, dump)];
+  };
+  const [waiting, established] = await Promise.all([inState(SocketState.synSent), inState(SocketState.established)]);
+  return { address: remoteAddress, waiting, established };
+}
