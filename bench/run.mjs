@@ -16,7 +16,7 @@ const cases = readdirSync(join(here, 'cases')).map((file) => file.replace(/\.mjs
 const GROUPS = ['limit'];
 const inGroup = (group) => cases.filter((name) => name.startsWith(`${group}-`));
 /** Only when they are asked for. */
-const LONG = new Set(['steady', ...GROUPS.flatMap(inGroup)]);
+const LONG = new Set(['steady', 'against', ...GROUPS.flatMap(inGroup)]);
 
 const help = `node bench/run.mjs [options]
   --only NAME      only this case (${cases.join(', ')}),

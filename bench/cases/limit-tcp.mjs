@@ -1,12 +1,61 @@
 // TCP at the limit: what a refusal costs, and a search among ports that are nearly all taken.
+import { execFileSync } from 'node:child_process';
+import { once } from 'node:events';
+import { createRequire } from 'node:module';
+import * as net from 'node:net';
+import { join } from 'node:path';
 import { ends } from '../lib/ends.mjs';
 import { limitTasks } from '../lib/limit.mjs';
+import { LimitFigures } from '../lib/limit-figures.mjs';
 import { interleave, withParties } from '../lib/party.mjs';
 import { number } from '../lib/report.mjs';
 import { percentiles } from '../lib/statistics.mjs';
 import { transports } from '../lib/transports.mjs';
 
-export const tasks = limitTasks(transports.tcp);
+export const tasks = {
+  ...limitTasks(transports.tcp),
+
+  /** A pinned port that is shared, on a machine with so many interfaces; net.connect with a port of its own beside it. In us. */
+  async interfaces(_, { checkout, count, connects }) {
+    const connectx = createRequire(join(checkout, 'package.json'))('./dist/index.js');
+    const links = Array.from({ length: count / 2 }, (_, n) => [
+      `link add a${n} type veth peer name b${n}`,
+      `link set a${n} up`,
+      `link set b${n} up`,
+    ]).flat();
+    const [localAddress, host] = ['192.0.2.1', '198.51.100.1'];
+    const addresses = [`addr add ${localAddress}/24 dev a0`, `addr add ${host}/32 dev a1`, ''];
+    execFileSync('ip', ['-batch', '-'], { input: [...links, ...addresses].join('\n') });
+    const server = net.createServer((socket) => socket.on('error', () => {})).listen(9000, host);
+    const other = net.createServer().listen(9001, host);
+    await Promise.all([once(server, 'listening'), once(other, 'listening')]);
+    const options = { host, port: 9000, localAddress };
+    const open = {
+      shared: () => connectx.connect({ ...options, localPort: 7000 }),
+      plain: (n) => net.connect({ ...options, localPort: 10_000 + n }),
+    };
+    // One other connection from the port all the time.
+    const neighbour = connectx.connect({ ...options, port: 9001, localPort: 7000 });
+    await once(neighbour, 'connect');
+    const taken = { shared: [], plain: [] };
+    for (let n = 0; n < connects; n++) {
+      for (const name of ['shared', 'plain']) {
+        const began = process.hrtime.bigint();
+        const socket = open[name](n);
+        await once(socket, 'connect');
+        taken[name].push(Number(process.hrtime.bigint() - began) / 1000);
+        const closed = once(socket, 'close');
+        // With RST: the 4-tuple is free at once.
+        socket.resetAndDestroy();
+        await closed;
+      }
+    }
+    neighbour.destroy();
+    for (const one of [server, other]) one.close();
+    const warm = Math.min(200, connects / 2);
+    return { shared: taken.shared.slice(warm), plain: taken.plain.slice(warm) };
+  },
+};
 
 export const title = 'limit-tcp: ports nearly or all gone';
 
@@ -58,6 +107,12 @@ async function steady({ contestants, atMost }) {
         ]),
         data: { range: RANGE, rows },
       },
+      figures: rows
+        .filter(({ peer }) => peer.startsWith('connectx'))
+        .flatMap(({ peer, cpu, settled }) => [
+          [peer, '15,000 ports, all taken, 1,000 connects a second: CPU of each', 'us', cpu, 50],
+          [peer, '15,000 ports, all taken: refused after', 'us', settled],
+        ]),
       targets: rows
         .filter(({ peer }) => peer === 'connectx, localAddress')
         .flatMap(({ peer, cpu, inVain }) => [
@@ -69,7 +124,7 @@ async function steady({ contestants, atMost }) {
 }
 
 /** So many calls in one turn, again and again. */
-async function bursts({ contestants, atMost }, { what, peer, calls, targets, wait = 0, ...more }, fill) {
+async function bursts({ contestants, atMost }, { what, peer, calls, figures, targets, wait = 0, ...more }, fill) {
   const settings = contestants([peer]).map((one) => ({ ...one, family: 4, tasks: 'limit-tcp', ...more }));
   return withParties(settings, async (parties) => {
     for (const party of parties) await fill(party);
@@ -101,6 +156,7 @@ async function bursts({ contestants, atMost }, { what, peer, calls, targets, wai
         ]),
         data: { calls, ...more, rows },
       },
+      figures: rows.flatMap((row) => figures(row).map((figure) => [row.peer, ...figure])),
       targets: targets(rows[0]),
     };
   });
@@ -116,6 +172,10 @@ const pool = (options) =>
       wait: 50,
       range: POOL_RANGE,
       sources: eight(4),
+      figures: ({ longest, cpu }) => [
+        ['a pool of 8 x 2,000 ports, all taken, 200 connects at once: event loop held', 'ms', longest, 10],
+        ['a pool of 8 x 2,000 ports, all taken, 200 connects at once: CPU of each', 'us', cpu, 50],
+      ],
       targets: ({ peer, longest, cpu }) => [
         { what: `${peer}: loop held by 200 refusals, ms`, value: longest.median, most: 10 },
         { what: `${peer}: CPU of a refusal, us`, value: cpu.median, most: 50 },
@@ -136,6 +196,10 @@ const search = (options) =>
       wait: 50,
       range: [40_000, 40_009],
       ports: SEARCHED,
+      figures: ({ longest, total }) => [
+        ["a search of 5,000 ports, all somebody else's, 100 at once: event loop held", 'ms', longest, 10],
+        ["a search of 5,000 ports, all somebody else's, 100 at once: all refused after", 'ms', total, 500],
+      ],
       targets: ({ peer, longest, total }) => [
         { what: `${peer}: loop held by 100 searches, ms`, value: longest.median, most: 10 },
         { what: `${peer}: 100 searches, ms`, value: total.median, most: 500 },
@@ -171,6 +235,10 @@ async function hole({ contestants, atMost }) {
         rows: rows.map((row) => [row.peer, ...[row.took, row.longest].flatMap((one) => [ms(one.median), ms(one.p99)])]),
         data: { ports, rows },
       },
+      figures: rows.flatMap((row) => [
+        [row.peer, "10,000 ports, 9,000 in a row somebody else's: a connect", 'ms', row.took, 1],
+        [row.peer, "10,000 ports, 9,000 in a row somebody else's: event loop held", 'ms', row.longest, 5],
+      ]),
       targets: [
         { what: `${peer}: a connect, ms`, value: took.median, most: 1 },
         { what: `${peer}: it holds the loop, ms`, value: longest.median, most: 5 },
@@ -202,6 +270,14 @@ async function takeOver({ contestants, atMost }) {
         rows: rows.map((row) => [row.peer, number(row.rate.median, 0), number(row.refused, 0)]),
         data: { rows },
       },
+      figures: rows
+        .filter((row) => row.peer.includes('reuseTimeWait'))
+        .map((row) => [
+          row.peer,
+          'reuseTimeWait, 100 ports, each connection ended by the client',
+          'a second',
+          row.rate,
+        ]),
       targets: [
         { what: `${peer}: connections a second`, value: rate.median, least: 20_000 },
         { what: `${peer}: its rate, against that with free ports`, value: rate.median / control.median, least: 0.5 },
@@ -211,14 +287,55 @@ async function takeOver({ contestants, atMost }) {
   });
 }
 
-const PARTS = [steady, pool, search, hole, takeOver];
+/** `localPort`, where each of very many interfaces may have a socket of its own with the 4-tuple. */
+async function interfaces({ contestants, atMost }) {
+  const settings = contestants(['connectx, localAddress']).map((one) => {
+    return { ...one, family: 4, tasks: 'limit-tcp', range: [5000, 64_999] };
+  });
+  const connects = atMost({ quick: 600, full: 2000 });
+  return withParties(settings, async (parties) => {
+    const rows = [];
+    for (const party of parties) {
+      const { checkout, label } = party.setting;
+      const { shared, plain } = await party.call('interfaces', { checkout, count: 100, connects });
+      const times = shared.map((us, n) => us / plain[n]);
+      rows.push({ peer: label, shared: percentiles(shared), plain: percentiles(plain), times: percentiles(times) });
+    }
+    const [{ times }] = rows;
+    return {
+      section: {
+        setting:
+          '100 interfaces: a connect with localPort that shares its port, beside net.connect with a port of its own',
+        columns: ['', 'connected after, us: p50', 'p99', 'net.connect, us: p50', 'p99', 'times: p50'],
+        rows: rows.map((row) => [
+          row.peer,
+          ...[row.shared, row.plain].flatMap((one) => [us(one.median), us(one.p99)]),
+          number(row.times.median, 2),
+        ]),
+        data: { rows },
+      },
+      figures: rows.map((row) => [
+        row.peer,
+        '100 interfaces, a localPort that is shared / net.connect with its own',
+        'times',
+        row.times,
+        5,
+      ]),
+      targets: [{ what: '100 interfaces, a shared localPort / net.connect, times', value: times.median, most: 5 }],
+    };
+  });
+}
+
+const PARTS = [steady, pool, search, hole, takeOver, interfaces];
 
 export async function run(options) {
   const sections = [];
   const targets = [];
   for (const part of PARTS) {
-    const { section, targets: own } = await part(options);
-    sections.push(section);
+    const { section, figures, targets: own } = await part(options);
+    const listed = new LimitFigures();
+    for (const figure of figures) listed.add(...figure);
+    sections.push({ ...section, data: { ...section.data, figures: listed.list() } });
     targets.push(...own);
   }
   return { sections, targets };

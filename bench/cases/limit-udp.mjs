@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { ends } from '../lib/ends.mjs';
+import { LimitFigures } from '../lib/limit-figures.mjs';
 import { memoryTasks } from '../lib/memory.mjs';
 import { setSysctl } from '../lib/namespace.mjs';
 import { Party } from '../lib/party.mjs';
@@ -241,11 +242,14 @@ async function measure(options, name, argument, { range, rounds = 1, peer = 'con
 export async function run(options) {
   const rows = [];
   const targets = [];
+  const figures = new LimitFigures();
   const digits = (value) => (value === null ? '-' : number(value, value < 10 ? 2 : 0));
   /** A figure: the values of all rounds, and the target for the first contestant, which is this checkout. */
   const figure = (what, unit, label, values, most) => {
-    const { median, p99 } = percentiles(values);
+    const summary = percentiles(values);
+    const { median, p99 } = summary;
     const worst = Math.max(...values);
+    figures.add(label, what, unit, summary, most);
     rows.push([what, label, unit, digits(median), digits(p99), digits(worst), most === undefined ? '-' : `${most}`]);
     if (label === 'connectUdp' && most !== undefined)
       targets.push({ what: `${what}, ${unit}, p50`, value: median, most });
@@ -435,7 +439,7 @@ export async function run(options) {
     text: [0, 1, 2],
     columns: ['', 'of', 'in', 'p50', 'p99', 'worst', 'target'],
     rows,
-    data: { rows },
+    data: { rows, figures: figures.list() },
   };
   return { sections: [section], targets };
 }

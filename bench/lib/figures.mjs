@@ -57,6 +57,9 @@ const refusal =
         })),
       }));
 
+/** At the limit: each figure with its target, and what it was before where another checkout was measured beside it. */
+const limit = ({ sections }) => sections.flatMap(({ figures }) => figures);
+
 const CASES = {
   occupancy: occupancy(TCP),
   'udp-occupancy': occupancy(UDP),
@@ -72,6 +75,9 @@ const CASES = {
   'udp-refusal': refusal(UDP),
 };
 
+/** Measured by a command of their own. */
+const LIMITS = { 'limit-tcp': limit, 'limit-udp': limit };
+
 /** In words, as a page says it. */
 function sentence({ time, commit, machine, quick = false }) {
   const at = commit === undefined ? '' : ` at commit ${commit}`;
@@ -82,11 +88,12 @@ function ofBenchmarks(result) {
   const { cases } = result;
   const measured = sentence(result);
   const parts = Object.entries(CASES).filter(([name]) => name in cases);
+  const limits = Object.entries(LIMITS).filter(([name]) => name in cases);
   const targets = Object.entries(cases).flatMap(([name, ofCase]) =>
     ofCase.targets.map((target) => ({ case: name, ...target })),
   );
   return {
-    ...Object.fromEntries(parts.map(([name, of]) => [name, { measured, figures: of(cases[name]) }])),
+    ...Object.fromEntries([...parts, ...limits].map(([name, of]) => [name, { measured, figures: of(cases[name]) }])),
     // Of a run of some cases nothing is known about the targets of the others.
     ...(parts.length === Object.keys(CASES).length && {
       targets: {

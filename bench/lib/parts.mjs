@@ -100,6 +100,24 @@ function refusals(figures) {
   return markdown(columns, rows, [0, 1]);
 }
 
+/** Of TCP or UDP. */
+const limits =
+  (part) =>
+  ({ [part]: all }) => {
+    const short = (value) => (value === null || value === undefined ? '-' : number(value, value < 10 ? 2 : 0));
+    const rows = all.figures.map(({ what, unit, p50, p99, most, before }) => [
+      what,
+      unit === 'us' ? 'µs' : unit,
+      short(p50),
+      short(p99),
+      most === undefined ? '' : `${most}`,
+      short(before?.p50),
+      short(before?.p99),
+    ]);
+    const table = markdown(['', '', 'p50', 'p99', 'target', 'before, p50', 'p99'], rows, [0, 1]);
+    return `${table}\n\nMeasured on ${all.measured}.`;
+  };
+
 function targets({ targets: { figures } }) {
   const { count, missed } = figures;
   if (missed.length === 0) return `All ${count} targets are met.`;
@@ -153,7 +171,20 @@ function core({ million: { figures } }) {
 const setting = ({ occupancy, destinations, 'udp-destinations': udp }) =>
   `Measured on ${occupancy.measured}. The first figure: TCP on ${destinations.measured}; UDP on ${udp.measured}.`;
 
-const PARTS = { picture, cost, times, held, rates, refusals, targets, million, core, setting };
+const PARTS = {
+  picture,
+  cost,
+  times,
+  held,
+  rates,
+  refusals,
+  targets,
+  million,
+  core,
+  setting,
+  limit: limits('limit-tcp'),
+  udplimit: limits('limit-udp'),
+};
 
 /** The page with its generated parts made anew. */
 export function pageOf(figures, page) {

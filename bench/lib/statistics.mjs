@@ -17,6 +17,12 @@ export function summary(values) {
   return { median: median(values), low: quantile(values, 0.25), high: quantile(values, 0.75), count: values.length };
 }
 
+/** Between what the median of the population lies with a probability of 95 % (order statistics of a binomial). */
+export function confidence(values) {
+  const half = 0.98 / Math.sqrt(Math.max(values.length, 1));
+  return { low: quantile(values, Math.max(0.5 - half, 0)), high: quantile(values, Math.min(0.5 + half, 1)) };
+}
+
 /** The same, and how the distribution ends; as far as there are values enough to tell. */
 export function percentiles(values) {
   const { length } = values;
@@ -32,5 +38,6 @@ export function percentiles(values) {
  * (null) are left out.
  */
 export function pairedRatio(a, b) {
-  return summary(a.flatMap((value, round) => (value === null || b[round] === null ? [] : [value / b[round]])));
+  const ratios = a.flatMap((value, round) => (value === null || b[round] === null ? [] : [value / b[round]]));
+  return { ...summary(ratios), confidence: confidence(ratios) };
 }
