@@ -71,7 +71,13 @@ const ms = (value) => number(value, 1);
 /** All ports of one source taken, and refused a thousand times a second. */
 async function steady({ contestants, atMost }) {
   const peers = ['net.connect, localAddress', 'connectx, localAddress'];
-  const settings = contestants(peers).map((one) => ({ ...one, family: 4, range: RANGE, tasks: 'limit-tcp' }));
+  const settings = contestants(peers).map((one) => ({
+    ...one,
+    family: 4,
+    range: RANGE,
+    onAllCores: true,
+    tasks: 'limit-tcp',
+  }));
   return withParties(settings, async (parties) => {
     for (const party of parties) await party.call('fill', portsIn(RANGE));
     const plan = { warmup: 0, rounds: atMost({ quick: 1, full: 4 }) };
@@ -125,7 +131,13 @@ async function steady({ contestants, atMost }) {
 
 /** So many calls in one turn, again and again. */
 async function bursts({ contestants, atMost }, { what, peer, calls, figures, targets, wait = 0, ...more }, fill) {
-  const settings = contestants([peer]).map((one) => ({ ...one, family: 4, tasks: 'limit-tcp', ...more }));
+  const settings = contestants([peer]).map((one) => ({
+    ...one,
+    family: 4,
+    onAllCores: true,
+    tasks: 'limit-tcp',
+    ...more,
+  }));
   return withParties(settings, async (parties) => {
     for (const party of parties) await fill(party);
     const plan = { warmup: 1, rounds: atMost({ quick: 10, full: 40 }) };
@@ -214,7 +226,7 @@ const lockOf = ([low, high]) => ({ address: ends[4].source, low, high });
 async function hole({ contestants, atMost }) {
   const ports = [10_000, 19_999];
   const settings = contestants(['connectx, localPortRange']).map((one) => {
-    return { ...one, family: 4, tasks: 'limit-tcp', range: [40_000, 40_009], ports };
+    return { ...one, family: 4, onAllCores: true, tasks: 'limit-tcp', range: [40_000, 40_009], ports };
   });
   return withParties(settings, async (parties) => {
     for (const party of parties) {
@@ -252,7 +264,7 @@ async function takeOver({ contestants, atMost }) {
   // The control has a free port for each.
   const settings = contestants(['connectx, reuseTimeWait', 'connectx, localAddress']).map((one) => {
     const range = one.peer === 'connectx, reuseTimeWait' ? [40_000, 40_099] : [5000, 64_999];
-    return { ...one, family: 4, tasks: 'limit-tcp', range };
+    return { ...one, family: 4, onAllCores: true, tasks: 'limit-tcp', range };
   });
   return withParties(settings, async (parties) => {
     const plan = { warmup: 1, rounds: atMost({ quick: 3, full: 10 }) };
@@ -290,7 +302,7 @@ async function takeOver({ contestants, atMost }) {
 /** `localPort`, where each of very many interfaces may have a socket of its own with the 4-tuple. */
 async function interfaces({ contestants, atMost }) {
   const settings = contestants(['connectx, localAddress']).map((one) => {
-    return { ...one, family: 4, tasks: 'limit-tcp', range: [5000, 64_999] };
+    return { ...one, family: 4, onAllCores: true, tasks: 'limit-tcp', range: [5000, 64_999] };
   });
   const connects = atMost({ quick: 600, full: 2000 });
   return withParties(settings, async (parties) => {

@@ -19,14 +19,14 @@ export class Party {
   }
 
   /**
-   * `setting` is for worker.mjs: { peer, family, checkout, tasks, range?, floor? }. `wrap` is put before the command, e.g.
-   * strace.
+   * `setting` is for worker.mjs: { peer, family, checkout, tasks, range?, floor? }. `onAllCores`: where threads or processes of the party
+   * are to work beside it. `wrap` is put before the command, e.g. strace.
    */
   static async start(setting, { wrap = [], execArgv = [] } = {}) {
     const node = [process.execPath, '--expose-gc', ...execArgv, worker, JSON.stringify(setting)];
-    const [file, ...args] = withParent(
-      isolated(onCore(CLIENT_CORE, [...wrap, ...node]), ends[setting.family].addresses),
-    );
+    const command = [...wrap, ...node];
+    const placed = setting.onAllCores === true ? command : onCore(CLIENT_CORE, command);
+    const [file, ...args] = withParent(isolated(placed, ends[setting.family].addresses));
     const child = spawn(file, args, { stdio: ['ignore', 'inherit', 'inherit', 'ipc'] });
     const party = new Party(child, setting);
     await party.#answer();

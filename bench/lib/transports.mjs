@@ -126,6 +126,26 @@ export async function longestTurn(act) {
   return { value, longest };
 }
 
+/**
+ * The same where other threads of the process work meanwhile: a timer is due each millisecond, and the most that it comes late is what the
+ * event loop was held. To look in every turn would take a processor from the others.
+ */
+export async function latestTurn(act) {
+  let due = performance.now() + 1;
+  let longest = 0;
+  const look = () => {
+    const now = performance.now();
+    longest = Math.max(longest, now - due);
+    due = now + 1;
+  };
+  const timer = setInterval(look, 1);
+  const value = await act();
+  clearInterval(timer);
+  await nextTurn();
+  look();
+  return { value, longest };
+}
+
 const ownProcessor = () => Number(readFileSync('/proc/thread-self/schedstat', 'latin1').split(' ')[0]) / 1e6;
 
 /**

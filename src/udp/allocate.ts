@@ -11,7 +11,7 @@ import { areTaken, holderOf, isTaken, type PortState, tryPort, tryPorts } from '
 import { BELIEVED_MS } from './looks';
 import type { DestinationPorts } from './ports';
 import { findAddresses } from './source_address';
-import { look, WORTH_A_LOOK } from './survey';
+import { look, WORTH_A_WAIT } from './survey';
 
 const { errno } = constants;
 
@@ -118,9 +118,10 @@ function* offered(attempt: UdpAttempt, ports: DestinationPorts): Work<Lease | un
     yield* afterQuestions(attempt, 1);
     // After a miss questions come first: they are cheaper than a socket that is bound in vain, and several of them than one by one.
     while (!ports.hasFound() && ports.unknownCount > 0) {
-      if (mayLook && asked >= WORTH_A_LOOK) {
-        mayLook = (yield* look(attempt, ports)) === 'known';
-        if (mayLook) break;
+      if (mayLook && asked >= WORTH_A_WAIT) {
+        const looked = yield* look(attempt, ports, asked);
+        if (looked === 'known') break;
+        mayLook = looked === 'not yet';
       }
       asked += yield* askSome(attempt, ports);
     }

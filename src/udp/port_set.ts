@@ -1,4 +1,5 @@
 // Distinct ports. Plain data.
+import { hasBit, noPorts, type PortBits } from './port_space';
 
 /** So many ports take as much memory in a Set as 65,536 bits do. */
 const FEW = 128;
@@ -6,7 +7,7 @@ const FEW = 128;
 /** Few ports are in a Set, many in 8 KB of bits: a destination that has met one foreign port costs no 8 KB. */
 export class PortSet {
   #few: Set<number> | undefined = new Set();
-  #bits: Uint32Array | undefined = undefined;
+  #bits: PortBits | undefined = undefined;
   #many = 0;
 
   get size(): number {
@@ -14,8 +15,7 @@ export class PortSet {
   }
 
   has(port: number): boolean {
-    if (this.#bits === undefined) return this.#few?.has(port) ?? false;
-    return ((this.#bits[port >> 5] ?? 0) & (1 << (port & 31))) !== 0;
+    return this.#bits === undefined ? (this.#few?.has(port) ?? false) : hasBit(this.#bits, port);
   }
 
   add(port: number): void {
@@ -48,14 +48,41 @@ export class PortSet {
     return ports;
   }
 
-  #becomeMany(few: Set<number>): void {
-    this.#bits = new Uint32Array(2048);
+  /** Of these and of `more` those stay that are `among` others; the rest of them is returned. Word by word, for there may be very many. */
+  keep(more: PortBits, among: PortBits): PortBits {
+    const bits = this.#bits ?? this.#becomeMany(this.#few ?? []);
+    const rest = noPorts();
+    this.#many = 0;
+    for (let at = 0; at < bits.length; at++) {
+      const all = (bits[at] as number) | (more[at] as number);
+      if (all === 0) continue;
+      bits[at] = all & (among[at] as number);
+      rest[at] = all & ~(among[at] as number);
+      this.#many += countBits(bits[at] as number);
+    }
+    if (this.#many <= FEW) {
+      this.#few = new Set(this.values());
+      this.#bits = undefined;
+    }
+    return rest;
+  }
+
+  #becomeMany(few: Iterable<number>): PortBits {
+    this.#bits = noPorts();
     this.#few = undefined;
-    this.#many = few.size;
-    for (const port of few) this.#flip(port);
+    this.#many = 0;
+    for (const port of few) this.add(port);
+    return this.#bits;
   }
 
   #flip(port: number): void {
     if (this.#bits !== undefined) this.#bits[port >> 5] = (this.#bits[port >> 5] ?? 0) ^ (1 << (port & 31));
   }
+}
+
+/** How many bits of 32 are set. */
+function countBits(word: number): number {
+  const pairs = word - ((word >>> 1) & 0x55555555);
+  const fours = (pairs & 0x33333333) + ((pairs >>> 2) & 0x33333333);
+  return Math.imul((fours + (fours >>> 4)) & 0x0f0f0f0f, 0x01010101) >>> 24;
 }

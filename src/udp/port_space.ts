@@ -7,11 +7,25 @@ export type PortBits = Uint32Array;
 /** The ports of these ranges as bits; undefined: there are none. */
 export function bitsOf(ranges: readonly PortRange[]): PortBits | undefined {
   if (ranges.length === 0) return undefined;
-  const bits = new Uint32Array(2048);
-  for (const { low, high } of ranges) {
-    for (let port = low; port <= high; port++) bits[port >> 5] = (bits[port >> 5] ?? 0) | (1 << (port & 31));
-  }
+  const bits = noPorts();
+  for (const { low, high } of ranges) for (let port = low; port <= high; port++) setBit(bits, port);
   return bits;
+}
+
+export function noPorts(): PortBits {
+  return new Uint32Array(2048);
+}
+
+export function setBit(bits: PortBits, port: number): void {
+  (bits[port >> 5] as number) |= 1 << (port & 31);
+}
+
+export function clearBit(bits: PortBits, port: number): void {
+  (bits[port >> 5] as number) &= ~(1 << (port & 31));
+}
+
+export function hasBit(bits: PortBits, port: number): boolean {
+  return ((bits[port >> 5] ?? 0) & (1 << (port & 31))) !== 0;
 }
 
 /** A range, without the ports that are reserved and without one from which a socket would connect to itself. */
@@ -26,5 +40,21 @@ export interface PortSpace {
 
 export function isUsable({ reserved, except }: PortSpace, port: number): boolean {
   if (port === except) return false;
-  return reserved === undefined || ((reserved[port >> 5] ?? 0) & (1 << (port & 31))) === 0;
+  return reserved === undefined || !hasBit(reserved, port);
+}
+
+/** All that {@link isUsable} says yes to. */
+export function usablePorts({ low, high, reserved, except }: PortSpace): PortBits {
+  const ports = noPorts();
+  // Whole words, and the ports at both ends.
+  const [first, last] = [(low + 31) >> 5, (high + 1) >> 5];
+  if (first < last) ports.fill(0xffffffff, first, last);
+  for (let port = low; port <= high; port++) {
+    if (first < last && port === 32 * first) port = 32 * last;
+    if (port <= high) setBit(ports, port);
+  }
+  if (reserved !== undefined)
+    for (let at = 0; at < ports.length; at++) (ports[at] as number) &= ~(reserved[at] as number);
+  if (except !== 0) clearBit(ports, except);
+  return ports;
 }

@@ -1,6 +1,6 @@
 // The order in which the ports towards one destination are offered. Plain data.
 import type { PortRange } from '../values/port_range';
-import { isUsable, type PortSpace } from './port_space';
+import { clearBit, hasBit, isUsable, noPorts, type PortBits, type PortSpace, setBit, usablePorts } from './port_space';
 
 /** Each usable port once, in a random order of its own: flows spread evenly over the ports. */
 export class PortWalk {
@@ -48,14 +48,26 @@ export class PortWalk {
     return this.#count - this.#gone;
   }
 
-  /** Each port in this order, and whether it was offered. Then all of them have been. */
-  finish(each: (port: number, wasOffered: boolean) => void): void {
+  /** Those that have not been offered. Then all of them have been. */
+  finish(): PortBits {
+    // One by one whichever are fewer: those that are left, or the others.
+    const isFew = this.left <= this.#gone;
+    const left = isFew ? noPorts() : usablePorts(this.#space);
+    for (let place = 0; !isFew && place < this.#gone; place++) clearBit(left, this.#at(place));
+    for (let port = isFew ? this.next() : undefined; port !== undefined; port = this.next()) setBit(left, port);
+    this.#gone = this.#count;
+    return left;
+  }
+
+  /** Ports of this space, in this order. */
+  inOrder(ports: PortBits): number[] {
     const count = this.#count;
+    const some: number[] = [];
     for (let place = 0; place < count; place++) {
       const port = this.#at(place);
-      if (isUsable(this.#space, port)) each(port, place < this.#gone);
+      if (hasBit(ports, port)) some.push(port);
     }
-    this.#gone = count;
+    return some;
   }
 
   /** How many usable ports there are: a look at each of them. */

@@ -3,7 +3,7 @@ import type { PortRange } from '../values/port_range';
 import { FreedPorts } from './freed_ports';
 import { Looks, Share } from './looks';
 import { PortSet } from './port_set';
-import type { PortSpace } from './port_space';
+import { hasBit, noPorts, type PortSpace, setBit } from './port_space';
 import { PortWalk } from './port_walk';
 import { RefusedPorts } from './refused_ports';
 
@@ -141,28 +141,18 @@ export class DestinationPorts {
    * `released` was that number may be listed and free.
    */
   resolve(lists: readonly Uint16Array[], released: number): void {
-    const isListed = new Uint8Array(65536);
-    for (const list of lists) for (const port of list) isListed[port] = 1;
+    const listed = noPorts();
+    for (const list of lists) for (const port of list) setBit(listed, port);
     const taken = (this.#taken ??= new PortSet());
-    const found: number[] = [];
-    const sort = (port: number): void => {
-      if (isListed[port] === 1) taken.add(port);
-      else found.push(port);
+    const isFree = (port: number): boolean => {
+      if (hasBit(listed, port)) taken.add(port);
+      return !hasBit(listed, port);
     };
-    this.#found?.forEach(sort);
+    const free = taken.keep(this.#walk.finish(), listed);
     // In this destination's own order: processes that look at the same time do not go for the same ports.
-    this.#walk.finish((port, wasOffered) => {
-      if (!wasOffered) sort(port);
-      else if (isListed[port] === 0 && taken.has(port)) {
-        taken.delete(port);
-        found.push(port);
-      }
-    });
-    this.#found = found;
-    this.#freed?.filter(released, (port) => {
-      if (isListed[port] === 1) taken.add(port);
-      return isListed[port] === 0;
-    });
+    const inOrder = free.some((word) => word !== 0) ? this.#walk.inOrder(free) : [];
+    this.#found = [...(this.#found ?? []).filter(isFree), ...inOrder];
+    this.#freed?.filter(released, isFree);
   }
 
   /** The range in two. */

@@ -16,8 +16,11 @@ const now = performance.now.bind(performance);
 
 const IPPROTO_UDP = 17;
 
-/** Beyond so many ports one look costs less than a question for each, and none of it on the event loop. */
-export const WORTH_A_LOOK = 256;
+/** Beyond so many ports one look costs less than a question for each. */
+const WORTH_A_LOOK = 256;
+
+/** None of it is on the event loop: who can wait asks for so many before, in vain. */
+export const WORTH_A_WAIT = 64;
 
 /** So many ports are listed by two threads. */
 const WORTH_TWO_THREADS = 2048;
@@ -25,11 +28,14 @@ const WORTH_TWO_THREADS = 2048;
 /** A question takes as long as a look takes for so many sockets that are others', or for five that are listed. */
 const SOCKETS_A_QUESTION = 16;
 
-/** `known`: what others have is known by it. `no`: questions take less time, or say more. `later`: looks have had their share for now. */
-export type Looked = 'known' | 'no' | 'later';
+/**
+ * `known`: what others have is known by it. `not yet`: more questions are to be asked first. `no`: questions take less time, or say more.
+ * `later`: looks have had their share for now.
+ */
+export type Looked = 'known' | 'not yet' | 'no' | 'later';
 
-/** Reads the kernel's table. */
-export function* look(attempt: UdpAttempt, ports: DestinationPorts): Work<Looked> {
+/** Reads the kernel's table. `asked`: so many ports were asked for in vain before. */
+export function* look(attempt: UdpAttempt, ports: DestinationPorts, asked = WORTH_A_LOOK): Work<Looked> {
   const count = ports.takenCount + ports.unknownCount;
   if (count <= WORTH_A_LOOK || !attempt.cache.shared || !isListedAsAnswered(attempt)) return 'no';
   const { native } = attempt;
@@ -44,6 +50,7 @@ export function* look(attempt: UdpAttempt, ports: DestinationPorts): Work<Looked
       return (await within(STUCK_MS, whole)) === true ? 'known' : 'no';
     },
     now: () => {
+      if (asked < WORTH_A_LOOK) return 'not yet';
       // Where the sockets are not counted, there may be any number of them.
       const sockets = udpSocketCount(native) ?? Infinity;
       if (sockets > SOCKETS_A_QUESTION * count) return 'no';

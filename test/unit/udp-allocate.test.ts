@@ -737,8 +737,13 @@ describe('more ports that others have than a turn has questions', () => {
       expect((await runInTurns(kernel.attempt({ range: few }))).error).toMatchObject({ reason: 'ports-exhausted' });
     }
     expect(kernel.looks).toBe(0);
+    kernel.listed = () => Uint16Array.from({ length: 257 }, (_, n) => few.low + n);
+    kernel.asked = [];
     expect((await runInTurns(kernel.attempt({ range: { ...few, high: 10_256 } }))).error).toBeDefined();
     expect(kernel.looks).toBe(1);
+    // Who can wait asks for a few first.
+    expect(kernel.asked.length).toBeGreaterThanOrEqual(64);
+    expect(kernel.asked.length).toBeLessThan(160);
   });
 
   test.each<[string, Partial<Asked>]>([

@@ -1,6 +1,6 @@
 // Which port next, towards one UDP destination?
 import { describe, expect, test } from 'vitest';
-import { bitsOf, type PortSpace } from '../../src/udp/port_space';
+import { bitsOf, isUsable, type PortSpace } from '../../src/udp/port_space';
 import { PortSet } from '../../src/udp/port_set';
 import { PortTable } from '../../src/udp/port_table';
 import { DestinationPorts } from '../../src/udp/ports';
@@ -347,6 +347,23 @@ describe('all ports have been asked for at once', () => {
     expect(takeAll(ports)).toEqual([other]);
     expect([...ports.taken()]).toEqual([one]);
   });
+
+  test.each([0, 1, 40, 50, 51, 99, 100])(
+    'after %i ports were offered: all that are left are known by it, and no other',
+    (count) => {
+      for (const low of [1, 31, 32, 33, 20_000, 65_436]) {
+        const reserved = bitsOf([{ low: low + 7, high: low + 9 }]);
+        const given = { low, high: low + 99, reserved, except: low + 50 };
+        const ports = new DestinationPorts(given, seeded(low + count));
+        const offered = new Set(Array.from({ length: count }, () => ports.take()));
+        const isLeft = (port: number) => !offered.has(port) && isUsable(given, port);
+        const all = Array.from({ length: 100 }, (_, n) => low + n);
+        ports.resolve([Uint16Array.from(all.filter((port) => port % 2 === 0))], 0);
+        expect(sorted([...ports.taken()])).toEqual(all.filter((port) => isLeft(port) && port % 2 === 0));
+        expect(sorted(takeAll(ports))).toEqual(all.filter((port) => isLeft(port) && port % 2 === 1));
+      }
+    },
+  );
 
   test('each destination has an order of its own: processes do not go for the same ports', () => {
     const firsts = [1, 2, 3, 4].map((seed) => {
