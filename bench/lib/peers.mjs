@@ -24,6 +24,10 @@ export const peers = {
   'net.connect, localAddress': ({ remote: { host, port }, source }) => {
     return () => net.connect({ host, port, localAddress: source });
   },
+  // Fails at once, without a search: what core's failing connect costs by itself.
+  'net.connect, no such source': ({ remote: { host, port } }) => {
+    return () => net.connect({ host, port, localAddress: '203.0.113.1' });
+  },
   'net.connect, localAddress + localPort': ({ remote: { host, port }, source, range }) => {
     const next = portsOf(range);
     return () => net.connect({ host, port, localAddress: source, localPort: next() });
