@@ -61,9 +61,10 @@ export class DgramTarget implements Target {
     try {
       socket.bind({ fd, exclusive: true });
     } catch (error) {
-      // Where bind() throws, it has not opened the descriptor.
-      native.close(fd);
-      socket.close();
+      // Where it is a listener of 'listening' that has thrown, or has closed the socket, dgram has the descriptor.
+      const opened = descriptorOf(socket);
+      if (opened !== null && opened !== fd) native.close(fd);
+      closeIfOpen(socket);
       throw error;
     }
     // A listener that closes it ('listening') has closed the descriptor: this throws ERR_SOCKET_DGRAM_NOT_RUNNING.

@@ -7,11 +7,14 @@ export const BELIEVED_MS = 25;
 /** A look takes some ms. Nobody waits longer for one, in ms: the threads of libuv may be busy with something else for long. */
 export const STUCK_MS = 500;
 
-/** All looks of a thread together take at most one part in so many of a processor. */
+/** The looks at the ports towards one destination take at most one part in so many of a processor. */
 const SHARE = 20;
 
 /** By so much, in ms of a processor, they may be ahead of that: who fills a range looks two or three times in a row. */
 const AHEAD_MS = 20;
+
+/** Nobody rests longer than this, in ms, for what looks have taken. */
+const LONGEST_REST_MS = 1000;
 
 /** What a question costs, in ms, and for how many ports the questions cost no more than the refusal itself. */
 const QUESTION_MS = 0.003;
@@ -21,49 +24,15 @@ const NEXT_TO_NOTHING = 16;
 const FEWEST_QUESTIONS = 8;
 const MOST_QUESTIONS = 64;
 
-/** What looks have taken of a processor. Times are in ms. */
-export class Share {
-  /** When all of it will have been no more than the share. */
-  #paid = Number.NEGATIVE_INFINITY;
-  #underWay = 0;
-  #counted = 0;
-
-  /** A look, from `began` on, has taken so much. */
-  take(cost: number, began: number): void {
-    this.#paid = Math.max(this.#paid, began) + SHARE * cost;
-  }
-
-  /** `total`: what all lists have taken so far. */
-  begin(total: number): void {
-    if (this.#underWay++ === 0) this.#counted = total;
-  }
-
-  /** What lists have taken since this look, or another one that was under way with it, was counted last. */
-  end(total: number): number {
-    this.#underWay--;
-    const cost = total - this.#counted;
-    this.#counted = total;
-    return cost;
-  }
-
-  /** How long the next one has to wait. */
-  pause(now: number): number {
-    return Math.max(this.#paid - SHARE * AHEAD_MS - now, 0);
-  }
-}
-
 /** The looks at the ports towards one destination. Times are in ms. */
 export class Looks {
-  readonly #share: Share;
   /** When the last one began that has come to its end. */
   #confirmed = Number.NEGATIVE_INFINITY;
+  /** When all that was taken so far will be no more than the share. */
+  #paid = Number.NEGATIVE_INFINITY;
   #questions = FEWEST_QUESTIONS;
   readonly #resting: ((woken: true) => void)[] = [];
   #underWay: { readonly began: number; readonly end: Promise<boolean> } | undefined = undefined;
-
-  constructor(share: Share) {
-    this.#share = share;
-  }
 
   /** For how many to ask at once, so that mostly a few of them are found. */
   get questions(): number {
@@ -79,13 +48,13 @@ export class Looks {
   /** For so many ports the kernel has been asked one by one, from `began` on. */
   asked(count: number, began: number): void {
     this.#confirmed = began;
-    if (count > NEXT_TO_NOTHING) this.#share.take(QUESTION_MS * count, began);
+    if (count > NEXT_TO_NOTHING) this.#take(QUESTION_MS * count, began);
   }
 
   /** The whole table was read, from `began` on, which has taken so many ms of a processor; `isWhole`: it could be. */
   read(isWhole: boolean, began: number, cost: number): void {
     if (isWhole) this.#confirmed = began;
-    this.#share.take(cost, began);
+    this.#take(cost, began);
   }
 
   /** Whether what the kernel has said of so many ports still holds. */
@@ -104,7 +73,7 @@ export class Looks {
     if (this.#shared(now) !== undefined) return 0;
     // The end of one that is under way, and began too long ago to be shared, wakes whoever rests.
     const isAwaited = this.#underWay !== undefined && !this.isStuck(now);
-    return Math.max(this.#share.pause(now), isAwaited ? BELIEVED_MS : 0);
+    return Math.max(this.#paid - SHARE * AHEAD_MS - now, isAwaited ? BELIEVED_MS : 0);
   }
 
   /** Whether the look that is under way does not come to its end: then no other one is begun. */
@@ -143,7 +112,7 @@ export class Looks {
   }
 
   #begin(read: () => Promise<boolean>, began: number, cost: () => number): Promise<boolean> {
-    this.#share.begin(cost());
+    const before = cost();
     const end = (async () => {
       let isWhole = false;
       try {
@@ -151,12 +120,16 @@ export class Looks {
         isWhole = await (async () => read())();
       } finally {
         this.#underWay = undefined;
-        this.read(isWhole, began, this.#share.end(cost()));
+        this.read(isWhole, began, cost() - before);
         this.#wakeAll();
       }
       return isWhole;
     })();
     this.#underWay = { began, end };
     return end;
+  }
+  #take(cost: number, began: number): void {
+    const paid = Math.max(this.#paid, began) + SHARE * cost;
+    this.#paid = Math.min(paid, began + SHARE * AHEAD_MS + LONGEST_REST_MS);
   }
 }

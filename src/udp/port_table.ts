@@ -1,5 +1,4 @@
 // The destinations that one thread connects to. Plain data.
-import { Share } from './looks';
 import { DestinationPorts } from './ports';
 import type { PortSpace } from './port_space';
 
@@ -16,7 +15,6 @@ const STEPS = 2;
 export class PortTable {
   readonly #entries = new Map<string, DestinationPorts>();
   readonly #random: () => number;
-  readonly #share = new Share();
   #last: DestinationPorts | undefined;
   // It also comes to what is added meanwhile. A new one each time would pass by all that was deleted before.
   #hand = this.#entries.entries();
@@ -36,7 +34,7 @@ export class PortTable {
 
   /** A destination of which nothing is known. */
   add(key: string, space: PortSpace): DestinationPorts {
-    const entry = this.#put(key, new DestinationPorts(space, this.#random, this.#share));
+    const entry = this.#put(key, new DestinationPorts(space, this.#random));
     for (let n = 0; n < STEPS && this.#entries.size > DESTINATIONS; n++) this.#forgetNext();
     return entry;
   }

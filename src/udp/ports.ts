@@ -1,7 +1,7 @@
 // Policy: which port next, towards one UDP destination? Plain data. What is remembered is a hint; the kernel decides.
 import type { PortRange } from '../values/port_range';
 import { FreedPorts } from './freed_ports';
-import { Looks, Share } from './looks';
+import { Looks } from './looks';
 import { PortSet } from './port_set';
 import { hasBit, noPorts, type PortSpace, setBit } from './port_space';
 import { PortWalk } from './port_walk';
@@ -23,12 +23,10 @@ export class DestinationPorts {
   #taken: PortSet | undefined = undefined;
   #seldom: { readonly looks: Looks; readonly refused: RefusedPorts } | undefined = undefined;
   #leases = 0;
-  readonly #share: Share;
 
-  /** `random` gives numbers in [0, 1). `share`: that of all destinations of a thread. */
-  constructor(space: PortSpace, random: () => number, share = new Share()) {
+  /** `random` gives numbers in [0, 1). */
+  constructor(space: PortSpace, random: () => number) {
     this.#walk = new PortWalk(space, random);
-    this.#share = share;
   }
 
   /** When the kernel was asked for what others have. */
@@ -42,7 +40,7 @@ export class DestinationPorts {
   }
 
   #seldomNeeded() {
-    return (this.#seldom ??= { looks: new Looks(this.#share), refused: new RefusedPorts() });
+    return (this.#seldom ??= { looks: new Looks(), refused: new RefusedPorts() });
   }
 
   /** Whether {@link take} has one. */

@@ -11,23 +11,33 @@ describeIsolated('where nobody is on a port', () => {
   useNetwork(udpNetwork);
 
   test.each(families)(
-    "$family: closed inside 'listening': it fails, keeps nothing, and core binds the next one, too",
+    "$family: closed inside 'listening', or a listener throws: it fails, keeps nothing, and core binds the next one, too",
     async (cast) => {
       const options = { host: cast.remote2, port: SERVER, localAddress: cast.source, localPort: 20002 };
       await closeNow(connectUdpSync(options));
-      const closeAtOnce = (message: unknown) => {
-        const { socket } = message as { socket: dgram.Socket };
-        socket.on('listening', () => socket.close());
-      };
       const before = descriptorCount();
-      diagnostics.subscribe('udp.socket', closeAtOnce);
-      try {
-        for (const open of [connectUdpSync, connectUdp]) {
-          const error = await errorOf(async () => open(options));
-          expect(error).toMatchObject({ code: 'ERR_SOCKET_DGRAM_NOT_RUNNING' });
+      for (const [expected, act] of [
+        [{ code: 'ERR_SOCKET_DGRAM_NOT_RUNNING' }, (socket: dgram.Socket) => socket.close()],
+        [
+          new Error('mine'),
+          () => {
+            throw new Error('mine');
+          },
+        ],
+      ] as const) {
+        const listen = (message: unknown) => {
+          const { socket } = message as { socket: dgram.Socket };
+          socket.on('listening', () => act(socket));
+        };
+        diagnostics.subscribe('udp.socket', listen);
+        try {
+          for (const open of [connectUdpSync, connectUdp]) {
+            const error = await errorOf(async () => open(options));
+            expect(error).toMatchObject(expected);
+          }
+        } finally {
+          diagnostics.unsubscribe('udp.socket', listen);
         }
-      } finally {
-        diagnostics.unsubscribe('udp.socket', closeAtOnce);
       }
       expect(descriptorCount()).toBe(before);
       const bind = vi.spyOn(dgram.Socket.prototype, 'bind');

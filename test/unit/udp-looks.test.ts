@@ -1,6 +1,6 @@
 // How often the kernel is asked again for ports that others have, and who shares the answer.
 import { describe, expect, test } from 'vitest';
-import { Looks, Share } from '../../src/udp/looks';
+import { Looks } from '../../src/udp/looks';
 
 /** A clock that is set by hand, and reads that end when they are told to. */
 class Table {
@@ -24,9 +24,9 @@ const settle = () => new Promise(setImmediate);
 
 describe('what the kernel has said', () => {
   test('is not believed before it was asked', () => {
-    expect(new Looks(new Share()).isBelieved(10_000, 0)).toBe(false);
-    expect(new Looks(new Share()).isSince(0)).toBe(false);
-    expect(new Looks(new Share()).pause(0)).toBe(0);
+    expect(new Looks().isBelieved(10_000, 0)).toBe(false);
+    expect(new Looks().isSince(0)).toBe(false);
+    expect(new Looks().pause(0)).toBe(0);
   });
 
   test.each([
@@ -37,14 +37,14 @@ describe('what the kernel has said', () => {
     { count: 400, life: 24 },
     { count: 60_000, life: 25 },
   ])('of $count ports is believed for $life ms, in proportion to what it cost', ({ count, life }) => {
-    const looks = new Looks(new Share());
+    const looks = new Looks();
     looks.asked(count, 1000);
     expect(looks.isBelieved(count, 1000.01 + life)).toBe(false);
     if (life > 0) expect(looks.isBelieved(count, 1000 + life - 0.01)).toBe(true);
   });
 
   test('questions take a twentieth of the time at most', () => {
-    const looks = new Looks(new Share());
+    const looks = new Looks();
     looks.asked(10_000, 1000);
     // 30 ms, of which 20 may be ahead.
     expect(looks.pause(1000)).toBe(200);
@@ -55,7 +55,7 @@ describe('what the kernel has said', () => {
   });
 
   test('so do reads, whole or not; one that is not whole is not believed', () => {
-    const looks = new Looks(new Share());
+    const looks = new Looks();
     looks.read(true, 1000, 25);
     expect(looks.pause(1005)).toBe(95);
     expect(looks.isBelieved(1000, 1024)).toBe(true);
@@ -66,59 +66,43 @@ describe('what the kernel has said', () => {
     expect(looks.isBelieved(1000, 2011)).toBe(false);
   });
 
-  test('three looks of 8 ms may follow one another; in the long run all of a thread have their share', () => {
-    const share = new Share();
-    const destinations = Array.from({ length: 10 }, () => new Looks(share));
-    let now = 1000;
-    let looks = 0;
+  test('three looks of 8 ms may follow one another; in the long run they have their share', () => {
+    const looks = new Looks();
     const starts: number[] = [];
-    while (now < 61_000) {
-      const next = destinations[looks % 10] as Looks;
-      const pause = next.pause(now);
+    for (let now = 1000; now < 61_000;) {
+      const pause = looks.pause(now);
       if (pause > 0) {
         now += pause;
         continue;
       }
       starts.push(now);
-      next.read(true, now, 8);
-      looks++;
+      looks.read(true, now, 8);
       now += 8;
     }
     expect(starts.slice(0, 4)).toEqual([1000, 1008, 1016, 1080]);
     // A twentieth of a minute, and what was ahead.
-    expect(looks * 8).toBeGreaterThan(2950);
-    expect(looks * 8).toBeLessThanOrEqual(3000 + 20 + 8);
+    expect(starts.length * 8).toBeGreaterThan(2950);
+    expect(starts.length * 8).toBeLessThanOrEqual(3000 + 20 + 8);
   });
 
-  test('looks that are under way at once are counted once', async () => {
-    const table = new Table();
-    const share = new Share();
-    const [one, other] = [new Looks(share), new Looks(share)];
-    table.cost = 100;
-    const both = [one.join(table.read, 1000, table.costs)];
-    const endFirst = table.end;
-    both.push(other.join(table.read, 1000, table.costs));
-    table.cost = 116;
-    endFirst(true);
-    await both[0];
-    table.cost = 124;
-    table.end(true);
-    await both[1];
-    // 24 ms
-    expect(share.pause(1000)).toBe(80);
+  test('nobody rests longer than a second, whatever those have taken who do not rest', () => {
+    const looks = new Looks();
+    for (let now = 1000; now < 11_000; now += 25) looks.read(true, now, 22);
+    expect(looks.pause(10_975)).toBe(1000);
+    expect(looks.pause(11_975)).toBe(0);
   });
 });
 
 describe('who rests', () => {
   test('does so until the pause is over', async () => {
-    const looks = new Looks(new Share());
+    const looks = new Looks();
     const began = performance.now();
     await Promise.all([looks.rest(30), looks.rest(30_000)]);
     expect(performance.now() - began).toBeGreaterThanOrEqual(29);
   });
 
   test('or until a port is given back: one for each port, the first one first', async () => {
-    const looks = new Looks(new Share());
+    const looks = new Looks();
     const woken: number[] = [];
     const resting = [1, 2, 3].map(async (n) => {
       await looks.rest(2000);
@@ -140,7 +124,7 @@ describe('who rests', () => {
 describe('who comes while the table is read', () => {
   test('shares it if it began a moment ago, and it is believed from its beginning on, but not before its end', async () => {
     const table = new Table();
-    const looks = new Looks(new Share());
+    const looks = new Looks();
     const first = looks.join(table.read, table.now, table.costs);
     table.now = 1024;
     expect(looks.pause(1024)).toBe(0);
@@ -155,7 +139,7 @@ describe('who comes while the table is read', () => {
 
   test('later than that rests until its end, and may believe it then, or rests on', async () => {
     const table = new Table();
-    const looks = new Looks(new Share());
+    const looks = new Looks();
     const first = looks.join(table.read, table.now, table.costs);
     table.now = 1030;
     expect(looks.pause(1030)).toBeGreaterThan(0);
@@ -172,7 +156,7 @@ describe('who comes while the table is read', () => {
 
   test('does not wait for one that does not come to its end, nor begins another one', async () => {
     const table = new Table();
-    const looks = new Looks(new Share());
+    const looks = new Looks();
     const first = looks.join(table.read, 1000, table.costs);
     expect(looks.isStuck(1499)).toBe(false);
     expect(looks.pause(1499)).toBeGreaterThan(0);
@@ -188,7 +172,7 @@ describe('who comes while the table is read', () => {
 
   test('hears of its failure; the next one is not hurt by it', async () => {
     const table = new Table();
-    const looks = new Looks(new Share());
+    const looks = new Looks();
     const both = Promise.allSettled([
       looks.join(table.read, table.now, table.costs),
       looks.join(table.read, table.now, table.costs),
@@ -205,7 +189,7 @@ describe('who comes while the table is read', () => {
     const broken = (): Promise<boolean> => {
       throw new Error('at once');
     };
-    const looks = new Looks(new Share());
+    const looks = new Looks();
     await expect(looks.join(broken, 0, () => 0)).rejects.toThrow('at once');
   });
 });
