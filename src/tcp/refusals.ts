@@ -12,7 +12,7 @@ import type { TcpHandle } from './core_handle';
 import { type GivenBack, givenBackCount, givenBackLately, givenBackSince, INTEREST, watchCloses } from './given_back';
 import { recentRange } from './verify';
 
-/** For so long at most, in ms, a port that another process gives back goes unnoticed. */
+/** For so long, in ms, a port that another process gives back may go unnoticed, as long as searches have not used up their share. */
 const LONGEST = 25;
 /** A refusal is believed for this many times as long as it took to get it. */
 const TIMES = 40;
@@ -124,14 +124,17 @@ export function costOf(began: number, ports: number): number {
   return Math.min(clock.now() - began, Math.max(DEAREST, usualCost(ports)));
 }
 
-/** To be called when no port was found, which took `cost` ms. `seen`: {@link givenBackCount} when the search began. */
-export function remember(of: Refused, key: string, failure: Failure, cost: number, seen: number): void {
+/**
+ * To be called when no port was found, which took `cost` ms, `charged` of which were told before. `seen`: {@link givenBackCount} when the
+ * search began.
+ */
+export function remember(of: Refused, key: string, failure: Failure, cost: number, seen: number, charged = 0): void {
   const now = clock.now();
   const namespace = of.native.tcpNamespace();
   // Where it cannot be told from others (0), or not be asked, another one may be meant the next time.
   if (namespace <= 0 || !watchCloses(of.handle, now)) return;
-  paidUntil = Math.max(paidUntil, now) + cost / SHARE;
-  const until = Math.max(now + Math.min(cost * TIMES, LONGEST), Math.min(paidUntil, now + USED_UP));
+  paidUntil = Math.min(Math.max(paidUntil, now) + (cost - charged) / SHARE, now + USED_UP);
+  const until = Math.max(now + Math.min(cost * TIMES, LONGEST), paidUntil);
   const explained = refusals.get(key)?.failure === failure ? (refusals.get(key)?.explained ?? now) : now;
   // What was free by then the search has not found: it is not to be had in this way.
   const before = (givenBackSince(givenBackLately(now)) ?? []).filter(({ serial }) => serial < seen);

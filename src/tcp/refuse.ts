@@ -68,8 +68,8 @@ export function refuseAgain(attempt: Attempt, { failure }: Refusal): number {
 }
 
 /**
- * No technique of the plan has found a port, which took `cost` ms. `seen`: {@link givenBackCount} when the first
- * one began. The answer is a negative errno.
+ * No technique of the plan has found a port, which took `cost` ms, of which {@link rememberNoneToAssign} was told of `charged`. `seen`:
+ * {@link givenBackCount} when the first one began. The answer is a negative errno.
  */
 export function refuse(
   attempt: Attempt,
@@ -77,6 +77,7 @@ export function refuse(
   plan: readonly Technique[],
   cost: number,
   seen = givenBackCount(),
+  charged = 0,
 ): number {
   attempt.localPort = attempt.source.port;
   const key = keyOf(attempt, source, plan);
@@ -87,7 +88,9 @@ export function refuse(
   const { failure } = attempt;
   // As against: the source is not there (any more), or the route.
   if (key !== undefined && failure?.reason === 'ports-exhausted') {
-    remember(as(attempt, source), key, failure, cost + clock.now() - began, seen);
+    // To explain it is no search.
+    const explaining = costOf(began, 0);
+    remember(as(attempt, source), key, failure, cost + explaining, seen, charged + explaining);
   }
   return -errno.EADDRNOTAVAIL;
 }

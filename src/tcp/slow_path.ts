@@ -190,6 +190,7 @@ function* eachTechnique(
   if (known !== undefined) return refuseAgain(attempt, known);
   const seen = givenBackCount();
   let spent = cost;
+  let charged = from > 0 && isLastToAssign(plan, from - 1) ? cost : 0;
   let isDenied = false;
   for (let at = from; at < plan.length; at++) {
     const technique = plan[at] as Technique;
@@ -200,14 +201,17 @@ function* eachTechnique(
     const status = yield* tryTechnique(attempt, request, source, technique, local, plan, at);
     if (typeof status === 'number') return status;
     spent += status.cost;
-    if (isLastToAssign(plan, at)) rememberNoneToAssign(attempt, source, plan, spent);
+    if (isLastToAssign(plan, at)) {
+      rememberNoneToAssign(attempt, source, plan, spent);
+      charged = spent;
+    }
     isDenied ||= status.denied;
   }
   attempt.localPort = source.port;
   if (isDenied) return fail(attempt, errno.EACCES, 'bind');
   // Somebody else may have come to the same end in the meantime.
   const same = recallRefusal(attempt, source, plan);
-  return same === undefined ? refuse(attempt, source, plan, spent, seen) : refuseAgain(attempt, same);
+  return same === undefined ? refuse(attempt, source, plan, spent, seen, charged) : refuseAgain(attempt, same);
 }
 
 /** An object: there is no port to be had in this way. 0: the connect is under way. A negative errno: it has failed. */
