@@ -16,7 +16,7 @@ const { setImmediate, setTimeout } = timers;
 const now = performance.now.bind(performance);
 
 /** For this long, in ms, all work of a turn of the event loop may hold it. */
-const BUDGET_MS = 4;
+const BUDGET_MS = 2;
 
 /** Waits shorter than this, in ms, are not worth a turn of the event loop. */
 const WORTH_A_TURN_MS = 0.3;
