@@ -104,6 +104,7 @@ function refusals(figures) {
 const limits =
   (part) =>
   ({ [part]: all }) => {
+    if (all === undefined) return 'Not measured yet.';
     const short = (value) => (value === null || value === undefined ? '-' : number(value, value < 10 ? 2 : 0));
     const rows = all.figures.map(({ what, unit, p50, p99, most, before }) => [
       what,

@@ -234,7 +234,11 @@ void AddTable(Napi::Object* exports, Napi::Object* constants) {
   Add(exports, "socketGroups", SocketGroupsJs);
   AddConstants(
       constants, "socketState",
-      {{"established", kEstablished}, {"synSent", kSynSent}, {"timeWait", kTimeWait}, {"closed", kClosed}, {"listening", kListening}});
+      {{"established", kEstablished},
+       {"synSent", kSynSent},
+       {"timeWait", kTimeWait},
+       {"closed", kClosed},
+       {"listening", kListening}});
 }
 
 }  // namespace connectx

@@ -56,7 +56,7 @@ export function parseReservedPorts(text: string): PortRange[] {
     const code = list.charCodeAt(at);
     if (code >= DIGIT_0 && code <= DIGIT_9) {
       number = (number < 0 ? 0 : 10 * number) + code - DIGIT_0;
-    } else if (code === HYPHEN && low < 0) {
+    } else if (code === HYPHEN && low < 0 && number >= 0) {
       low = number;
       number = -1;
     } else if (code === COMMA || at === list.length) {

@@ -110,7 +110,7 @@ test.each([
   ['1-65535', [{ low: 1, high: 65535 }]],
   ['nonsense', []],
   ['8080,nonsense', [{ low: 8080, high: 8080 }]],
-  ['x8080,1 2,3-4-5,6', [{ low: 6, high: 6 }]],
+  ['x8080,1 2,3-4-5,-7,-7-8,9-,6', [{ low: 6, high: 6 }]],
 ])('net.ipv4.ip_local_reserved_ports %j', (text, ranges) => {
   expect(parseReservedPorts(text)).toEqual(ranges);
 });
