@@ -93,7 +93,10 @@ const options = {
 const commit = commitOf(checkout);
 console.log(machine);
 if (floor === undefined) console.log('left out: the C programs beside the others, for want of a compiler (cc)');
-const results = {};
+const now = new Date().toISOString();
+const file = values.json ?? join(here, 'results', `${now.replaceAll(/[:.]/g, '-')}.json`);
+const figures = { time: now, machine, commit, quick: values.quick, cases: {} };
+mkdirSync(dirname(file), { recursive: true });
 let missed = 0;
 for (const name of wanted) {
   const { run, title } = await import(`./cases/${name}.mjs`);
@@ -104,7 +107,7 @@ for (const name of wanted) {
   }
   if (result.targets.length > 0) console.log(`\n${result.targets.map(verdict).join('\n')}`);
   missed += result.targets.filter((target) => !isMet(target)).length;
-  results[name] = {
+  figures.cases[name] = {
     title,
     targets: result.targets.map((target) => ({ ...target, met: isMet(target) })),
     sections: result.sections.map(({ setting, columns, rows, text, data }) => ({
@@ -113,13 +116,10 @@ for (const name of wanted) {
       table: { columns, rows, text },
     })),
   };
+  // After each case: a run that is ended before its end has taken minutes by then.
+  writeFileSync(file, `${JSON.stringify(figures, undefined, 1)}\n`);
 }
 
-const now = new Date().toISOString();
-const file = values.json ?? join(here, 'results', `${now.replaceAll(/[:.]/g, '-')}.json`);
-const figures = { time: now, machine, commit, quick: values.quick, cases: results };
-mkdirSync(dirname(file), { recursive: true });
-writeFileSync(file, `${JSON.stringify(figures, undefined, 1)}\n`);
 console.log(`\n${file}`);
 if (values.publish) for (const made of publish(figures)) console.log(made);
 if (values.check && missed > 0) process.exit(1);
