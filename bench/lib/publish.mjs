@@ -25,7 +25,9 @@ function files(figures) {
 
 /** Puts what the pages print of these results into docs/figures.json, writes the pages and charts, and says which files these are. */
 export function publish(...results) {
-  const made = files(Object.assign(readFigures(), ...results.map(figuresOf)));
+  // As they will be read from the file, which has them rounded.
+  const figures = JSON.parse(textOf(Object.assign(readFigures(), ...results.map(figuresOf))));
+  const made = files(figures);
   for (const [path, text] of Object.entries(made)) writeFileSync(at(path), text);
   return Object.keys(made).map((path) => fileURLToPath(at(path)));
 }
