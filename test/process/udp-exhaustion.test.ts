@@ -66,12 +66,9 @@ describeIsolated('10,000 ports, all taken by other processes', () => {
     // What is kept open to ask the kernel with.
     await errorOf(() => connectUdp({ ...wanted, localPort: LOW }));
     const before = descriptorCount();
-    // The first search has everything to find out. The others know, and look again while the event loop goes on.
-    for (const { searches, atLeast } of [
-      { searches: 1, atLeast: 2 },
-      { searches: 1, atLeast: 1 },
-      { searches: 4, atLeast: 2 },
-    ]) {
+    // The first search has everything to find out. The others know, and look again while the event loop goes on. How many turns it has
+    // meanwhile is a matter of who gets a processor.
+    for (const searches of [1, 1, 4]) {
       await believedNoMore();
       const { turns } = await turnsDuring(async () => {
         const errors = await Promise.all(
@@ -79,7 +76,7 @@ describeIsolated('10,000 ports, all taken by other processes', () => {
         );
         for (const error of errors) expect(error).toMatchObject(EXHAUSTED);
       });
-      expect(turns).toBeGreaterThanOrEqual(atLeast);
+      expect(turns).toBeGreaterThanOrEqual(1);
     }
     // A look that took longer than somebody waited has a descriptor until its end.
     await until(() => descriptorCount() <= before);
@@ -90,7 +87,7 @@ describeIsolated('10,000 ports, all taken by other processes', () => {
     const { turns } = await turnsDuring(async () => {
       expect(await errorOf(() => connectUdpSync(wanted))).toMatchObject(EXHAUSTED);
     });
-    expect(turns).toBeLessThan(2);
+    expect(turns).toBe(0);
   }, 120_000);
 
   test('exactly as many as are given back', async () => {
