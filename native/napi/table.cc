@@ -232,13 +232,12 @@ void AddTable(Napi::Object* exports, Napi::Object* constants) {
   Add(exports, "listingCost", ListingCostJs);
   Add(exports, "socketHolders", SocketHoldersJs);
   Add(exports, "socketGroups", SocketGroupsJs);
-  AddConstants(
-      constants, "socketState",
-      {{"established", kEstablished},
-       {"synSent", kSynSent},
-       {"timeWait", kTimeWait},
-       {"closed", kClosed},
-       {"listening", kListening}});
+  AddConstants(constants, "socketState",
+               {{"established", kEstablished},
+                {"synSent", kSynSent},
+                {"timeWait", kTimeWait},
+                {"closed", kClosed},
+                {"listening", kListening}});
 }
 
 }  // namespace connectx
