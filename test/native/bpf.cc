@@ -111,6 +111,7 @@ Program Connect(int family, int counter, const Ip& service, const Ip (&backends)
       Instruction(0, 0, 0, 0, 0),
       Instruction(BPF_JMP | BPF_CALL, 0, 0, 0, BPF_FUNC_map_lookup_elem),
   };
+  // NOLINTEND(misc-redundant-expression)
   program.insert(program.end(), turn.begin(), turn.end());
   jumps.push_back(program.size());
   program.push_back(Instruction(BPF_JMP | BPF_JEQ | BPF_K, BPF_REG_0, 0, 0, 0));
@@ -222,6 +223,7 @@ Program SkLookup(int map) {
   program.push_back(Instruction(BPF_JMP32 | BPF_JEQ | BPF_K, BPF_REG_2, 0, 1, static_cast<int>(kFamilies[0])));
   program.push_back(Set(BPF_REG_3, 1));
   program.push_back(Instruction(BPF_STX | BPF_W | BPF_MEM, BPF_REG_10, BPF_REG_3, -4, 0));
+  // NOLINTBEGIN(misc-redundant-expression): as above.
   const Program look = {
       Move(BPF_REG_2, BPF_REG_10),
       Instruction(BPF_ALU64 | BPF_ADD | BPF_K, BPF_REG_2, 0, 0, -4),
@@ -229,6 +231,7 @@ Program SkLookup(int map) {
       Instruction(0, 0, 0, 0, 0),
       Instruction(BPF_JMP | BPF_CALL, 0, 0, 0, BPF_FUNC_map_lookup_elem),
   };
+  // NOLINTEND(misc-redundant-expression)
   program.insert(program.end(), look.begin(), look.end());
   jumps.push_back(program.size());
   program.push_back(Instruction(BPF_JMP | BPF_JEQ | BPF_K, BPF_REG_0, 0, 0, 0));
