@@ -111,7 +111,6 @@ Program Connect(int family, int counter, const Ip& service, const Ip (&backends)
       Instruction(0, 0, 0, 0, 0),
       Instruction(BPF_JMP | BPF_CALL, 0, 0, 0, BPF_FUNC_map_lookup_elem),
   };
-  // NOLINTEND(misc-redundant-expression)
   program.insert(program.end(), turn.begin(), turn.end());
   jumps.push_back(program.size());
   program.push_back(Instruction(BPF_JMP | BPF_JEQ | BPF_K, BPF_REG_0, 0, 0, 0));
