@@ -1,5 +1,4 @@
 // TCP at the limit: what a refusal costs, and a search among ports that are nearly all taken.
-import { execFileSync } from 'node:child_process';
 import { once } from 'node:events';
 import { createRequire } from 'node:module';
 import * as net from 'node:net';
@@ -7,6 +6,7 @@ import { join } from 'node:path';
 import { ends } from '../lib/ends.mjs';
 import { limitTasks } from '../lib/limit.mjs';
 import { LimitFigures } from '../lib/limit-figures.mjs';
+import { addInterfaces } from '../lib/namespace.mjs';
 import { interleave, withParties } from '../lib/party.mjs';
 import { number } from '../lib/report.mjs';
 import { percentiles } from '../lib/statistics.mjs';
@@ -18,14 +18,8 @@ export const tasks = {
   /** A pinned port that is shared, on a machine with so many interfaces; net.connect with a port of its own beside it. In us. */
   async interfaces(_, { checkout, count, connects }) {
     const connectx = createRequire(join(checkout, 'package.json'))('./dist/index.js');
-    const links = Array.from({ length: count / 2 }, (_, n) => [
-      `link add a${n} type veth peer name b${n}`,
-      `link set a${n} up`,
-      `link set b${n} up`,
-    ]).flat();
     const [localAddress, host] = ['192.0.2.1', '198.51.100.1'];
-    const addresses = [`addr add ${localAddress}/24 dev a0`, `addr add ${host}/32 dev a1`, ''];
-    execFileSync('ip', ['-batch', '-'], { input: [...links, ...addresses].join('\n') });
+    addInterfaces(count, [`${localAddress}/24 dev a0`, `${host}/32 dev a1`]);
     const server = net.createServer((socket) => socket.on('error', () => {})).listen(9000, host);
     const other = net.createServer().listen(9001, host);
     await Promise.all([once(server, 'listening'), once(other, 'listening')]);

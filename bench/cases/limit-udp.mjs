@@ -1,6 +1,6 @@
 // At the limit: what UDP costs where ports are nearly gone, where many processes share them, and on a machine with very many
 // interfaces. Each row is a figure of one process in a namespace of its own; `--against DIR` measures another checkout beside it.
-import { execFileSync, fork, spawn } from 'node:child_process';
+import { fork, spawn } from 'node:child_process';
 import * as dgram from 'node:dgram';
 import { once } from 'node:events';
 import { createRequire } from 'node:module';
@@ -10,7 +10,7 @@ import { fileURLToPath } from 'node:url';
 import { ends } from '../lib/ends.mjs';
 import { LimitFigures } from '../lib/limit-figures.mjs';
 import { memoryTasks } from '../lib/memory.mjs';
-import { setSysctl } from '../lib/namespace.mjs';
+import { addInterfaces, setSysctl } from '../lib/namespace.mjs';
 import { Party } from '../lib/party.mjs';
 import { withParent } from '../lib/processes.mjs';
 import { number } from '../lib/report.mjs';
@@ -153,12 +153,7 @@ export const tasks = {
   /** A port that is shared, on a machine with so many interfaces; dgram with a port of its own beside it. */
   async interfaces(_, { count, sockets }) {
     const { connectUdpSync } = connectx();
-    const lines = Array.from({ length: count / 2 }, (_, n) => [
-      `link add a${n} type veth peer name b${n}`,
-      `link set a${n} up`,
-      `link set b${n} up`,
-    ]).flat();
-    execFileSync('ip', ['-batch', '-'], { input: [...lines, 'addr add 192.0.2.1/24 dev a0', ''].join('\n') });
+    addInterfaces(count, ['192.0.2.1/24 dev a0']);
     const localAddress = '192.0.2.1';
     const shared = (n) =>
       connectUdpSync({ host: `192.0.2.${2 + (n % 200)}`, port: 9000 + n, localAddress, localPort: 7000 });

@@ -1,6 +1,6 @@
 // Network namespaces: one around the whole run, and one for each party in it, so that no party uses up another's ports and
 // nothing of the host's settings or traffic takes part.
-import { spawnSync } from 'node:child_process';
+import { execFileSync, spawnSync } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
 
 const MARK = 'CONNECTX_BENCH_NAMESPACE';
@@ -23,6 +23,17 @@ export function isolated(command, addresses = []) {
   const add = (ip) => `ip addr add ${ip} dev lo${ip.includes(':') ? ' nodad' : ''}`;
   const lines = ['ip link set lo up', ...addresses.map(add), 'exec "$@"'];
   return ['unshare', '-n', 'sh', '-ec', lines.join('\n'), 'sh', ...command];
+}
+
+/** Adds so many interfaces, in pairs `a<n>` and `b<n>`, to the calling process's namespace, and addresses: `192.0.2.1/24 dev a0`. */
+export function addInterfaces(count, addresses) {
+  const lines = Array.from({ length: count / 2 }, (_, n) => [
+    `link add a${n} type veth peer name b${n}`,
+    `link set a${n} up`,
+    `link set b${n} up`,
+  ]).flat();
+  const add = addresses.map((address) => `addr add ${address}`);
+  execFileSync('ip', ['-batch', '-'], { input: [...lines, ...add, ''].join('\n') });
 }
 
 const path = (name) => `/proc/sys/net/${name.replaceAll('.', '/')}`;

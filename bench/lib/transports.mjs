@@ -126,45 +126,39 @@ export async function longestTurn(act) {
   return { value, longest };
 }
 
-/**
- * The same where other threads of the process work meanwhile: a timer is due each millisecond, and the most that it comes late is what the
- * event loop was held. To look in every turn would take a processor from the others.
- */
-export async function latestTurn(act) {
-  let due = performance.now() + 1;
-  let longest = 0;
-  const look = () => {
-    const now = performance.now();
-    longest = Math.max(longest, now - due);
-    due = now + 1;
-  };
+/** Looks once in a millisecond, or after a turn that is longer, until `act` is done: to look in every turn would take a processor. */
+async function looking(act, look) {
   const timer = setInterval(look, 1);
   const value = await act();
   clearInterval(timer);
   await nextTurn();
   look();
+  return value;
+}
+
+/** The same where other threads of the process work meanwhile: the most that a timer, due each millisecond, has come late. */
+export async function latestTurn(act) {
+  let due = performance.now() + 1;
+  let longest = 0;
+  const value = await looking(act, () => {
+    const now = performance.now();
+    longest = Math.max(longest, now - due);
+    due = now + 1;
+  });
   return { value, longest };
 }
 
 const ownProcessor = () => Number(readFileSync('/proc/thread-self/schedstat', 'latin1').split(' ')[0]) / 1e6;
 
-/**
- * The same where several processes share the processors: the most that the thread has had of one between two looks, in milliseconds. It looks
- * once in a millisecond, or after a turn that is longer: to look in every turn would take the processor from the others.
- */
+/** The same where several processes share the processors: the most that the thread has had of one between two looks, in milliseconds. */
 export async function busiestTurn(act) {
   let last = ownProcessor();
   let longest = 0;
-  const look = () => {
+  const value = await looking(act, () => {
     const now = ownProcessor();
     longest = Math.max(longest, now - last);
     last = now;
-  };
-  const timer = setInterval(look, 1);
-  const value = await act();
-  clearInterval(timer);
-  await nextTurn();
-  look();
+  });
   return { value, longest };
 }
 
