@@ -14,7 +14,7 @@ import { isPool, type PoolLease } from '../source/pooled';
 import { askFunction } from '../source/resolve';
 import { abortable, abortError } from './abort';
 import { connectOneInTurns, connectOneNow } from './connect_one';
-import type { Done } from './connect_outcome';
+import { type Done, startedWith } from './connect_outcome';
 import { familyOfType, type Plan, readOptions, type UdpConnectOptions, type UdpRequest } from './options';
 import { noAddress, resolveHost } from './resolve_host';
 import { closeIfOpen, type UdpSocket } from './socket';
@@ -99,14 +99,14 @@ export function connectUdpSync(options: UdpConnectOptions): dgram.Socket {
   const trace = beginTrace('udp', plan.host, plan.port);
   try {
     if (plan.signal?.aborted === true) throw abortError(plan.signal);
-    const made: { socket?: UdpSocket } = {};
-    const socket = connectNow(plan, plan.host, (error) => {
-      // connectNow() has thrown, and closed the socket: core calls back all the same.
-      if (error === undefined || made.socket === undefined) return;
-      closeIfOpen(made.socket);
-      made.socket.emit('error', error);
-    });
-    made.socket = socket;
+    const socket = startedWith<UdpSocket>(
+      (done) => connectNow(plan, plan.host, done),
+      (failed, error) => {
+        if (error === undefined) return;
+        closeIfOpen(failed);
+        failed.emit('error', error);
+      },
+    );
     if (trace !== undefined) traceConnected(trace, plan, socket);
     returned(trace);
     return socket;

@@ -4,7 +4,7 @@ import { abortable, abortError, inTurnsUntilAborted } from './abort';
 import { DgramTarget } from './adopt';
 import { allocate, tryFirst } from './allocate';
 import { attemptOf, type UdpAttempt } from './attempt';
-import type { Done } from './connect_outcome';
+import { type Done, startedWith } from './connect_outcome';
 import { connectFallback } from './fallback';
 import type { Plan, UdpRequest } from './options';
 import { portCacheOf } from './port_cache';
@@ -79,11 +79,7 @@ function taken(attempt: UdpAttempt, target: DgramTarget, lease: Lease): Promise<
 // dgram calls back in the next tick, with an error where it would not have the peer (sendBlockList).
 function whenDone(start: (done: Done) => UdpSocket): Promise<UdpSocket> {
   return new Promise((resolve, reject) => {
-    const made: { socket?: UdpSocket } = {};
-    made.socket = start((error) => {
-      const { socket } = made;
-      // start() has thrown, and whoever called it has closed the socket: core calls back all the same.
-      if (socket === undefined) return;
+    startedWith(start, (socket, error) => {
       if (error === undefined) resolve(socket);
       else {
         closeIfOpen(socket);

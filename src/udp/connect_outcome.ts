@@ -34,6 +34,18 @@ export function isConnected(socket: dgram.Socket): boolean {
 /** Hears of the end of a connect. */
 export type Done = (error?: Error) => void;
 
+/**
+ * Starts a connect, and tells of its end. Nothing is told where `start` has thrown, and whoever called it has closed the socket: core calls
+ * back all the same.
+ */
+export function startedWith<S>(start: (done: Done) => S, told: (socket: S, error: Error | undefined) => void): S {
+  const made: { socket?: S } = {};
+  made.socket = start((error) => {
+    if (made.socket !== undefined) told(made.socket, error);
+  });
+  return made.socket;
+}
+
 /** dgram tells in the next tick, and whoever waits for that may come before or after. */
 export class ConnectOutcome {
   private done: Done | undefined = undefined;

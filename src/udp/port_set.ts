@@ -1,5 +1,5 @@
 // Distinct ports. Plain data.
-import { hasBit, noPorts, type PortBits } from './port_space';
+import { clearBit, hasBit, noPorts, type PortBits, setBit } from './port_space';
 
 /** So many ports take as much memory in a Set as 65,536 bits do. */
 const FEW = 128;
@@ -22,16 +22,16 @@ export class PortSet {
     if (this.#few !== undefined) {
       this.#few.add(port);
       if (this.#few.size > FEW) this.#becomeMany(this.#few);
-    } else if (!this.has(port)) {
-      this.#flip(port);
+    } else if (this.#bits !== undefined && !hasBit(this.#bits, port)) {
+      setBit(this.#bits, port);
       this.#many++;
     }
   }
 
   delete(port: number): void {
     if (this.#few !== undefined) this.#few.delete(port);
-    else if (this.has(port)) {
-      this.#flip(port);
+    else if (this.#bits !== undefined && hasBit(this.#bits, port)) {
+      clearBit(this.#bits, port);
       this.#many--;
     }
   }
@@ -73,10 +73,6 @@ export class PortSet {
     this.#many = 0;
     for (const port of few) this.add(port);
     return this.#bits;
-  }
-
-  #flip(port: number): void {
-    if (this.#bits !== undefined) this.#bits[port >> 5] = (this.#bits[port >> 5] ?? 0) ^ (1 << (port & 31));
   }
 }
 

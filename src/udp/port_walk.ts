@@ -50,11 +50,14 @@ export class PortWalk {
 
   /** Those that have not been offered. Then all of them have been. */
   finish(): PortBits {
-    // One by one whichever are fewer: those that are left, or the others.
-    const isFew = this.left <= this.#gone;
-    const left = isFew ? noPorts() : usablePorts(this.#space);
-    for (let place = 0; !isFew && place < this.#gone; place++) clearBit(left, this.#at(place));
-    for (let port = isFew ? this.next() : undefined; port !== undefined; port = this.next()) setBit(left, port);
+    if (this.left <= this.#gone) {
+      const left = noPorts();
+      for (let port = this.next(); port !== undefined; port = this.next()) setBit(left, port);
+      return left;
+    }
+    // One by one whichever are fewer.
+    const left = usablePorts(this.#space);
+    for (let place = 0; place < this.#gone; place++) clearBit(left, this.#at(place));
     this.#gone = this.#count;
     return left;
   }
