@@ -107,6 +107,8 @@ describeSlow('in each event of a race', () => {
         const server = track(
           isTls ? tls.createServer({ key: pem, cert: pem }) : net.createServer({ allowHalfOpen: false }),
         );
+        // The network ends with the test, and with it what was still on its way: nobody but this would close them.
+        server.on('connection', track);
         server.on(isTls ? 'secureConnection' : 'connection', (socket: net.Socket) =>
           socket.on('error', () => {}).pipe(socket),
         );
