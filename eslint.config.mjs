@@ -3,6 +3,9 @@ import tseslint from 'typescript-eslint';
 import house from './scripts/house-rules.mjs';
 import { layerRules } from './scripts/layers.mjs';
 
+const OPENERS =
+  'A socket is opened and adopted in one breath, and only by tcp/adopt.ts and its counterpart in udp/; a question has kernel/question_socket.ts.';
+
 export default tseslint.config(
   { ignores: ['dist/', 'build/', 'test/native/build/', '.nodes/', '.kernels/', 'prebuilds/', 'coverage/'] },
   eslint.configs.recommended,
@@ -60,24 +63,28 @@ export default tseslint.config(
     // V8 stops a worker thread that is being terminated wherever a function of JavaScript is entered. A descriptor that is open by then, and
     // has not been adopted, stays open until the process ends.
     files: ['src/**'],
-    ignores: ['src/tcp/adopt.ts', 'src/udp/adopt.ts', 'src/kernel/permission.ts'],
+    ignores: [
+      'src/tcp/adopt.ts',
+      'src/udp/adopt.ts',
+      'src/kernel/permission.ts',
+      'src/kernel/question_socket.ts',
+      'src/sys.ts',
+    ],
     rules: {
       'no-restricted-syntax': [
         'error',
         {
-          selector: 'MemberExpression[property.name=/^(tcpPrepare|tcpPin|udpSocket|replace)$/][object.name="native"]',
-          message:
-            'A socket is opened and adopted in one breath, and only by tcp/adopt.ts and its counterpart in udp/.',
+          selector:
+            'MemberExpression[property.name=/^(tcpPrepare|tcpPin|udpSocket|replace|socket)$/][object.name="native"]',
+          message: OPENERS,
         },
         {
           selector: 'VariableDeclarator[init.name="native"] Property[key.name=/^(tcpPrepare|tcpPin|udpSocket)$/]',
-          message:
-            'A socket is opened and adopted in one breath, and only by tcp/adopt.ts and its counterpart in udp/.',
+          message: OPENERS,
         },
         {
           selector: 'MemberExpression[property.name=/^(tcpPrepare|tcpPin|udpSocket)$/]:not([object.name="native"])',
-          message:
-            'A socket is opened and adopted in one breath, and only by tcp/adopt.ts and its counterpart in udp/.',
+          message: OPENERS,
         },
       ],
     },

@@ -7,6 +7,7 @@ import type { Native } from '../kernel/addon';
 import { AF_INET, domainOf } from '../kernel/constants';
 import { kernelOf } from '../kernel/kernel';
 import { unwrap } from '../kernel/outcome';
+import { askUdpSocket } from '../kernel/question_socket';
 import { udpSharingOf } from '../kernel/sock_diag';
 import { connectUdpSync } from '../udp/connect';
 
@@ -71,16 +72,12 @@ export function releaseChecks(text = release()): Check[] {
 
 const SOL_SOCKET = 1;
 const SO_BINDTODEVICE = 25;
-const SOCK_DGRAM = 2;
 const IPPROTO_UDP = 17;
 const ESTABLISHED = 1;
 
 /** The device that sockets of this process are born bound to: `ip vrf exec`. */
 function deviceAtBirth(native: Native): string | undefined {
-  const fd = native.socket(AF_INET, SOCK_DGRAM, 0);
-  if (fd < 0) return undefined;
-  const bytes = native.getsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, 16);
-  native.close(fd);
+  const bytes = askUdpSocket(native, AF_INET, (fd) => native.getsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, 16));
   const name = typeof bytes === 'number' ? '' : bytes.toString('latin1').replace(/\0.*/s, '');
   return name === '' ? undefined : name;
 }

@@ -3,6 +3,7 @@ import { constants } from 'node:os';
 import type { Native } from './addon';
 import { AF_INET } from './constants';
 import { errnoOf, outcomeCode, syscallOf } from './outcome';
+import { askUdpSocket } from './question_socket';
 
 const { errno } = constants;
 
@@ -58,7 +59,6 @@ export function udpSharingOf(native: Native): UdpSharing {
   return known.sharing;
 }
 
-const SOCK_DGRAM = 2;
 const SOL_SOCKET = 1;
 const SO_BINDTOIFINDEX = 62;
 
@@ -67,14 +67,11 @@ const SO_BINDTOIFINDEX = 62;
  * Undefined: that could not be seen. Before Linux 5.1 it is taken for none.
  */
 export function deviceOfNewSockets(native: Native): number | undefined {
-  const fd = native.socket(AF_INET, SOCK_DGRAM, 0);
-  if (fd < 0) return undefined;
-  try {
-    const index = native.getsockopt(fd, SOL_SOCKET, SO_BINDTOIFINDEX, 4);
-    return typeof index === 'number' ? 0 : new Int32Array(Uint8Array.from(index).buffer)[0];
-  } finally {
-    native.close(fd);
-  }
+  const index = askUdpSocket(native, AF_INET, (fd) => {
+    const told = native.getsockopt(fd, SOL_SOCKET, SO_BINDTOIFINDEX, 4);
+    return typeof told === 'number' ? 0 : new Int32Array(Uint8Array.from(told).buffer)[0];
+  });
+  return index === undefined || index < 0 ? undefined : index;
 }
 
 const NETLINK_CALLS: ReadonlySet<string> = new Set(['socket', 'send', 'recv', 'netlink']);

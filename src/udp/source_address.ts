@@ -5,6 +5,7 @@ import { isMapped, mayBeginWithZero, parseAddress, toMapped } from '../values/ad
 import { addressNotLocal, MISSING_ZONE, udpPortsExhausted } from '../connect/explain';
 import { AF_INET } from '../kernel/constants';
 import { errnoOf } from '../kernel/outcome';
+import { askUdpSocket } from '../kernel/question_socket';
 import { isNetlinkRefused } from '../kernel/sock_diag';
 import type { Endpoint } from '../kernel/addon';
 import { canAskRoute } from '../connect/route';
@@ -13,7 +14,6 @@ import { failureOf, refusalOf, type UdpAttempt } from './attempt';
 
 const { errno } = constants;
 
-const SOCK_DGRAM = 2;
 const SOL_SOCKET = 1;
 const IPPROTO_UDP = 17;
 const SO_BINDTODEVICE = 25;
@@ -84,30 +84,29 @@ const TRIES = 64;
 // With the same options, connected to the destination. It has a port that nobody else is on, so it cannot overshadow anybody: not one
 // of the ephemeral range, of which there may be none left.
 function askSocket(attempt: UdpAttempt): void {
-  const { native, domain } = attempt;
-  const { destination } = attempt.request;
   for (let tries = 0; tries < TRIES; tries++) {
-    const fd = native.socket(domain, SOCK_DGRAM, 0);
-    if (fd < 0) throw failureOf(attempt, fd);
-    try {
-      setOptions(attempt, fd);
-      const bound = native.bind(fd, domain, domain === AF_INET ? '0.0.0.0' : '::', randomPort());
-      if (bound < 0) {
-        if (BUSY.has(errnoOf(bound))) continue;
-        throw failureOf(attempt, bound);
-      }
-      const connected = native.connect(fd, domain, destination.address, destination.port);
-      if (connected < 0) throw failureOf(attempt, connected);
-      attempt.localAddress = textOf(attempt, native.getsockname(fd));
-      if (isUnspecified(destination.address)) {
-        attempt.remoteAddress = textOf(attempt, native.getpeername(fd));
-      }
-      return;
-    } finally {
-      native.close(fd);
-    }
+    const asked = askUdpSocket(attempt.native, attempt.domain, (fd) => isAnswered(attempt, fd));
+    if (asked === true) return;
+    if (asked !== false) throw failureOf(attempt, asked);
   }
   throw refusalOf(attempt, errno.EAGAIN, 'connect', udpPortsExhausted('1024-65535'));
+}
+
+/** False: another port, please. */
+function isAnswered(attempt: UdpAttempt, fd: number): boolean {
+  const { native, domain } = attempt;
+  const { address, port } = attempt.request.destination;
+  setOptions(attempt, fd);
+  const bound = native.bind(fd, domain, domain === AF_INET ? '0.0.0.0' : '::', randomPort());
+  if (bound < 0) {
+    if (BUSY.has(errnoOf(bound))) return false;
+    throw failureOf(attempt, bound);
+  }
+  const connected = native.connect(fd, domain, address, port);
+  if (connected < 0) throw failureOf(attempt, connected);
+  attempt.localAddress = textOf(attempt, native.getsockname(fd));
+  if (isUnspecified(address)) attempt.remoteAddress = textOf(attempt, native.getpeername(fd));
+  return true;
 }
 
 /** Somebody is on the port, or it is below `net.ipv4.ip_unprivileged_port_start`. */

@@ -3,6 +3,7 @@ import { spawnSync } from 'node:child_process';
 import { expect, test } from 'vitest';
 import { smallNetwork } from '../helpers/families.js';
 import { describeIsolated, useNetwork } from '../helpers/netns.js';
+import { BUILT_ADDON } from '../helpers/package.js';
 import { fixture } from '../helpers/run.js';
 
 describeIsolated('40 worker threads, terminated in the midst of', () => {
@@ -26,5 +27,28 @@ describeIsolated('worker threads, terminated while they search for a port', () =
       timeout: 28_000,
     });
     expect({ stdout, stderr }).toEqual({ stdout: '{"rounds":60,"left":0}\n', stderr: '' });
+  });
+});
+
+describeIsolated('worker threads, terminated after each call of the addon in turn', () => {
+  useNetwork({ ...smallNetwork, range: [20_000, 20_015] });
+
+  test.each(
+    ['4', '6'].flatMap((version) =>
+      [
+        ...['a port of its own', 'no port left', 'no port left, at once', 'a port that is shared', 'no source'],
+        ...['an unspecified address', 'a flow of a batch', 'a server of a batch', 'portUsage'],
+      ].map((what) => [version, what] as const),
+    ),
+  )('leave no socket behind: IPv%s, %s', (version, what) => {
+    const { stdout, stderr } = spawnSync(
+      process.execPath,
+      [fixture('terminate-anywhere.mjs'), BUILT_ADDON, version, what],
+      { encoding: 'utf8', timeout: 28_000 },
+    );
+    expect(stderr).toBe('');
+    const { calls, left } = JSON.parse(stdout) as { calls: number; left: string[] };
+    expect(calls).toBeGreaterThan(0);
+    expect(left).toEqual([]);
   });
 });
