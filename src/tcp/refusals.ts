@@ -48,6 +48,9 @@ export interface Refused {
 export interface Refusal {
   readonly failure: Failure;
   readonly explained: number;
+  /** When it was found, and what that took, in ms. */
+  readonly found: number;
+  readonly cost: number;
   readonly until: number;
   /** `tcpNamespace()` */
   readonly namespace: number;
@@ -96,14 +99,28 @@ export function recall(of: Refused, key: string, left = 0): Refusal | undefined 
 }
 
 /** Whether its time is over, or will be in `left` ms. */
-export function hasEnded({ until }: Refusal, left = 0): boolean {
+export function hasEnded({ until }: Pick<Refusal, 'until'>, left = 0): boolean {
   return clock.now() + left >= until;
 }
 
 /** Whether nothing has happened that might have ended it. */
 export function holds(of: Refused, refusal: Refusal, left = 0): boolean {
-  if (hasEnded(refusal, left)) return false;
-  return of.native.tcpNamespace() === refusal.namespace && !isFreeAgain(of, refusal);
+  return !hasEnded(refusal, left) && isOfThisNamespace(of, refusal) && !isFreeAgain(of, refusal);
+}
+
+export function isOfThisNamespace({ native }: Refused, { namespace }: Refusal): boolean {
+  return native.tcpNamespace() === namespace;
+}
+
+/** Until when all of these hold, as one answer: what they took together has to be paid for, too. */
+export function endOfAll(refusals: readonly Refusal[]): number {
+  const cost = refusals.reduce((sum, refusal) => sum + refusal.cost, 0);
+  const oldest = Math.min(...refusals.map(({ found }) => found));
+  return Math.max(endOf(oldest, cost), paidUntil);
+}
+
+function endOf(found: number, cost: number): number {
+  return found + Math.min(cost * TIMES, LONGEST);
 }
 
 /** The failure that was explained a moment ago, of a connect that has failed in the same way now. */
@@ -134,12 +151,12 @@ export function remember(of: Refused, key: string, failure: Failure, cost: numbe
   // Where it cannot be told from others (0), or not be asked, another one may be meant the next time.
   if (namespace <= 0 || !watchCloses(of.handle, now)) return;
   paidUntil = Math.min(Math.max(paidUntil, now) + (cost - charged) / SHARE, now + USED_UP);
-  const until = Math.max(now + Math.min(cost * TIMES, LONGEST), paidUntil);
+  const until = Math.max(endOf(now, cost), paidUntil);
   const explained = refusals.get(key)?.failure === failure ? (refusals.get(key)?.explained ?? now) : now;
   // What was free by then the search has not found: it is not to be had in this way.
   const before = (givenBackSince(givenBackLately(now)) ?? []).filter(({ serial }) => serial < seen);
   const closing = before.filter((port) => stateOf(of, port) === 'closing');
-  refusals.set(key, { failure, explained, until, namespace, seen, closing });
+  refusals.set(key, { failure, explained, found: now, cost, until, namespace, seen, closing });
   usefulUntil = Math.max(usefulUntil, until, now + ADVICE);
 }
 

@@ -12,9 +12,10 @@ import { givenBackCount } from './given_back';
 import type { Technique } from './port_plan';
 import {
   costOf,
+  endOfAll,
   hasEnded,
-  holds,
   isFreeAgain,
+  isOfThisNamespace,
   recall,
   recallAdvice,
   type Refusal,
@@ -122,6 +123,7 @@ interface PoolRefusal {
   /** {@link SourcePool.version} */
   readonly version: number;
   readonly parts: readonly { readonly local: string | null; readonly refusal: Refusal }[];
+  readonly until: number;
   readonly again: () => void;
 }
 
@@ -147,8 +149,8 @@ export function refuseFromPool(attempt: Attempt, source: Source): number | undef
   const key = refusalKey(as(attempt, source), 'pool');
   const refused = key === undefined ? undefined : known.get(key);
   if (key === undefined || refused === undefined) return undefined;
-  const { parts, failure, version, again } = refused;
-  if (pool.version() !== version || !allHold(attempt, source, parts)) {
+  const { failure, version, again } = refused;
+  if (pool.version() !== version || !allHold(attempt, source, refused)) {
     known.delete(key);
     return undefined;
   }
@@ -158,14 +160,14 @@ export function refuseFromPool(attempt: Attempt, source: Source): number | undef
 }
 
 // Where the parts were remembered, they were of one network namespace.
-function allHold(attempt: Attempt, source: Source, parts: PoolRefusal['parts']): boolean {
+function allHold(attempt: Attempt, source: Source, { parts, until }: PoolRefusal): boolean {
   const [first] = parts;
-  if (first === undefined || parts.some(({ refusal }) => hasEnded(refusal))) return false;
-  const all = parts.every(({ local, refusal }) => {
+  if (first === undefined || hasEnded({ until }) || !isOfThisNamespace(as(attempt, source), first.refusal))
+    return false;
+  return parts.every(({ local, refusal }) => {
     attempt.localAddress = local;
     return !isFreeAgain(as(attempt, source), refusal);
   });
-  return all && holds(as(attempt, source), first.refusal);
 }
 
 /** A source of the pool was refused; undefined where that is not remembered. */
@@ -203,5 +205,6 @@ export function rememberPool(
   if (key === undefined) return;
   let known = pools.get(pool);
   if (known === undefined) pools.set(pool, (known = new RecentMap(MOST)));
-  known.set(key, { failure, version, parts: all, again: sources.countAgain() });
+  const until = endOfAll(all.map(({ refusal }) => refusal));
+  known.set(key, { failure, version, parts: all, until, again: sources.countAgain() });
 }

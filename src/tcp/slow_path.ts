@@ -92,14 +92,13 @@ function* anySource(attempt: Attempt, request: ConnectRequest): Work<number> {
 
 function* eachSource(attempt: Attempt, request: ConnectRequest, source: Source, isWanted: IsWanted): Work<number> {
   if (turnWasOver()) yield TURN;
-  if (anyRefusals()) {
-    if (turnIsOver()) yield TURN;
-    const status = refuseFromPool(attempt, source);
-    if (status !== undefined) return status;
-  }
+  if (anyRefusals() && turnIsOver()) yield TURN;
   const sources = sourcesFor(source, attempt.destination);
   const parts: ReturnType<typeof partOf>[] = [];
   for (;;) {
+    // Somebody else may have come to the end of the pool in the meantime.
+    const refused = anyRefusals() ? refuseFromPool(attempt, source) : undefined;
+    if (refused !== undefined) return refused;
     attempt.failure = undefined;
     const tried = prepareSource(attempt, source, sources);
     let status: number;

@@ -4,7 +4,7 @@ import type { Failure } from '../../src/connect/failure.js';
 import type { Native } from '../../src/kernel/addon.js';
 import type { Source } from '../../src/source/options.js';
 import type { TcpHandle } from '../../src/tcp/core_handle.js';
-import { forgetRefusals, recall, type Refused, remember } from '../../src/tcp/refusals.js';
+import { endOfAll, forgetRefusals, recall, type Refusal, type Refused, remember } from '../../src/tcp/refusals.js';
 
 const handle = Object.create({ close: () => undefined, getsockname: () => -1 }) as TcpHandle;
 const native = { tcpNamespace: () => 1 } as Native;
@@ -19,14 +19,14 @@ afterEach(() => {
   vi.restoreAllMocks();
 });
 
-/** For ten seconds each of so many full destinations is tried once a millisecond: how many ms all searches take, and the longest life. */
-function offer(destinations: number, cost: number): { searched: number; longest: number } {
+/** Each of so many full destinations is tried once a millisecond: how many ms all searches take, and the longest life. */
+function offer(destinations: number, cost: number, ms = 10_000): { searched: number; longest: number } {
   // Later in each test, so that what an earlier one has used up is paid.
   let now = (start += 100_000);
   vi.spyOn(performance, 'now').mockImplementation(() => now);
   const since = new Map<number, number>();
   let [searched, longest] = [0, 0];
-  for (const end = now + 10_000; now < end; now++) {
+  for (const end = now + ms; now < end; now++) {
     for (let n = 0; n < destinations; n++) {
       if (recall(refused(n), `${n}`) !== undefined) continue;
       longest = Math.max(longest, now - (since.get(n) ?? now));
@@ -57,5 +57,25 @@ test('30 destinations, or one that takes as long: a twentieth, after the first a
 });
 
 test('beyond that, a second', () => {
-  expect(offer(200, 1.25).longest).toBe(1000);
+  expect(offer(200, 1.25, 2500).longest).toBe(1000);
+});
+
+test('the sources of a full pool are one answer: it holds for as long as they took together, 25 ms after the first of them', () => {
+  let now = (start += 100_000);
+  vi.spyOn(performance, 'now').mockImplementation(() => now);
+  const pool = (cost: number) => {
+    const first = now;
+    const refusals = Array.from({ length: 8 }, (_, n) => {
+      remember(refused(n), `${n}`, failure, cost, 0);
+      now += cost;
+      return recall(refused(n), `${n}`) as Refusal;
+    });
+    return endOfAll(refusals) - first;
+  };
+  expect(pool(0.1)).toBeCloseTo(25);
+  now += 1000;
+  expect(pool(0.05)).toBeCloseTo(8 * 0.05 * 40);
+  now += 1000;
+  // Until it is paid for: a twentieth of a processor.
+  expect(pool(0.3)).toBeCloseTo((8 * 0.3) / 0.05);
 });
