@@ -354,7 +354,14 @@ export async function run(options) {
   }
 
   const ranges = { reserved: 3500, ranges: 40, connects: 1000 };
-  for (const { label, taken } of await measure(options, 'ranges', ranges, { rounds })) {
+  const unreserved = await measure(options, 'ranges', { ...ranges, reserved: 0, connects: 0 }, { rounds });
+  for (const [index, { label, taken }] of (await measure(options, 'ranges', ranges, { rounds })).entries()) {
+    figure(
+      'nothing reserved, first connect',
+      'ms',
+      label,
+      unreserved[index].taken.map(({ first }) => first / 1000),
+    );
     figure(
       '3,500 reserved ports, first connect',
       'ms',

@@ -212,7 +212,7 @@ class Kernel {
     diagLookup: (_protocol: number, _family: number, _local: string, port: number) => this.holder(port),
     routeLookup: () => this.route,
     interfaceIndex: () => 1,
-    socket: () => {
+    udpSocket: () => {
       this.scratch++;
       return 1000;
     },
