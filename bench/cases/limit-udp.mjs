@@ -131,6 +131,14 @@ export const tasks = {
     return { refusals, bytes };
   },
 
+  /** The first connect of the process, in us. */
+  async first({ connect }) {
+    const { us, value, error } = await timed(connect);
+    if (error) throw error;
+    await closeAll([value]);
+    return us;
+  },
+
   /** Very many reservations, and more ranges than one. */
   async ranges(_, { reserved, ranges, connects }) {
     const { connectUdp } = connectx();
@@ -354,13 +362,27 @@ export async function run(options) {
   }
 
   const ranges = { reserved: 3500, ranges: 40, connects: 1000 };
-  const unreserved = await measure(options, 'ranges', { ...ranges, reserved: 0, connects: 0 }, { rounds });
+  const ofCore = (name, argument, more) =>
+    measure({ contestants: (peers) => options.contestants(peers).slice(0, 1) }, name, argument, {
+      peer: 'dgram, bind + connect',
+      rounds,
+      ...more,
+    });
+  const [{ taken: firstOfCore }] = await ofCore('first');
+  const firsts = await measure(options, 'first', undefined, { rounds });
   for (const [index, { label, taken }] of (await measure(options, 'ranges', ranges, { rounds })).entries()) {
+    if (index === 0)
+      figure(
+        'dgram, the first bind and connect of a process',
+        'ms',
+        label,
+        firstOfCore.map((us) => us / 1000),
+      );
     figure(
-      'nothing reserved, first connect',
+      'the first connect of a process',
       'ms',
       label,
-      unreserved[index].taken.map(({ first }) => first / 1000),
+      firsts[index].taken.map((us) => us / 1000),
     );
     figure(
       '3,500 reserved ports, first connect',
@@ -419,11 +441,7 @@ export async function run(options) {
 
   const execArgv = ['--min-semi-space-size=1', '--max-semi-space-size=1'];
   const weighed = await measure(options, 'weigh', 5000, { peer: 'connectUdp', rounds, execArgv });
-  const core = await measure({ contestants: (peers) => options.contestants(peers).slice(0, 1) }, 'weigh', 5000, {
-    peer: 'dgram, bind + connect',
-    rounds,
-    execArgv,
-  });
+  const core = await ofCore('weigh', 5000, { execArgv });
   for (const { label, taken } of weighed) {
     figure(
       'heap of a connected socket',

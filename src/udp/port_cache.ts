@@ -4,8 +4,8 @@ import { canonicalAddress } from '../values/address';
 import { deviceOfNewSockets, udpSharingOf } from '../kernel/sock_diag';
 import { ephemeralRange, reservedPortsText } from '../kernel/sysctl';
 import type { Native } from '../kernel/addon';
-import { formatRange, type PortRange, parseReservedPorts } from '../values/port_range';
-import { bitsOf, type PortBits, type PortSpace } from './port_space';
+import { formatRange, type PortRange } from '../values/port_range';
+import { reservedBits, type PortBits, type PortSpace } from './port_space';
 import { PortTable } from './port_table';
 import type { DestinationPorts } from './ports';
 
@@ -125,7 +125,7 @@ export class PortCache {
     const reserved = reservedPortsText(this.#native);
     const text = `${formatRange(range)} ${reserved}`;
     if (text === this.#sysctls.text) return false;
-    this.#sysctls = { text, range, reserved: bitsOf(parseReservedPorts(reserved)) };
+    this.#sysctls = { text, range, reserved: reservedBits(reserved) };
     this.#space = undefined;
     this.#last = undefined;
     this.#table.clear();

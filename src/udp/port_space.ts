@@ -1,14 +1,16 @@
 // Which ports there are to choose from, without a list of them. Plain data.
-import type { PortRange } from '../values/port_range';
+import { eachReserved } from '../values/port_range';
 
 /** 65,536 bits. */
 export type PortBits = Uint32Array;
 
-/** The ports of these ranges as bits; undefined: there are none. */
-export function bitsOf(ranges: readonly PortRange[]): PortBits | undefined {
-  if (ranges.length === 0) return undefined;
-  const bits = noPorts();
-  for (const { low, high } of ranges) for (let port = low; port <= high; port++) setBit(bits, port);
+/** The ports of `net.ipv4.ip_local_reserved_ports` as bits; undefined: there are none. */
+export function reservedBits(text: string): PortBits | undefined {
+  let bits: PortBits | undefined;
+  eachReserved(text, (low, high) => {
+    bits ??= noPorts();
+    for (let port = low; port <= high; port++) setBit(bits, port);
+  });
   return bits;
 }
 

@@ -47,6 +47,12 @@ const [COMMA, HYPHEN, DIGIT_0, DIGIT_9] = [0x2c, 0x2d, 0x30, 0x39] as const;
 /** Reads `net.ipv4.ip_local_reserved_ports`: `8080,9000-9100`, or nothing. */
 export function parseReservedPorts(text: string): PortRange[] {
   const ranges: PortRange[] = [];
+  eachReserved(text, (low, high) => ranges.push({ low, high }));
+  return ranges;
+}
+
+/** The same, one range after the other: of thousands of them there need not be as many objects. */
+export function eachReserved(text: string, take: (low: number, high: number) => void): void {
   const list = text.trim();
   let low = -1;
   let number = -1;
@@ -60,14 +66,13 @@ export function parseReservedPorts(text: string): PortRange[] {
       low = number;
       number = -1;
     } else if (code === COMMA || at === list.length) {
-      if (number >= 0 && !isOdd) ranges.push({ low: low < 0 ? number : low, high: number });
+      if (number >= 0 && !isOdd) take(low < 0 ? number : low, number);
       low = number = -1;
       isOdd = false;
     } else {
       isOdd = true;
     }
   }
-  return ranges;
 }
 
 /** Every port of the ranges that is not reserved, once, in ascending order. */

@@ -1,6 +1,6 @@
 // Which port next, towards one UDP destination?
 import { describe, expect, test } from 'vitest';
-import { bitsOf, isUsable, type PortSpace } from '../../src/udp/port_space';
+import { isUsable, type PortSpace, reservedBits } from '../../src/udp/port_space';
 import { PortSet } from '../../src/udp/port_set';
 import { PortTable } from '../../src/udp/port_table';
 import { DestinationPorts } from '../../src/udp/ports';
@@ -55,12 +55,7 @@ describe('each port is offered once', () => {
   });
 
   test('without those that are reserved, and without one', () => {
-    const reserved = bitsOf([
-      { low: 1, high: 4 },
-      { low: 6, high: 8 },
-      { low: 10, high: 19 },
-      { low: 31, high: 65_534 },
-    ]);
+    const reserved = reservedBits('1-4,6-8,10-19,31-65534\n');
     const given = { low: 1, high: 65_535, reserved, except: 21 };
     const usable = [5, 9, 20, 22, 23, 24, 25, 26, 27, 28, 29, 30, 65_535];
     for (let seed = 0; seed < 50; seed++) {
@@ -69,8 +64,8 @@ describe('each port is offered once', () => {
       expect(sorted(takeAll(ports))).toEqual(usable);
       expect(ports.hasOffer()).toBe(false);
     }
-    expect(bitsOf([])).toBeUndefined();
-    const all = { low: 1, high: 65_535, reserved: bitsOf([{ low: 1, high: 65_535 }]), except: 0 };
+    expect(reservedBits('\n')).toBeUndefined();
+    const all = { low: 1, high: 65_535, reserved: reservedBits('1-65535\n'), except: 0 };
     expect(new DestinationPorts(all, seeded(1)).hasOffer()).toBe(false);
   });
 });
@@ -352,7 +347,7 @@ describe('all ports have been asked for at once', () => {
     'after %i ports were offered: all that are left are known by it, and no other',
     (count) => {
       for (const low of [1, 31, 32, 33, 20_000, 65_436]) {
-        const reserved = bitsOf([{ low: low + 7, high: low + 9 }]);
+        const reserved = reservedBits(`${low + 7}-${low + 9}\n`);
         const given = { low, high: low + 99, reserved, except: low + 50 };
         const ports = new DestinationPorts(given, seeded(low + count));
         const offered = new Set(Array.from({ length: count }, () => ports.take()));
