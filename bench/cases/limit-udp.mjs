@@ -46,10 +46,11 @@ function expectRefusal({ error }) {
 export const tasks = {
   ...memoryTasks(transports.udp),
 
-  /** So many processes fill the range together. */
-  async fill(_, { processes }) {
+  /** So many processes, with these options of Node's, fill the range together. */
+  async fill(_, { processes, execArgv = [] }) {
     const fillers = Array.from({ length: processes }, () => {
-      const [file, ...args] = withParent([process.execPath, library('limit-filler.mjs'), process.argv[2]]);
+      const node = [process.execPath, ...execArgv];
+      const [file, ...args] = withParent([...node, library('limit-filler.mjs'), process.argv[2]]);
       const child = spawn(file, args, { stdio: ['pipe', 'pipe', 'inherit'] });
       return { child, lines: createInterface({ input: child.stdout })[Symbol.asyncIterator]() };
     });
@@ -265,6 +266,9 @@ export async function run(options) {
 
   const alone = await measure(options, 'fill', { processes: 1 }, { range: RANGE, rounds });
   const together = await measure(options, 'fill', { processes: 4 }, { range: RANGE, rounds });
+  // Young objects have so much room that none is collected meanwhile.
+  const roomy = ['--min-semi-space-size=128', '--max-semi-space-size=128'];
+  const uncollected = await measure(options, 'fill', { processes: 4, execArgv: roomy }, { range: RANGE, rounds });
   for (const [index, { label, taken }] of together.entries()) {
     const one = alone[index].taken;
     const last = quantile(
@@ -311,6 +315,12 @@ export async function run(options) {
       label,
       taken.map(({ held }) => held),
       5,
+    );
+    figure(
+      '4 processes, the same where no garbage is collected meanwhile',
+      'ms of CPU',
+      label,
+      uncollected[index].taken.map(({ held }) => held),
     );
   }
 

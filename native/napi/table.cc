@@ -121,8 +121,8 @@ struct DumpJob {
     if (napi_create_arraybuffer(env, records.size(), &data, &buffer) != napi_ok) return nullptr;
     if (!records.empty()) std::memcpy(data, records.data(), records.size());
     const bool ports = std::is_same<Sink, PortSink>::value;
-    const size_t length = ports ? records.size() / sizeof(uint16_t) : records.size();
-    const napi_typedarray_type type = ports ? napi_uint16_array : napi_uint8_array;
+    const size_t length = ports ? records.size() / sizeof(uint32_t) : records.size();
+    const napi_typedarray_type type = ports ? napi_uint32_array : napi_uint8_array;
     static_cast<void>(napi_create_typedarray(env, type, length, buffer, 0, &value));
     return value;
   }
@@ -171,8 +171,8 @@ Result PortsInStateArguments(const Napi::CallbackInfo& info, std::unique_ptr<Dum
   return Result::Ok();
 }
 
-// portsInState(protocol, state, family, local, remote, remotePort [, low, high]) -> Promise<Uint16Array | number> |
-// number State 0: any that holds a 4-tuple, but TIME-WAIT.
+// portsInState(protocol, state, family, local, remote, remotePort [, low, high]) -> Promise<Uint32Array | number> |
+// number: 65,536 bits. State 0: any that holds a 4-tuple, but TIME-WAIT.
 Napi::Value PortsInStateJs(const Napi::CallbackInfo& info) {
   std::unique_ptr<DumpJob<PortSink>> job;
   Result result = PortsInStateArguments(info, &job);
@@ -180,7 +180,7 @@ Napi::Value PortsInStateJs(const Napi::CallbackInfo& info) {
   return QueueDump(info, "connectx:portsInState", std::move(job));
 }
 
-// portsInStateNow(protocol, state, family, local, remote, remotePort [, low, high]) -> Uint16Array | number
+// portsInStateNow(protocol, state, family, local, remote, remotePort [, low, high]) -> Uint32Array | number
 Napi::Value PortsInStateNowJs(const Napi::CallbackInfo& info) {
   std::unique_ptr<DumpJob<PortSink>> job;
   Result result = PortsInStateArguments(info, &job);

@@ -102,13 +102,14 @@ std::unordered_set<std::string> EndpointsFrom(const std::vector<uint8_t>& bytes)
 void PortSink::Add(const DumpedSocket& socket) {
   if (state_ == 0 ? socket.state == kTimeWait : socket.state != state_) return;
   const auto found = std::find(interfaces_.begin(), interfaces_.end(), socket.interface);
-  if (interfaces_.empty() || found != interfaces_.end()) ports_.Add(socket.local_port);
+  if (interfaces_.empty() || found != interfaces_.end()) {
+    words_[socket.local_port / 32] |= uint32_t{1} << (socket.local_port % 32);
+  }
 }
 
 Records PortSink::Take() const {
-  Records records;
-  for (const uint16_t port : ports_.Ports()) Put(&records, port);
-  return records;
+  const auto* bytes = reinterpret_cast<const uint8_t*>(words_.data());
+  return Records(bytes, bytes + sizeof words_);
 }
 
 void GroupSink::Restart() {

@@ -53,15 +53,15 @@ class PortSink : public DumpSink {
  public:
   // `interfaces`: the devices that they may be bound to, 0 for none; nothing named is any.
   PortSink(uint8_t state, std::vector<uint32_t> interfaces) : state_(state), interfaces_(std::move(interfaces)) {}
-  void Restart() override { ports_ = PortSet(); }
+  void Restart() override { words_.fill(0); }
   void Add(const DumpedSocket& socket) override;
-  // Ports in ascending order, u16 each.
+  // 65,536 bits in words of 32, the lowest port in the lowest bit of the first one.
   Records Take() const;
 
  private:
   uint8_t state_;
   std::vector<uint32_t> interfaces_;
-  PortSet ports_;
+  std::array<uint32_t, 2048> words_ = {};
 };
 
 // How many local ports are taken, for each local address, remote address and remote port. The table of the kernel may

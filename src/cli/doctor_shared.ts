@@ -5,6 +5,7 @@ import type { Native } from '../kernel/addon';
 import { domainOf, SocketState } from '../kernel/constants';
 import { unwrap } from '../kernel/outcome';
 import { portUsage, type PortUsage } from '../usage/port_usage';
+import { type PortBits, portsIn } from '../values/port_bits';
 import { setTimeout } from '../values/timers';
 
 const IPPROTO_TCP = 6;
@@ -115,7 +116,7 @@ async function towardsOf(native: Native, usage: PortUsage): Promise<Towards> {
   const domain = domainOf(family === 'IPv6' ? 6 : 4);
   const inState = async (state: number): Promise<number[]> => {
     const dump = await native.portsInState(IPPROTO_TCP, state, domain, localAddress, remoteAddress, remotePort);
-    return [...unwrap<Uint16Array>(native, dump)];
+    return portsIn(unwrap<PortBits>(native, dump));
   };
   const waiting = await inState(SocketState.synSent);
   return { address: remoteAddress, waiting, established: await inState(SocketState.established) };

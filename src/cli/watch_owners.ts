@@ -4,6 +4,7 @@ import { domainOf } from '../kernel/constants';
 import { ownersOf } from '../kernel/processes';
 import { type PortUsage, usageKey } from '../usage/usage';
 import { parseAddress } from '../values/address';
+import { portsIn } from '../values/port_bits';
 
 const NUMBERS = { tcp: 6, udp: 17 } as const;
 const ESTABLISHED = 1;
@@ -67,15 +68,15 @@ export class OwnerNames {
     const number = NUMBERS[protocol];
     const domain = domainOf(remote.family);
     const question = [number, ESTABLISHED, domain, local.ip, remote.ip, remotePort] as const;
-    const ports = await this.#native.portsInState(...question);
+    const found = await this.#native.portsInState(...question);
     // The kernel does not answer, or no more: nothing is known of them.
-    if (typeof ports === 'number') return [];
+    const ports = typeof found === 'number' ? [] : portsIn(found);
     const some = new Set([ports[0], ports[ports.length >> 1], ports[ports.length - 1]]);
     const device = Number(local.zone ?? remote.zone ?? 0);
     return [...some].flatMap((port) => {
       if (port === undefined) return [];
-      const found = this.#native.diagLookup(number, domain, local.ip, port, remote.ip, remotePort, device);
-      return typeof found === 'number' || found === null ? [] : [found];
+      const socket = this.#native.diagLookup(number, domain, local.ip, port, remote.ip, remotePort, device);
+      return typeof socket === 'number' || socket === null ? [] : [socket];
     });
   }
 }

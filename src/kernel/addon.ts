@@ -1,6 +1,7 @@
 // The addon, as TypeScript sees it: one typed interface, and nothing else.
 import type { NativeBatch } from './addon_batch';
 import type { Endpoint } from './endpoint';
+import type { PortBits } from '../values/port_bits';
 
 export type { Endpoint };
 
@@ -186,14 +187,14 @@ export interface Native extends NativeBatch {
     interfaceIndex: number,
   ): SocketOwner | null | number;
   /**
-   * The local ports of the sockets in this {@link SocketState} (0: in any that holds a 4-tuple, but TIME-WAIT) on exactly this source and destination, ascending; in the network
+   * The local ports of the sockets in this {@link SocketState} (0: in any that holds a 4-tuple, but TIME-WAIT) on exactly this source and destination; in the network
    * namespace of the calling thread. An IPv4 question finds IPv4-mapped sockets too. TCP: a zone of `remote` must be the socket's
    * device. UDP: the device of a socket, if it has one, must be one on which the destination's packets can arrive, as for
    * `udpOwner`.
    */
-  portsInState(...question: PortsQuestion): Dumped<Uint16Array>;
+  portsInState(...question: PortsQuestion): Dumped<PortBits>;
   /** The same, read while the caller waits. */
-  portsInStateNow(...question: PortsQuestion): Uint16Array | number;
+  portsInStateNow(...question: PortsQuestion): PortBits | number;
   /** What the lists of sockets have taken in this thread so far, in ms of a processor. */
   listingCost(): number;
   /** Records (see `src/kernel/socket_table.ts`) of the sockets that listen or are only bound, on these local ports. */

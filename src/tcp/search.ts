@@ -6,6 +6,7 @@ import { ask, TURN, turnIsOver, type Work } from '../connect/steps';
 import { domainOf } from '../kernel/constants';
 import { answerOf } from '../kernel/outcome';
 import type { Native, PortsQuestion } from '../kernel/addon';
+import { hasBit, type PortBits, setBit } from '../values/port_bits';
 import { type PortRange, portsOf, shuffled } from '../values/port_range';
 import { RecentMap } from '../values/recent_map';
 import { openAndAdopt } from './adopt';
@@ -42,9 +43,9 @@ interface Circle {
   /** How many were tried, since it was made, and so the place of the next one. */
   position: number;
   /** By port, 1: its 4-tuple is in use; of a moment ago. */
-  inUse: Uint8Array | undefined;
+  inUse: PortBits | undefined;
   believedUntil: number;
-  asked: Promise<Uint16Array | number> | undefined;
+  asked: Promise<PortBits | number> | undefined;
   /** Somebody is trying its ports; others wait for what comes of it. */
   isBusy: boolean;
   /** How often somebody was refused, and what is known of the last time. */
@@ -140,7 +141,7 @@ function* goRound(
 }
 
 function markInUse({ inUse }: Circle, port: number): void {
-  if (inUse !== undefined) inUse[port] = 1;
+  if (inUse !== undefined) setBit(inUse, port);
 }
 
 // How many of the next ports are worth a try; those that are not are passed over.
@@ -152,7 +153,7 @@ function nextRun(circle: Circle, most: number): number {
     return most;
   }
   const size = ports.length;
-  const isInUse = (ahead: number): boolean => inUse[ports[(circle.position + ahead) % size] as number] === 1;
+  const isInUse = (ahead: number): boolean => hasBit(inUse, ports[(circle.position + ahead) % size] as number);
   let passed = 0;
   while (passed < most && isInUse(passed)) passed++;
   circle.position += passed;
@@ -166,19 +167,17 @@ function* learnWhatIsInUse(attempt: Attempt, circle: Circle, local: string): Wor
   const { native, family, address, port } = attempt;
   const question = [IPPROTO_TCP, ANY_STATE, domainOf(family), local, address, port] as const;
   const began = clock.now();
-  const found = yield* ask<Uint16Array | number>({
+  const found = yield* ask<PortBits | number>({
     now: () => native.portsInStateNow(...question),
     later: () => (circle.asked = askOnce(native, circle, question)),
   });
   // Where sock_diag does not answer, each port is tried.
   if (typeof found === 'number') return;
-  const inUse = new Uint8Array(65_536);
-  for (const one of found) inUse[one] = 1;
-  circle.inUse = inUse;
+  circle.inUse = found;
   circle.believedUntil = began + BELIEVED;
 }
 
-async function askOnce(native: Native, circle: Circle, question: PortsQuestion): Promise<Uint16Array | number> {
+async function askOnce(native: Native, circle: Circle, question: PortsQuestion): Promise<PortBits | number> {
   try {
     return await native.portsInState(...question);
   } finally {

@@ -11,6 +11,7 @@ import type { ConnectRequest } from './core_handle';
 import { failWith } from './fail';
 import { holdUntilClosed } from './lease';
 import type { Technique } from './port_plan';
+import { hasBit, type PortBits } from '../values/port_bits';
 import { RecentMap } from '../values/recent_map';
 import type { Source } from '../source/options';
 import type { NoPort } from './refuse';
@@ -73,12 +74,11 @@ function giveBack(pile: Pile, port: number): void {
 function* list(attempt: Attempt, technique: TakeOver, local: string, pile: Pile): Work<void> {
   const { native, family, address, port } = attempt;
   const question = [IPPROTO_TCP, SocketState.timeWait, domainOf(family), local, address, port] as const;
-  const found = yield* ask<Uint16Array | number>({
+  const found = yield* ask<PortBits | number>({
     now: () => native.portsInStateNow(...question),
     later: async () => native.portsInState(...question),
   });
-  const usable = technique.ports();
-  const waiting = new Set(typeof found === 'number' ? [] : [...found].filter((one) => usable.has(one)));
+  const waiting = new Set(typeof found === 'number' ? [] : [...technique.ports()].filter((one) => hasBit(found, one)));
   // Those of the pile stay on it, in their order, and above the others: they may have been bound explicitly.
   const own = pile.ports.filter((one) => waiting.delete(one));
   pile.ports = [...inCircle([...waiting], Math.random()), ...own];

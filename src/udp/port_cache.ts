@@ -5,7 +5,8 @@ import { deviceOfNewSockets, udpSharingOf } from '../kernel/sock_diag';
 import { ephemeralRange, reservedPortsText } from '../kernel/sysctl';
 import type { Native } from '../kernel/addon';
 import { formatRange, type PortRange } from '../values/port_range';
-import { reservedBits, type PortBits, type PortSpace } from './port_space';
+import type { PortBits } from '../values/port_bits';
+import { type PortSpace, reservedBits } from './port_space';
 import { PortTable } from './port_table';
 import type { DestinationPorts } from './ports';
 

@@ -1,5 +1,5 @@
 // Distinct ports. Plain data.
-import { clearBit, hasBit, noPorts, type PortBits, setBit } from './port_space';
+import { clearBit, countBits, hasBit, noPorts, type PortBits, portsIn, setBit } from '../values/port_bits';
 
 /** So many ports take as much memory in a Set as 65,536 bits do. */
 const FEW = 128;
@@ -38,14 +38,7 @@ export class PortSet {
 
   /** As they are now, few in the order in which they came, many in ascending order. */
   values(): Uint16Array {
-    if (this.#few !== undefined) return Uint16Array.from(this.#few);
-    const ports = new Uint16Array(this.#many);
-    let at = 0;
-    for (const [index, word] of (this.#bits ?? []).entries()) {
-      // The lowest bit that is set, each time.
-      for (let rest = word; rest !== 0; rest &= rest - 1) ports[at++] = index * 32 + (31 - Math.clz32(rest & -rest));
-    }
-    return ports;
+    return Uint16Array.from(this.#few ?? portsIn(this.#bits ?? noPorts()));
   }
 
   /** Of these and of `more` those stay that are `among` others; the rest of them is returned. Word by word, for there may be very many. */
@@ -74,11 +67,4 @@ export class PortSet {
     for (const port of few) this.add(port);
     return this.#bits;
   }
-}
-
-/** How many bits of 32 are set. */
-function countBits(word: number): number {
-  const pairs = word - ((word >>> 1) & 0x55555555);
-  const fours = (pairs & 0x33333333) + ((pairs >>> 2) & 0x33333333);
-  return Math.imul((fours + (fours >>> 4)) & 0x0f0f0f0f, 0x01010101) >>> 24;
 }

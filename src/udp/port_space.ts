@@ -1,8 +1,6 @@
 // Which ports there are to choose from, without a list of them. Plain data.
+import { clearBit, hasBit, noPorts, type PortBits, setBit } from '../values/port_bits';
 import { eachReserved } from '../values/port_range';
-
-/** 65,536 bits. */
-export type PortBits = Uint32Array;
 
 /** The ports of `net.ipv4.ip_local_reserved_ports` as bits; undefined: there are none. */
 export function reservedBits(text: string): PortBits | undefined {
@@ -12,22 +10,6 @@ export function reservedBits(text: string): PortBits | undefined {
     for (let port = low; port <= high; port++) setBit(bits, port);
   });
   return bits;
-}
-
-export function noPorts(): PortBits {
-  return new Uint32Array(2048);
-}
-
-export function setBit(bits: PortBits, port: number): void {
-  (bits[port >> 5] as number) |= 1 << (port & 31);
-}
-
-export function clearBit(bits: PortBits, port: number): void {
-  (bits[port >> 5] as number) &= ~(1 << (port & 31));
-}
-
-export function hasBit(bits: PortBits, port: number): boolean {
-  return ((bits[port >> 5] ?? 0) & (1 << (port & 31))) !== 0;
 }
 
 /** A range, without the ports that are reserved and without one from which a socket would connect to itself. */

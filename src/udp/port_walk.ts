@@ -1,6 +1,7 @@
 // The order in which the ports towards one destination are offered. Plain data.
 import type { PortRange } from '../values/port_range';
-import { clearBit, hasBit, isUsable, noPorts, type PortBits, type PortSpace, setBit, usablePorts } from './port_space';
+import { noPorts, type PortBits, portsIn, setBit } from '../values/port_bits';
+import { isUsable, type PortSpace, usablePorts } from './port_space';
 
 /** Each usable port once, in a random order of its own: flows spread evenly over the ports. */
 export class PortWalk {
@@ -50,27 +51,41 @@ export class PortWalk {
 
   /** Those that have not been offered. Then all of them have been. */
   finish(): PortBits {
-    if (this.left <= this.#gone) {
-      const left = noPorts();
-      for (let port = this.next(); port !== undefined; port = this.next()) setBit(left, port);
-      return left;
-    }
+    const usable = usablePorts(this.#space);
     // One by one whichever are fewer.
-    const left = usablePorts(this.#space);
-    for (let place = 0; place < this.#gone; place++) clearBit(left, this.#at(place));
+    const areGone = this.#gone < this.left;
+    const walked = areGone ? this.#between(0, this.#gone) : this.#between(this.#gone, this.#count);
+    const flip = areGone ? -1 : 0;
+    const [first, last] = [this.#space.low >> 5, this.#space.high >> 5];
+    for (let at = first; at <= last; at++) (usable[at] as number) &= (walked[at] as number) ^ flip;
     this.#gone = this.#count;
-    return left;
+    return usable;
+  }
+
+  /** What is at these places, usable or not. */
+  #between(from: number, to: number): PortBits {
+    const bits = noPorts();
+    const { low } = this.#space;
+    const [count, step] = [this.#count, this.#step];
+    let at = (this.#offset + from * step) % count;
+    // There may be thousands, before the JIT has seen any of this.
+    for (let place = from; place < to; place++) {
+      setBit(bits, low + at);
+      at += step;
+      if (at >= count) at -= count;
+    }
+    return bits;
   }
 
   /** Ports of this space, in this order. */
   inOrder(ports: PortBits): number[] {
     const count = this.#count;
-    const some: number[] = [];
-    for (let place = 0; place < count; place++) {
-      const port = this.#at(place);
-      if (hasBit(ports, port)) some.push(port);
-    }
-    return some;
+    const back = inverse(this.#step, count);
+    const start = this.#space.low + this.#offset;
+    const placeOf = (port: number): number => (((port - start + count) % count) * back) % count;
+    // Sorted by their places, which mostly are few.
+    const some = Float64Array.from(portsIn(ports), (port) => 65_536 * placeOf(port) + port);
+    return Array.from(some.sort(), (one) => one % 65_536);
   }
 
   /** How many usable ports there are: a look at each of them. */
@@ -96,6 +111,17 @@ function coprime(candidate: number, count: number): number {
   let step = Math.max(candidate, 1);
   while (gcd(step, count) !== 1) step++;
   return step;
+}
+
+/** What `step` has to be multiplied by to be 1 more than a multiple of `count`. */
+function inverse(step: number, count: number): number {
+  let [before, last, beforeFactor, factor] = [count, step % count, 0, 1];
+  while (last > 0) {
+    const times = Math.floor(before / last);
+    [before, last] = [last, before - times * last];
+    [beforeFactor, factor] = [factor, beforeFactor - times * factor];
+  }
+  return (beforeFactor + count) % count;
 }
 
 function gcd(a: number, b: number): number {

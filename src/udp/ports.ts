@@ -3,7 +3,8 @@ import type { PortRange } from '../values/port_range';
 import { FreedPorts } from './freed_ports';
 import { Looks } from './looks';
 import { PortSet } from './port_set';
-import { hasBit, noPorts, type PortSpace, setBit } from './port_space';
+import { hasBit, noPorts, type PortBits } from '../values/port_bits';
+import type { PortSpace } from './port_space';
 import { PortWalk } from './port_walk';
 import { RefusedPorts } from './refused_ports';
 
@@ -135,12 +136,12 @@ export class DestinationPorts {
   }
 
   /**
-   * The kernel has been asked for all ports at once: `lists` have those that somebody has, we among them. Whatever was given back since
-   * `released` was that number may be listed and free.
+   * The kernel has been asked for all ports at once, part by part: `parts` have those that somebody has, we among them. Whatever was given
+   * back since `released` was that number may be listed and free.
    */
-  resolve(lists: readonly Uint16Array[], released: number): void {
-    const listed = noPorts();
-    for (const list of lists) for (const port of list) setBit(listed, port);
+  resolve(parts: readonly PortBits[], released: number): void {
+    const [listed = noPorts(), ...more] = parts;
+    for (const part of more) for (let at = 0; at < part.length; at++) (listed[at] as number) |= part[at] as number;
     const taken = (this.#taken ??= new PortSet());
     const isFree = (port: number): boolean => {
       if (hasBit(listed, port)) taken.add(port);

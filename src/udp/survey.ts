@@ -5,6 +5,7 @@ import type { PortsQuestion } from '../kernel/addon';
 import { SocketState } from '../kernel/constants';
 import { udpSocketCount } from '../kernel/sockstat';
 import { parseAddress } from '../values/address';
+import type { PortBits } from '../values/port_bits';
 import { ALL_PORTS, type PortRange } from '../values/port_range';
 import { clearTimeout, setTimeout } from '../values/timers';
 import type { UdpAttempt } from './attempt';
@@ -72,7 +73,7 @@ async function resolve(attempt: UdpAttempt, ports: DestinationPorts, count: numb
   const parts = count >= WORTH_TWO_THREADS ? ports.halves() : [ALL_PORTS];
   const lists = await Promise.all(parts.map(async (part) => attempt.native.portsInState(...questionOf(attempt, part))));
   if (lists.some((list) => typeof list === 'number')) return false;
-  ports.resolve(lists as Uint16Array[], released);
+  ports.resolve(lists as PortBits[], released);
   return true;
 }
 

@@ -12,6 +12,7 @@ import { decodeGroups, decodeHolders, type SocketGroup } from '../../src/kernel/
 import { families, SERVER, smallNetwork } from '../helpers/families.js';
 import { showsBoundSockets } from '../helpers/kernel.js';
 import { describeIsolated, enterNetwork, shell, useNetwork } from '../helpers/netns.js';
+import { type PortBits, portsIn } from '../../src/values/port_bits.js';
 import { rawBind } from '../helpers/raw.js';
 import { BUILT_ADDON } from '../helpers/package.js';
 import { RawUdp } from '../helpers/udp.js';
@@ -35,7 +36,7 @@ function bits(low: number, high: number) {
 }
 
 /** An outcome that is no errno. */
-async function answer<T extends Uint8Array | Uint16Array>(dumped: Dumped<T>): Promise<T> {
+async function answer<T extends Uint8Array | PortBits>(dumped: Dumped<T>): Promise<T> {
   const outcome = await dumped;
   if (typeof outcome === 'number') throw new Error(`outcome ${outcome}`);
   return outcome;
@@ -49,13 +50,11 @@ type Filter = [local?: string | null, remote?: string | null, port?: number];
 const holders = async (protocol: number, low = 0, high = 65535) =>
   decodeHolders(await answer(native.socketHolders(protocol, low, high)));
 
-const timeWait = async (family: number, local: string, remote: string, port = SERVER) => [
-  ...(await answer(native.portsInState(TCP, STATES.timeWait, family, local, remote, port))),
-];
+const timeWait = async (family: number, local: string, remote: string, port = SERVER) =>
+  portsIn(await answer(native.portsInState(TCP, STATES.timeWait, family, local, remote, port)));
 
-const connectedUdp = async (family: number, local: string, remote: string, port = SERVER) => [
-  ...(await answer(native.portsInState(UDP, STATES.established, family, local, remote, port))),
-];
+const connectedUdp = async (family: number, local: string, remote: string, port = SERVER) =>
+  portsIn(await answer(native.portsInState(UDP, STATES.established, family, local, remote, port)));
 
 /** What ss(8) makes of the same table, grouped as we group. */
 function ss(flag: '-t' | '-u', low: number, high: number): Map<string, { used: number; timeWait: number }> {

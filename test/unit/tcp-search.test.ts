@@ -9,6 +9,7 @@ import type { ConnectRequest } from '../../src/tcp/core_handle';
 import type { NoPort } from '../../src/tcp/refuse';
 import { search } from '../../src/tcp/search';
 import type { PortRange } from '../../src/values/port_range';
+import { bitsOf } from '../helpers/port_bits.js';
 
 const { errno } = constants;
 const SOURCE = '127.0.0.1';
@@ -72,7 +73,7 @@ function attemptToConnect(range: PortRange): Attempt {
       },
       portsInStateNow: () => {
         asked.dumps++;
-        return Uint16Array.from(inUse);
+        return bitsOf(inUse);
       },
     } as unknown as Native,
     callCore: () => {

@@ -11,6 +11,7 @@ import { allocate, tryFirst } from '../../src/udp/allocate';
 import { attemptOf, type UdpAttempt } from '../../src/udp/attempt';
 import type { UdpRequest } from '../../src/udp/options';
 import { PortCache } from '../../src/udp/port_cache';
+import { bitsOf } from '../helpers/port_bits.js';
 
 /** Stands still while it is told to. What is tested takes it when it is loaded. */
 const clock = vi.hoisted(() => {
@@ -44,6 +45,8 @@ const SYSCALLS = ['', 'socket', 'netlink', 'connect', 'recv', 'bind'];
 const fails = (syscall: string, code: number) => -(code + 4096 * SYSCALLS.indexOf(syscall));
 
 type Says = number | ((port: number, flags: number) => number);
+
+const asBits = (listed: Uint16Array | number) => (typeof listed === 'number' ? listed : bitsOf(listed));
 
 /** As native/udp/lock.cc does it. */
 function first(ports: Uint16Array, dull: number, ask: (port: number) => number, answers: Int32Array): number {
@@ -196,12 +199,13 @@ class Kernel {
     portsInState: (protocol: number, state: number, _family: number, source: string, to: string, port: number) => {
       this.looks++;
       expect([protocol, state, source, to, port]).toEqual([17, ESTABLISHED, '192.0.2.1', '192.0.2.2', 53]);
-      return this.listed();
+      const listed = this.listed();
+      return listed instanceof Promise ? listed.then(asBits) : asBits(listed);
     },
     portsInStateNow: (protocol: number, state: number, _family: number, source: string, to: string, port: number) => {
       this.looksNow++;
       expect([protocol, state, source, to, port]).toEqual([17, ESTABLISHED, '192.0.2.1', '192.0.2.2', 53]);
-      return this.listedNow();
+      return asBits(this.listedNow());
     },
     listingCost: () => this.cost,
     udpMoved: () => this.moved.shift() ?? 0,

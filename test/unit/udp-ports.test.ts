@@ -7,6 +7,7 @@ import { DestinationPorts } from '../../src/udp/ports';
 import { RefusedPorts } from '../../src/udp/refused_ports';
 import { pauseAfter } from '../../src/udp/allocate';
 import { seeded } from '../helpers/bytes.js';
+import { bitsOf } from '../helpers/port_bits.js';
 
 const list = (count: number, low = 20_000) => Uint16Array.from({ length: count }, (_, n) => low + n);
 
@@ -323,7 +324,7 @@ describe('all ports have been asked for at once', () => {
     ports.release(lost);
     const fresh = [...list(10)].filter((port) => ![ours, taken, unlisted, released, lost].includes(port));
     const [foreign = 0, ...free] = fresh;
-    ports.resolve([Uint16Array.of(ours ?? 0, taken), Uint16Array.of(lost, foreign, 65_535)], ports.released);
+    ports.resolve([bitsOf([ours ?? 0, taken]), bitsOf([lost, foreign, 65_535])], ports.released);
     expect(sorted([...ports.taken()])).toEqual(sorted([taken, lost, foreign]));
     expect(ports.unknownCount).toBe(1);
     const offered = takeAll(ports);
@@ -338,7 +339,7 @@ describe('all ports have been asked for at once', () => {
     ports.release(one);
     const { released } = ports;
     ports.release(other);
-    ports.resolve([Uint16Array.of(one, other)], released);
+    ports.resolve([bitsOf([one, other])], released);
     expect(takeAll(ports)).toEqual([other]);
     expect([...ports.taken()]).toEqual([one]);
   });
@@ -353,7 +354,7 @@ describe('all ports have been asked for at once', () => {
         const offered = new Set(Array.from({ length: count }, () => ports.take()));
         const isLeft = (port: number) => !offered.has(port) && isUsable(given, port);
         const all = Array.from({ length: 100 }, (_, n) => low + n);
-        ports.resolve([Uint16Array.from(all.filter((port) => port % 2 === 0))], 0);
+        ports.resolve([bitsOf(all.filter((port) => port % 2 === 0))], 0);
         expect(sorted([...ports.taken()])).toEqual(all.filter((port) => isLeft(port) && port % 2 === 0));
         expect(sorted(takeAll(ports))).toEqual(all.filter((port) => isLeft(port) && port % 2 === 1));
       }
