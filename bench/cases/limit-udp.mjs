@@ -20,6 +20,9 @@ import { hold, latestTurn, transports } from '../lib/transports.mjs';
 const setting = process.argv[2]?.startsWith('{') === true ? JSON.parse(process.argv[2]) : undefined;
 const library = (name) => fileURLToPath(new URL(`../lib/${name}`, import.meta.url));
 const connectx = () => createRequire(join(setting.checkout, 'package.json'))('./dist/index.js');
+/** What the lists of sockets have taken so far, in ms of a processor; not known of older checkouts. */
+const listing = () =>
+  createRequire(join(setting.checkout, 'package.json'))('./build/Release/connectx.node').listingCost?.() ?? 0;
 const microseconds = () => Number(process.hrtime.bigint()) / 1000;
 
 /** How long `act` takes, in microseconds; what it throws is what it comes to. */
@@ -46,11 +49,10 @@ function expectRefusal({ error }) {
 export const tasks = {
   ...memoryTasks(transports.udp),
 
-  /** So many processes, with these options of Node's, fill the range together. */
-  async fill(_, { processes, execArgv = [] }) {
+  /** So many processes fill the range together. */
+  async fill(_, { processes }) {
     const fillers = Array.from({ length: processes }, () => {
-      const node = [process.execPath, ...execArgv];
-      const [file, ...args] = withParent([...node, library('limit-filler.mjs'), process.argv[2]]);
+      const [file, ...args] = withParent([process.execPath, library('limit-filler.mjs'), process.argv[2]]);
       const child = spawn(file, args, { stdio: ['pipe', 'pipe', 'inherit'] });
       return { child, lines: createInterface({ input: child.stdout })[Symbol.asyncIterator]() };
     });
@@ -65,7 +67,7 @@ export const tasks = {
     const opened = told.flatMap(({ opened: own }) => own).sort(([a], [b]) => a - b);
     const last = opened.slice(-Math.ceil(opened.length / 20)).map(([, us]) => us);
     const most = (name) => Math.max(...told.map((one) => one[name]));
-    return { sockets: opened.length, last, refusal: most('refusal'), held: most('held') };
+    return { sockets: opened.length, last, refusal: most('refusal'), held: most('held'), pause: most('pause') };
   },
 
   /** Another process has all ports: the first refusal, and then some a millisecond apart. */
@@ -80,8 +82,10 @@ export const tasks = {
     await once(child.stdout, 'data');
     // Until that process has come to rest.
     await new Promise((resolve) => setTimeout(resolve, 500));
+    const listed = listing();
     const { value: first, longest: held } = await latestTurn(() => timed(connect));
     expectRefusal(first);
+    const list = listing() - listed;
     const cpu = process.cpuUsage();
     const began = performance.now();
     const known = [];
@@ -96,7 +100,7 @@ export const tasks = {
     const exited = once(child, 'exit');
     child.stdin.end();
     await exited;
-    return { first: first.us, held, known, busy };
+    return { first: first.us, list, held, known, busy };
   },
 
   /** All ports are this process's own towards one of very many destinations. */
@@ -266,9 +270,6 @@ export async function run(options) {
 
   const alone = await measure(options, 'fill', { processes: 1 }, { range: RANGE, rounds });
   const together = await measure(options, 'fill', { processes: 4 }, { range: RANGE, rounds });
-  // Young objects have so much room that none is collected meanwhile.
-  const roomy = ['--min-semi-space-size=128', '--max-semi-space-size=128'];
-  const uncollected = await measure(options, 'fill', { processes: 4, execArgv: roomy }, { range: RANGE, rounds });
   for (const [index, { label, taken }] of together.entries()) {
     const one = alone[index].taken;
     const last = quantile(
@@ -310,17 +311,17 @@ export async function run(options) {
       one.map(({ held }) => held),
     );
     figure(
+      '1 process, the longest pause for garbage collection, which is in some turn',
+      'ms',
+      label,
+      one.map(({ pause }) => pause),
+    );
+    figure(
       '4 processes, the longest turn of the event loop, of the worst',
       'ms of CPU',
       label,
       taken.map(({ held }) => held),
       5,
-    );
-    figure(
-      '4 processes, the same where no garbage is collected meanwhile',
-      'ms of CPU',
-      label,
-      uncollected[index].taken.map(({ held }) => held),
     );
   }
 
@@ -332,6 +333,13 @@ export async function run(options) {
       taken.map(({ first }) => first / 1000),
       5,
     );
+    if (taken.every(({ list }) => list > 0))
+      figure(
+        '10,000 ports of another process, of which two threads take for the list of sockets',
+        'ms of CPU',
+        label,
+        taken.map(({ list }) => list),
+      );
     figure(
       '10,000 ports of another process, event loop held',
       'ms',

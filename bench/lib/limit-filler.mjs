@@ -4,8 +4,9 @@
 //
 // On standard output a line when it is ready. On standard input, a line: begin; each connect follows the one before, until one is
 // refused. Then a line of JSON: when and how long, in microseconds, and what the longest turn of the event loop took of a
-// processor, in milliseconds. The sockets are held until standard input ends.
+// processor, and the longest pause for garbage collection, in milliseconds. The sockets are held until standard input ends.
 import { once } from 'node:events';
+import { PerformanceObserver } from 'node:perf_hooks';
 import { createInterface } from 'node:readline';
 import { ends } from './ends.mjs';
 import { peers } from './peers.mjs';
@@ -28,6 +29,11 @@ const sockets = [];
 const lines = createInterface({ input: process.stdin });
 console.log('ready');
 await once(lines, 'line');
+let pause = 0;
+const collections = new PerformanceObserver((list) => {
+  for (const { duration } of list.getEntries()) pause = Math.max(pause, duration);
+});
+collections.observe({ entryTypes: ['gc'] });
 const clock = () => Number(process.hrtime.bigint()) / 1000;
 const { value, longest } = await busiestTurn(async () => {
   const opened = [];
@@ -46,6 +52,8 @@ const { value, longest } = await busiestTurn(async () => {
     opened.push([ended, ended - began]);
   }
 });
-console.log(JSON.stringify({ ...value, held: longest }));
+// The last of them are told in a later turn.
+await new Promise((resolve) => setTimeout(resolve, 10));
+console.log(JSON.stringify({ ...value, held: longest, pause }));
 await once(lines, 'close');
 process.exit();
