@@ -76,10 +76,12 @@ Endpoint EndpointOf(const Ip& ip, uint16_t port) {
   return endpoint;
 }
 
-PortBits PortsFrom(const std::vector<uint8_t>& bits) {
+PortBits PortsFrom(const std::vector<uint8_t>& bytes) {
+  std::array<uint32_t, 2048> words = {};
+  std::copy_n(bytes.begin(), std::min(bytes.size(), sizeof words), reinterpret_cast<uint8_t*>(words.data()));
   PortBits ports;
-  for (size_t port = 0; port < std::min(bits.size() * 8, ports.size()); port++) {
-    if ((bits[port / 8] >> (port % 8) & 1) != 0) ports.set(port);
+  for (size_t port = 0; port < ports.size(); port++) {
+    if ((words[port / 32] >> (port % 32) & 1) != 0) ports.set(port);
   }
   return ports;
 }

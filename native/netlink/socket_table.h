@@ -38,8 +38,8 @@ class PortSet {
 using Endpoint = std::array<char, 19>;
 Endpoint EndpointOf(const Ip& ip, uint16_t port);
 
-// Of 65,536 bits, the ports whose bit is set.
-PortBits PortsFrom(const std::vector<uint8_t>& bits);
+// Of 65,536 bits in words of 32, the ports whose bit is set.
+PortBits PortsFrom(const std::vector<uint8_t>& bytes);
 // The question asks for ports between the lowest and the highest of these only.
 void NarrowTo(const PortBits& ports, DumpQuestion* question);
 // Endpoints behind one another.

@@ -1,5 +1,6 @@
 // How full are the ports, and which listeners are in the way? Policy on plain data: no I/O, no native code.
 import type { Family } from '../values/address';
+import { clearBit, hasBit, type PortBits, rangeBits } from '../values/port_bits';
 import { formatRange, type PortRange } from '../values/port_range';
 import type { SocketGroup, SocketHolder } from '../kernel/socket_table';
 
@@ -37,7 +38,7 @@ export interface Assignable {
 
 /** What is left of the assignable ports when those who hold one for themselves have theirs. */
 export interface Room {
-  /** 65536 bits: the ports that count. */
+  /** The bytes of 65,536 bits: the ports that count. */
   readonly ports: Uint8Array;
   /** Endpoints that do not count, for `socketGroups`; a wildcard address stands for all of its family. */
   readonly except: Uint8Array;
@@ -46,32 +47,31 @@ export interface Room {
 
 const isWildcard = ({ localAddress }: SocketHolder): boolean => localAddress === '0.0.0.0' || localAddress === '::';
 
-/** Ports as 65536 bits, and how many they are: cheap for the widest range and any number of reservations. */
-class PortBits {
-  readonly bits = new Uint8Array(8192);
+/** The assignable ports, and how many they are: cheap for the widest range and any number of reservations. */
+class AssignablePorts {
+  readonly #bits: PortBits;
   size = 0;
 
   constructor({ range, reserved }: Assignable) {
-    // Eight at a time, but for the ends: no turn of the event loop is to be long.
-    const [first, last] = [(range.low + 7) >> 3, (range.high + 1) >> 3];
-    if (first < last) this.bits.fill(0xff, first, last);
-    for (let port = range.low; port <= range.high; port++) {
-      if (port >> 3 === first && first < last) port = 8 * last;
-      if (port <= range.high) this.bits[port >> 3] = (this.bits[port >> 3] ?? 0) | (1 << (port & 7));
-    }
+    this.#bits = rangeBits(range.low, range.high);
     this.size = range.high - range.low + 1;
     for (const hole of reserved) {
       for (let port = hole.low; port <= hole.high; port++) this.delete(port);
     }
   }
 
+  /** As `socketGroups` takes them. */
+  get bytes(): Uint8Array {
+    return new Uint8Array(this.#bits.buffer);
+  }
+
   has(port: number): boolean {
-    return ((this.bits[port >> 3] ?? 0) & (1 << (port & 7))) !== 0;
+    return hasBit(this.#bits, port);
   }
 
   delete(port: number): void {
     if (!this.has(port)) return;
-    this.bits[port >> 3] = (this.bits[port >> 3] ?? 0) & ~(1 << (port & 7));
+    clearBit(this.#bits, port);
     this.size--;
   }
 }
@@ -114,10 +114,10 @@ export interface RoomBuilder {
  * both families (`__inet_hash_connect` goes by port alone).
  */
 class TcpRoom implements RoomBuilder {
-  readonly #ports: PortBits;
+  readonly #ports: AssignablePorts;
 
   constructor(assignable: Assignable) {
-    this.#ports = new PortBits(assignable);
+    this.#ports = new AssignablePorts(assignable);
   }
 
   add({ localPort }: SocketHolder): void {
@@ -125,20 +125,20 @@ class TcpRoom implements RoomBuilder {
   }
 
   done(): Room {
-    const { bits, size } = this.#ports;
-    return { ports: bits, except: new Uint8Array(), capacityOf: () => size };
+    const { bytes, size } = this.#ports;
+    return { ports: bytes, except: new Uint8Array(), capacityOf: () => size };
   }
 }
 
 /** UDP: a socket without a remote end is in the way of its own address, or of all of its family when that is the wildcard. */
 class UdpRoom implements RoomBuilder {
-  readonly #ports: PortBits;
+  readonly #ports: AssignablePorts;
   readonly #everywhere = { 4: new Set<number>(), 6: new Set<number>() };
   readonly #at = new Map<string, Set<number>>();
   readonly #except = new Bytes();
 
   constructor(assignable: Assignable) {
-    this.#ports = new PortBits(assignable);
+    this.#ports = new AssignablePorts(assignable);
   }
 
   add(holder: SocketHolder): void {
@@ -160,9 +160,9 @@ class UdpRoom implements RoomBuilder {
   done(): Room {
     // Each source address is counted once, however many destinations it has.
     const capacities = new Map<string, number>();
-    const { bits, size } = this.#ports;
+    const { bytes, size } = this.#ports;
     return {
-      ports: bits,
+      ports: bytes,
       except: this.#except.all(),
       capacityOf: (family, localAddress) => {
         let capacity = capacities.get(localAddress);
@@ -231,7 +231,7 @@ export function usageKey({ protocol, localAddress, remoteAddress, remotePort }: 
 
 /** Those of the sockets that hold a port which the kernel may give to a connection first. */
 export function inTheWay(assignable: Assignable, holders: readonly SocketHolder[]): SocketHolder[] {
-  const ports = new PortBits(assignable);
+  const ports = new AssignablePorts(assignable);
   return holders.filter(({ localPort }) => ports.has(localPort));
 }
 

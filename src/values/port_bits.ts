@@ -7,6 +7,19 @@ export function noPorts(): PortBits {
   return new Uint32Array(2048);
 }
 
+/** The ports from `low` to `high`. */
+export function rangeBits(low: number, high: number): PortBits {
+  const bits = noPorts();
+  // Whole words, and the ports at both ends.
+  const [first, last] = [(low + 31) >> 5, (high + 1) >> 5];
+  if (first < last) bits.fill(0xffffffff, first, last);
+  for (let port = low; port <= high; port++) {
+    if (first < last && port === 32 * first) port = 32 * last;
+    if (port <= high) setBit(bits, port);
+  }
+  return bits;
+}
+
 export function setBit(bits: PortBits, port: number): void {
   (bits[port >> 5] as number) |= 1 << (port & 31);
 }
