@@ -32,9 +32,13 @@ export function nativeWithNet(feature: string): Native {
 // Only core knows whether it refuses. Of all its ways to the network, adopting a UDP descriptor is the one that is refused at once, and
 // that does nothing when it is not.
 function coreDenies(native: Native): Error | undefined {
-  const fd = native.udpSocket(AF_INET);
-  if (fd < 0) return systemError(errnoOf(fd), syscallOf(native, fd));
+  // First: who hears of it ('udp.socket' of diagnostics_channel) may open sockets, too.
   const socket = dgram.createSocket('udp4');
+  const fd = native.udpSocket(AF_INET);
+  if (fd < 0) {
+    socket.close();
+    return systemError(errnoOf(fd), syscallOf(native, fd));
+  }
   try {
     socket.bind({ fd, exclusive: true });
   } catch (error) {
