@@ -52,6 +52,7 @@ export interface Refusal {
   readonly found: number;
   readonly cost: number;
   readonly until: number;
+  readonly forgotten: number;
   /** `tcpNamespace()` */
   readonly namespace: number;
   /** So many of the ports that were given back are known to make no difference. */
@@ -65,6 +66,8 @@ const refusals = new RecentMap<string, Refusal>(MOST);
 let paidUntil = 0;
 /** From then on all that is remembered is of no use. */
 let usefulUntil = 0;
+/** How often all was forgotten. */
+let forgotten = 0;
 
 /** Whether anything is remembered at all: mostly not, and then nothing needs to be looked up. */
 export function anyRefusals(): boolean {
@@ -77,6 +80,12 @@ export function anyRefusals(): boolean {
 /** Nothing is known any more: a port was given back in a way that nobody has watched. */
 export function forgetRefusals(): void {
   refusals.clear();
+  forgotten++;
+}
+
+/** Whether {@link forgetRefusals} was called since: of what is remembered elsewhere. */
+export function isForgotten(refusal: Refusal): boolean {
+  return refusal.forgotten !== forgotten;
 }
 
 /** What a refusal depends on; `ways` are the techniques that were tried. Undefined: on more than can be remembered. */
@@ -108,7 +117,7 @@ export function holds(of: Refused, refusal: Refusal, left = 0): boolean {
   return !hasEnded(refusal, left) && isOfThisNamespace(of, refusal) && !isFreeAgain(of, refusal);
 }
 
-export function isOfThisNamespace({ native }: Refused, { namespace }: Refusal): boolean {
+export function isOfThisNamespace({ native }: Pick<Refused, 'native'>, { namespace }: Refusal): boolean {
   return native.tcpNamespace() === namespace;
 }
 
@@ -116,7 +125,7 @@ export function isOfThisNamespace({ native }: Refused, { namespace }: Refusal): 
 export function endOfAll(refusals: readonly Refusal[]): number {
   const cost = refusals.reduce((sum, refusal) => sum + refusal.cost, 0);
   const oldest = Math.min(...refusals.map(({ found }) => found));
-  return Math.max(endOf(oldest, cost), paidUntil);
+  return Math.max(endOf(oldest, cost), Math.min(paidUntil, oldest + USED_UP));
 }
 
 function endOf(found: number, cost: number): number {
@@ -156,7 +165,7 @@ export function remember(of: Refused, key: string, failure: Failure, cost: numbe
   // What was free by then the search has not found: it is not to be had in this way.
   const before = (givenBackSince(givenBackLately(now)) ?? []).filter(({ serial }) => serial < seen);
   const closing = before.filter((port) => stateOf(of, port) === 'closing');
-  refusals.set(key, { failure, explained, found: now, cost, until, namespace, seen, closing });
+  refusals.set(key, { failure, explained, found: now, cost, until, forgotten, namespace, seen, closing });
   usefulUntil = Math.max(usefulUntil, until, now + ADVICE);
 }
 

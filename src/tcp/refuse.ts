@@ -14,6 +14,7 @@ import {
   costOf,
   endOfAll,
   hasEnded,
+  isForgotten,
   isFreeAgain,
   isOfThisNamespace,
   recall,
@@ -38,7 +39,8 @@ export interface NoPort {
 /** Of a technique that others follow nobody is told, so there is nothing to explain. */
 const UNSAID: Failure = { errno: errno.EADDRNOTAVAIL, syscall: 'connect', reason: undefined, advice: '' };
 
-function as({ native, handle, address, port, family, localAddress }: Attempt, source: Source): Refused {
+function as(attempt: Attempt, source: Source, localAddress = attempt.localAddress): Refused {
+  const { native, handle, address, port, family } = attempt;
   return { native, handle, address, port, family, localAddress, source };
 }
 
@@ -118,11 +120,18 @@ export function costOfAssigning({ native }: Attempt, technique: Technique, began
   return began === undefined ? usualCost(ports) : costOf(began, ports);
 }
 
+/** A source that was refused, with the range of its ports. */
+interface Part {
+  readonly local: string | null;
+  readonly source: Source;
+  readonly refusal: Refusal;
+}
+
 interface PoolRefusal {
   readonly failure: Failure;
   /** {@link SourcePool.version} */
   readonly version: number;
-  readonly parts: readonly { readonly local: string | null; readonly refusal: Refusal }[];
+  readonly parts: readonly Part[];
   readonly until: number;
   readonly again: () => void;
 }
@@ -140,44 +149,42 @@ function poolOf(source: Source): Pooled | undefined {
     : undefined;
 }
 
-/** Where every source of a pool was refused a moment ago: the same answer, a negative errno. Undefined: nothing is known. */
-export function refuseFromPool(attempt: Attempt, source: Source): number | undefined {
+/**
+ * Where every source of a pool was refused a moment ago: the same answer, a negative errno. Undefined: nothing is known. `isUntried`: none of
+ * its sources has been tried by this attempt, so none has counted it.
+ */
+export function refuseFromPool(attempt: Attempt, source: Source, isUntried: boolean): number | undefined {
   const pool = poolOf(source);
   const known = pool && pools.get(pool);
   if (pool === undefined || known === undefined) return undefined;
-  attempt.localAddress = null;
-  const key = refusalKey(as(attempt, source), 'pool');
+  const key = refusalKey(as(attempt, source, null), 'pool');
   const refused = key === undefined ? undefined : known.get(key);
   if (key === undefined || refused === undefined) return undefined;
   const { failure, version, again } = refused;
-  if (pool.version() !== version || !allHold(attempt, source, refused)) {
+  if (pool.version() !== version || !allHold(attempt, refused)) {
     known.delete(key);
     return undefined;
   }
-  again();
+  if (isUntried) again();
+  attempt.localAddress = refused.parts.at(-1)?.local ?? null;
+  attempt.localPort = source.port;
   attempt.failure = failure;
   return -failure.errno;
 }
 
 // Where the parts were remembered, they were of one network namespace.
-function allHold(attempt: Attempt, source: Source, { parts, until }: PoolRefusal): boolean {
+function allHold(attempt: Attempt, { parts, until }: PoolRefusal): boolean {
   const [first] = parts;
-  if (first === undefined || hasEnded({ until }) || !isOfThisNamespace(as(attempt, source), first.refusal))
-    return false;
-  return parts.every(({ local, refusal }) => {
-    attempt.localAddress = local;
-    return !isFreeAgain(as(attempt, source), refusal);
+  if (first === undefined || hasEnded({ until }) || !isOfThisNamespace(attempt, first.refusal)) return false;
+  return parts.every(({ local, source, refusal }) => {
+    return !isForgotten(refusal) && !isFreeAgain(as(attempt, source, local), refusal);
   });
 }
 
 /** A source of the pool was refused; undefined where that is not remembered. */
-export function partOf(
-  attempt: Attempt,
-  source: Source,
-  plan: readonly Technique[],
-): PoolRefusal['parts'][number] | undefined {
+export function partOf(attempt: Attempt, source: Source, plan: readonly Technique[]): Part | undefined {
   const refusal = recallRefusal(attempt, source, plan);
-  return refusal && { local: attempt.localAddress, refusal };
+  return refusal && { local: attempt.localAddress, source, refusal };
 }
 
 /** All of them were. */
@@ -185,10 +192,10 @@ export function rememberPool(
   attempt: Attempt,
   source: Source,
   sources: Sources | undefined,
-  parts: readonly (PoolRefusal['parts'][number] | undefined)[],
+  parts: readonly (Part | undefined)[],
 ): void {
   const pool = poolOf(source);
-  const { failure, localAddress } = attempt;
+  const { failure } = attempt;
   const version = pool?.version();
   if (sources === undefined || pool === undefined || version === undefined) return;
   if (failure?.reason !== 'pool-exhausted') return;
@@ -199,9 +206,7 @@ export function rememberPool(
     all.some(({ refusal }) => refusal.namespace !== all[0]?.refusal.namespace)
   )
     return;
-  attempt.localAddress = null;
-  const key = refusalKey(as(attempt, source), 'pool');
-  attempt.localAddress = localAddress;
+  const key = refusalKey(as(attempt, source, null), 'pool');
   if (key === undefined) return;
   let known = pools.get(pool);
   if (known === undefined) pools.set(pool, (known = new RecentMap(MOST)));

@@ -97,7 +97,7 @@ function* eachSource(attempt: Attempt, request: ConnectRequest, source: Source, 
   const parts: ReturnType<typeof partOf>[] = [];
   for (;;) {
     // Somebody else may have come to the end of the pool in the meantime.
-    const refused = anyRefusals() ? refuseFromPool(attempt, source) : undefined;
+    const refused = anyRefusals() ? refuseFromPool(attempt, source, parts.length === 0) : undefined;
     if (refused !== undefined) return refused;
     attempt.failure = undefined;
     const tried = prepareSource(attempt, source, sources);

@@ -164,6 +164,23 @@ describeIsolated('4 ports, all of them in use', () => {
         }
       });
 
+      test('many at once: each source counts each of them at most once', async () => {
+        await echoServer(SERVER, any);
+        const pool = new SourcePool([source, source2]);
+        const pooled = { ...options, localAddress: pool };
+        await fill(pooled, 8);
+        const before = pool.stats().sources.map(({ exhausted }) => exhausted);
+        const errors = await Promise.all(Array.from({ length: 200 }, async () => failure(connect(pooled))));
+        for (const error of errors)
+          expect(error).toMatchObject({
+            reason: 'pool-exhausted',
+            localAddress: expect.stringMatching(`^(${source}|${source2})$`) as unknown,
+          });
+        for (const [place, { exhausted }] of pool.stats().sources.entries()) {
+          expect(exhausted - (before[place] ?? 0)).toBeLessThanOrEqual(200);
+        }
+      });
+
       test('a source that is added is used at once', async () => {
         await echoServer(SERVER, any);
         const pool = new SourcePool([source]);

@@ -78,4 +78,9 @@ test('the sources of a full pool are one answer: it holds for as long as they to
   now += 1000;
   // Until it is paid for: a twentieth of a processor.
   expect(pool(0.3)).toBeCloseTo((8 * 0.3) / 0.05);
+  // But for no longer than a second after the first of them.
+  offer(200, 1.25, 1500);
+  now = start + 1500;
+  vi.spyOn(performance, 'now').mockImplementation(() => now);
+  expect(pool(1.25)).toBeCloseTo(1000);
 });
