@@ -187,8 +187,8 @@ export interface Native extends NativeBatch {
     interfaceIndex: number,
   ): SocketOwner | null | number;
   /**
-   * The local ports of the sockets in this {@link SocketState} (0: in any that holds a 4-tuple, but TIME-WAIT) on exactly this source and destination; in the network
-   * namespace of the calling thread. An IPv4 question finds IPv4-mapped sockets too. TCP: a zone of `remote` must be the socket's
+   * The local ports of the sockets in this {@link SocketState} (0: in any that holds a 4-tuple, but TIME-WAIT) on exactly this source
+   * and destination, in the network namespace of the calling thread. An IPv4 question finds IPv4-mapped sockets too. TCP: a zone of `remote` must be the socket's
    * device. UDP: the device of a socket, if it has one, must be one on which the destination's packets can arrive, as for
    * `udpOwner`.
    */

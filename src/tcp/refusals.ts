@@ -124,7 +124,7 @@ export function isOfThisNamespace({ native }: Pick<Refused, 'native'>, { namespa
 /** Until when all of these hold, as one answer: what they took together has to be paid for, too. */
 export function endOfAll(refusals: readonly Refusal[]): number {
   const cost = refusals.reduce((sum, refusal) => sum + refusal.cost, 0);
-  const oldest = Math.min(...refusals.map(({ found }) => found));
+  const oldest = refusals.reduce((first, { found }) => Math.min(first, found), Infinity);
   return Math.max(endOf(oldest, cost), Math.min(paidUntil, oldest + USED_UP));
 }
 
